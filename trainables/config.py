@@ -1,0 +1,206 @@
+"""What one run is: the resolved configuration, its content hash, and what is impossible about it.
+
+Owns the format of `run.json`'s `config`. `run_id` is a hash of everything that changes the numbers and of
+nothing that only says how they are computed (device, packing, checkpoint cadence, paths).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trainables.options import Problem, did_you_mean, option, out_of_bounds
+from trainables.tasks import TASKS
+
+NUMERICS = 1
+"""Version of the numbers: raised when a change of code changes the curves of an unchanged configuration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The decoder-only transformer (arXiv 2405.15071 section 2 and appendix E.2 for shared blocks)."""
+
+    layers: int = option(2, "unique transformer blocks", ge=1)
+    loops: int = option(2, "times the stack of blocks is applied; effective depth is layers x loops", ge=1)
+    width: int = option(64, "width D of the residual stream", ge=1)
+    heads: int = option(4, "attention heads; must divide the width", ge=1)
+    mlp_ratio: int = option(4, "hidden width of the MLP over D", ge=1)
+    norm: Literal["rmsnorm", "layernorm"] = option("rmsnorm", "normalisation; rmsnorm here has a gain, no bias")
+    norm_place: Literal["pre", "post"] = option("pre", "normalise the input of each sublayer, or its sum")
+    activation: Literal["gelu", "relu"] = option("gelu", "non-linearity of the MLP")
+    positions: Literal["learned", "none"] = option("learned", "position embedding")
+    tied: bool = option(True, "unembedding = embedding matrix")
+    bias: bool = option(False, "biases in the linear layers and in layernorm")
+    input_injection: bool = option(False, "add the embedding again at the start of every loop")
+    init: Literal["fan_in", "gpt2"] = option(
+        "fan_in", "std of linear weights: init_scale/sqrt(fan_in), or .02 with residual outputs over sqrt(2 depth)"
+    )
+    init_scale: float = option(0.5, "scale of the fan_in initialisation", gt=0)
+    embedding_std: float = option(0.02, "std of token and position embeddings", gt=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """AdamW with decoupled weight decay (arXiv 1711.05101) and linear warm-up."""
+
+    name: Literal["adamw"] = option("adamw", "optimiser")
+    lr: float = option(2e-3, "peak learning rate", gt=0)
+    weight_decay: float = option(0.3, "decoupled weight decay, per unit of learning rate", ge=0)
+    decay: Literal["all", "matrices"] = option("all", "what decays: every parameter, or only weight matrices")
+    beta1: float = option(0.9, "decay of the first moment", ge=0, lt=1)
+    beta2: float = option(0.95, "decay of the second moment", ge=0, lt=1)
+    eps: float = option(1e-8, "added to the root of the second moment", gt=0)
+    warmup: int = option(100, "steps of linear warm-up", ge=0)
+    schedule: Literal["constant", "cosine"] = option(
+        "constant", "after warm-up; cosine depends on train.steps, so shorter lengths are then runs of their own"
+    )
+    clip: float | None = option(None, "largest gradient norm, null for none", gt=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Length and make-up of training."""
+
+    steps: int = option(3000, "optimiser steps", ge=1)
+    batch: int = option(256, "examples per step, drawn with replacement", ge=1)
+    loss: Literal["answer", "all_tokens"] = option("answer", "cross-entropy of the answer, or of every next token")
+    precision: Literal["fp32", "bf16"] = option("fp32", "arithmetic of the forward pass; master weights are fp32")
+    checkpoint_every: int = option(1000, "steps between checkpoints (does not change any number)", ge=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval:
+    """What is measured, on what, and when."""
+
+    grid: Literal["linear", "log"] = option("linear", "evaluate every `every` steps, or `per_decade` times a decade")
+    every: int = option(100, "steps between evaluations on the linear grid", ge=1)
+    per_decade: int = option(20, "evaluations per factor of ten on the log grid", ge=1)
+    max_examples: int = option(3000, "largest size of an evaluation split", ge=1)
+    probes: tuple[str, ...] = option(("logit_lens",), "measurements inside the model at each evaluation")
+    probe_examples: int = option(1000, "largest number of examples per split that a probe looks at", ge=1)
+
+
+SECTIONS: dict[str, type[Any]] = {"model": Model, "optim": Optim, "train": Train, "eval": Eval}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training, fully resolved. `data` is the options class of the task (`TASKS[task].Options`)."""
+
+    task: str = "two_hop"
+    seed: int = 0
+    data: Any = field(default_factory=TASKS["two_hop"].Options)
+    model: Model = field(default_factory=Model)
+    optim: Optim = field(default_factory=Optim)
+    train: Train = field(default_factory=Train)
+    eval: Eval = field(default_factory=Eval)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> RunConfig:
+        """Build from nested plain values. Raises ValueError that names the key and the known ones."""
+        unknown = set(raw) - {"task", "seed", "data", *SECTIONS}
+        if unknown:
+            word = min(unknown)
+            raise ValueError(f"{word} is unknown; {did_you_mean(word, ['task', 'seed', 'data', *SECTIONS])}")
+        task = raw.get("task", "two_hop")
+        if task not in TASKS:
+            raise ValueError(f"task: {task!r} is unknown; {did_you_mean(str(task), list(TASKS))}")
+        sections = {name: _section(name, kind, raw.get(name, {})) for name, kind in sections_of(task).items()}
+        return cls(task=task, seed=int(raw.get("seed", 0)), **sections)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values, ready for JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    def problems(self) -> list[Problem]:
+        """Everything impossible about this configuration that can be told without building the data."""
+        return [*_bounds(self), *_cross_checks(self), *self.data.problems()]
+
+    @property
+    def prefix_stable(self) -> bool:
+        """Whether a shorter training is exactly the beginning of a longer one."""
+        return self.optim.schedule == "constant"
+
+    @property
+    def depth(self) -> int:
+        """Effective depth: number of block applications."""
+        return self.model.layers * self.model.loops
+
+    def identity(self) -> dict[str, Any]:
+        """The part of the configuration that changes the numbers."""
+        config = self.to_dict()
+        del config["train"]["checkpoint_every"]
+        if self.prefix_stable:
+            del config["train"]["steps"]
+        return {"numerics": NUMERICS, **config}
+
+    @property
+    def run_id(self) -> str:
+        """16 hex digits: sha256 of the canonical JSON of `identity()`."""
+        return hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:16]
+
+    def shape(self) -> tuple[Any, ...]:
+        """What must be equal for runs to train as one stacked model."""
+        return (
+            self.task, self.data.vocabulary, self.model, self.train.batch, self.train.loss, self.train.precision,
+            self.optim.name, self.optim.decay, self.eval, self.train.checkpoint_every,
+        )  # fmt: skip
+
+
+def sections_of(task: str) -> dict[str, type[Any]]:
+    """The options class of each section of a configuration for this task."""
+    return {"data": TASKS[task].Options, **SECTIONS}
+
+
+def canonical_json(value: Any) -> str:
+    """One text per value: sorted keys, no spaces, floats by repr; NaN and infinity are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def eval_steps(options: Eval, last: int) -> list[int]:
+    """Steps at which to evaluate, 0 and `last` included. A shorter run's grid is a prefix of a longer one's."""
+    return sorted({step for step in _grid(options, last) if step < last} | {0, last})
+
+
+def _grid(options: Eval, last: int) -> Iterator[int]:
+    if options.grid == "linear":
+        yield from range(0, last + 1, options.every)
+        return
+    exponent, step = 0, 1
+    while step <= last:
+        yield step
+        exponent += 1
+        step = round(10 ** (exponent / options.per_decade))
+
+
+def _section(name: str, kind: type[Any], raw: Mapping[str, Any]) -> Any:
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    for key in raw:
+        if key not in known:
+            raise ValueError(f"{name}.{key} is unknown; {did_you_mean(key, list(known))}")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()})
+
+
+def _bounds(config: RunConfig) -> Iterator[Problem]:
+    for name in sections_of(config.task):
+        yield from out_of_bounds(getattr(config, name), name)
+    if config.seed < 0:
+        yield Problem("seed", f"{config.seed} is not possible; it must be at least 0")
+
+
+def _cross_checks(config: RunConfig) -> Iterator[Problem]:
+    from trainables.probes import PROBES
+
+    model, train = config.model, config.train
+    if model.heads > 0 and model.width % model.heads:
+        yield Problem("model.heads", f"{model.heads} heads do not divide width {model.width}")
+    if config.optim.schedule == "cosine" and config.optim.warmup >= train.steps:
+        yield Problem("optim.warmup", f"{config.optim.warmup} is not shorter than train.steps = {train.steps}")
+    for probe in config.eval.probes:
+        if probe not in PROBES:
+            yield Problem("eval.probes", f"{probe!r} is unknown; {did_you_mean(probe, list(PROBES))}")

@@ -1,0 +1,84 @@
+"""The run directory: the only state there is. Paths, markers and the lease of one run.
+
+    runs/<run_id>/run.json                  configuration, data hash, versions; written at the first start
+    runs/<run_id>/lease.json                the attempt that may write
+    runs/<run_id>/checkpoints/step-*.pt     see checkpoint.py
+    runs/<run_id>/DONE.json                 {"step", "reason", ...}, written last
+    runs/<run_id>/FAILED.json               {"error", "traceback", ...}, written last
+    metrics/<table>/run_id=<id>/part-*.parquet
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from trainables.store import Store
+
+
+class LeaseLostError(RuntimeError):
+    """A later attempt has taken over this run; this one must not write any more."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Where the files of one run lie."""
+
+    store: Store
+    run_id: str
+
+    @property
+    def folder(self) -> str:
+        """The run's own folder, relative to the root."""
+        return f"runs/{self.run_id}"
+
+    @property
+    def checkpoints(self) -> str:
+        """Folder of the checkpoints."""
+        return f"{self.folder}/checkpoints"
+
+    def parts(self, table: str) -> str:
+        """Folder of the parts of one table."""
+        return f"metrics/{table}/run_id={self.run_id}"
+
+    def part(self, table: str, first_step: int) -> str:
+        """Name of the part whose first row is at `first_step`."""
+        return f"{self.parts(table)}/part-{first_step:09d}.parquet"
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Read run.json, DONE.json, FAILED.json or lease.json; None when it is not there."""
+        value: dict[str, Any] | None = self.store.read_json(f"{self.folder}/{name}")
+        return value
+
+    def write(self, name: str, value: dict[str, Any]) -> None:
+        """Write one of the markers."""
+        self.store.write_json(f"{self.folder}/{name}", value)
+
+    def clear(self, name: str) -> None:
+        """Remove a marker, if it is there."""
+        self.store.delete(f"{self.folder}/{name}")
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write a run, held by its newest attempt."""
+
+    run: RunDir
+    attempt: int
+    token: str
+
+    @classmethod
+    def take(cls, run: RunDir) -> Lease:
+        """Start the next attempt; whoever held the lease before has lost it."""
+        previous = run.read("lease.json") or {"attempt": 0}
+        lease = cls(run, int(previous["attempt"]) + 1, uuid.uuid4().hex)
+        run.write("lease.json", {"attempt": lease.attempt, "token": lease.token})
+        return lease
+
+    def check(self) -> None:
+        """Raise LeaseLostError if a later attempt has started."""
+        current = self.run.read("lease.json")
+        if current is None or current.get("token") != self.token:
+            holder = "nobody" if current is None else f"attempt {current.get('attempt')}"
+            raise LeaseLostError(f"run {self.run.run_id}: attempt {self.attempt} lost its lease to {holder}")

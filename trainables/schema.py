@@ -1,0 +1,79 @@
+"""The tables: every column with its type, unit and meaning. Light on purpose: the analysis imports it too.
+
+Writer: `trainables/records.py` (`trials`: `orchestrator/trials.py`). The run is the partition:
+`<root>/metrics/<table>/run_id=<id>/part-<first step>.parquet`, so `run_id` is read from the path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `kind` is a pyarrow type name, `unit` may be empty."""
+
+    name: str
+    kind: str
+    meaning: str
+    unit: str = ""
+    nullable: bool = False
+
+
+STEPS = (
+    Column("step", "int64", "updates made before this one; the row describes update number step + 1", "steps"),
+    Column("attempt", "int16", "which start of the run wrote the row"),
+    Column("loss", "float32", "training loss of the batch, before the update", "nats"),
+    Column("grad_norm", "float32", "Euclidean norm of the gradient, before clipping"),
+    Column("weight_norm", "float32", "Euclidean norm of all parameters, before the update"),
+    Column("lr", "float32", "learning rate of the update"),
+)
+
+EVALS = (
+    Column("step", "int64", "updates made before the evaluation", "steps"),
+    Column("attempt", "int16", "which start of the run wrote the row"),
+    Column("split", "string", "evaluation set (SPLITS)"),
+    Column("n", "int32", "examples in the split", "examples"),
+    Column("accuracy", "float32", "share whose answer is the arg max over entity tokens"),
+    Column("loss", "float32", "mean cross-entropy of the answer over the whole vocabulary", "nats"),
+    Column("margin", "float32", "mean logit of the answer minus the largest other logit", "logits"),
+)
+
+PROBES = (
+    Column("step", "int64", "updates made before the measurement", "steps"),
+    Column("attempt", "int16", "which start of the run wrote the row"),
+    Column("probe", "string", "name of the measurement"),
+    Column("split", "string", "evaluation set (SPLITS)"),
+    Column("layer", "int16", "effective depth: 0 the embedding, k after k blocks; null in a summary", nullable=True),
+    Column("position", "string", "token position (h, r1, r2); null in a summary", nullable=True),
+    Column("value", "float32", "the measurement; null where it is not defined", nullable=True),
+    Column("n", "int32", "examples measured", "examples"),
+)
+
+TABLES = {"steps": STEPS, "evals": EVALS, "probes": PROBES}
+
+SPLITS = {
+    "train_ii": "trained two-hop facts, both hops in-distribution",
+    "test_ii": "held-out two-hop facts, both hops in-distribution",
+    "test_io": "held-out two-hop facts, hop 2 out-of-distribution",
+    "test_oi": "held-out two-hop facts, hop 1 out-of-distribution",
+    "test_oo": "two-hop facts with both hops out-of-distribution; never trained",
+    "atomic_id": "in-distribution atomic facts",
+    "atomic_ood": "out-of-distribution atomic facts (trained as facts, not composed unless exposed)",
+}
+
+TRIAL_COLUMNS = (
+    Column("trial_id", "string", "study, number and seed of the trial"),
+    Column("run_id", "string", "the run that serves it"),
+    Column("horizon", "int64", "training length asked for", "steps"),
+    Column("seed", "int64", "seed of data, initialisation and batch order"),
+    Column("state", "string", "done, diverged, stopped, failed, running, interrupted, missing"),
+)
+"""Every swept parameter follows as a column of its own, under its dotted name."""
+
+OUTCOMES = {
+    "finished": "reached the length asked for",
+    "diverged": "loss or weights became non-finite: a result, not a failure",
+    "stopped": "ended early by the study's scheduler",
+}
+"""`reason` in DONE.json."""
