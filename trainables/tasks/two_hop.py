@@ -1,0 +1,295 @@
+"""Two-hop composition over a random knowledge graph (arXiv 2405.15071 section 2; 2601.09049 appendix B and C).
+
+An atomic fact is (h, r) -> t. A two-hop fact chains two: (h, r1) -> b, (b, r2) -> t gives (h, r1, r2) -> t.
+Facts are split one by one into in-distribution (I) and out-of-distribution (O); every atomic fact is trained,
+chains of two I facts are trained except for a held-out share, and the exposure regime adds chains with one O fact.
+
+Differences from the released generator: held-out shares are exact counts, not coin flips; chains with exactly
+one O fact are kept, a fixed share of them as test sets (`test_oi`, `test_io`) that no regime trains on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from trainables.options import Problem, option
+from trainables.randomness import IntArray, Stream
+
+POSITIONS = ("h", "r1", "r2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoHopOptions:
+    """Options of the knowledge graph, its splits and the data regime."""
+
+    entities: int = option(100, "entities E", ge=2)
+    relations: int = option(20, "relations R", ge=1)
+    out_degree: int = option(10, "facts per head entity d, over distinct relations", ge=1)
+    ood_fraction: float = option(0.1, "share of atomic facts that are out-of-distribution", gt=0, lt=1)
+    holdout: float = option(0.1, "share of the I-I chains held out as test_ii", gt=0, lt=1)
+    mixed_holdout: float = option(0.1, "share of the O-I and I-O chains held out as test_oi and test_io", gt=0, lt=1)
+    phi: float = option(8.0, "trained I-I chains per in-distribution atomic fact", gt=0)
+    exposure: Literal["natural", "first_hop", "second_hop", "both_hops"] = option(
+        "natural", "in which hop the out-of-distribution facts of the test are seen composed"
+    )
+    exposure_ratio: float = option(1.0, "share of those facts that are exposed", gt=0, le=1)
+    exposure_k: int | None = option(None, "chains added per exposed fact, null for all there are", ge=1)
+
+    @property
+    def atomic_facts(self) -> int:
+        """Number of atomic facts C = E * d."""
+        return self.entities * self.out_degree
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens: entities, relations, padding."""
+        return self.entities + self.relations + 1
+
+    @property
+    def phi_max(self) -> float:
+        """Expected largest phi: d (1 - ood_fraction) (1 - holdout)."""
+        return self.out_degree * (1 - self.ood_fraction) * (1 - self.holdout)
+
+    def problems(self) -> list[Problem]:
+        """What is impossible about the graph, told without drawing it."""
+        found = []
+        if self.out_degree > self.relations:
+            found.append(
+                Problem("data.out_degree", f"{self.out_degree} distinct relations per head, but only {self.relations} exist")
+            )
+        if 0 < self.holdout < 1 and 0 < self.ood_fraction < 1 and self.phi > 1.05 * self.phi_max:
+            found.append(
+                Problem(
+                    "data.phi",
+                    f"{self.phi:g} is above its maximum for this graph, out_degree * (1 - ood_fraction)"
+                    f" * (1 - holdout) = {self.phi_max:.4g}",
+                )
+            )
+        if 0 < self.ood_fraction < 1 and round(self.ood_fraction * self.atomic_facts) < 1:
+            found.append(
+                Problem("data.ood_fraction", f"{self.ood_fraction:g} of {self.atomic_facts} facts leaves none out-of-distribution")
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Examples:
+    """N token rows with the place and the value of the answer."""
+
+    tokens: IntArray
+    """(N, 3): h, r1, r2; padded after r1 for atomic facts."""
+    answer_at: IntArray
+    """(N,): position whose logits give the answer: 1 for atomic, 2 for two-hop facts."""
+    answer: IntArray
+    """(N,): token of the answer."""
+    bridge: IntArray
+    """(N,): token of the bridge entity, -1 for atomic facts."""
+
+    def __len__(self) -> int:
+        return len(self.answer)
+
+    def take(self, rows: IntArray | slice) -> Examples:
+        """The chosen rows."""
+        return Examples(self.tokens[rows], self.answer_at[rows], self.answer[rows], self.bridge[rows])
+
+    @classmethod
+    def concatenate(cls, parts: list[Examples]) -> Examples:
+        """All rows of several, in order."""
+        columns = ("tokens", "answer_at", "answer", "bridge")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The training set and the fixed evaluation splits of one seed."""
+
+    train: Examples
+    splits: dict[str, Examples]
+    entities: int
+    """Entity tokens are 0 .. entities - 1."""
+    vocabulary: int
+    sizes: dict[str, int]
+    """Counts that a reader wants to see: facts, chains by class, trained and exposed chains, phi reached."""
+    graph: Graph
+
+    @property
+    def hash(self) -> str:
+        """sha256 over training set and splits, 16 hex digits."""
+        digest = hashlib.sha256()
+        for examples in (self.train, *self.splits.values()):
+            digest.update(np.ascontiguousarray(examples.tokens).tobytes())
+            digest.update(np.ascontiguousarray(examples.answer).tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Atomic facts, and which are out-of-distribution. Facts of head e are rows e*d .. e*d + d - 1."""
+
+    head: IntArray
+    relation: IntArray
+    tail: IntArray
+    ood: np.ndarray
+    out_degree: int
+
+    @classmethod
+    def draw(cls, options: TwoHopOptions, seed: int) -> Graph:
+        """Draw d distinct relations per head, uniform tails (self-loops possible), and the O facts."""
+        n_heads, degree = options.entities, options.out_degree
+        stream = Stream(seed, "graph")
+        keys = stream.raw(n_heads * options.relations).reshape(n_heads, options.relations)
+        relation = np.sort(np.argsort(keys, axis=1, kind="stable")[:, :degree], axis=1).reshape(-1)
+        tail = stream.integers(options.entities, n_heads * degree)
+        ood = np.zeros(n_heads * degree, dtype=bool)
+        n_ood = round(options.ood_fraction * n_heads * degree)
+        ood[Stream(seed, "split").permutation(n_heads * degree)[:n_ood]] = True
+        head = np.repeat(np.arange(n_heads, dtype=np.int64), degree)
+        return cls(head, relation.astype(np.int64), tail, ood, degree)
+
+    def chains(self) -> tuple[IntArray, IntArray]:
+        """All (hop-1 fact, hop-2 fact) pairs, by hop-1 fact then hop-2 fact."""
+        first = np.repeat(np.arange(len(self.head), dtype=np.int64), self.out_degree)
+        within = np.tile(np.arange(self.out_degree, dtype=np.int64), len(self.head))
+        return first, self.tail[first] * self.out_degree + within
+
+    def two_hop(self, first: IntArray, second: IntArray, n_entities: int) -> Examples:
+        """Token rows of chains."""
+        tokens = np.stack(
+            [self.head[first], n_entities + self.relation[first], n_entities + self.relation[second]], axis=1
+        )
+        return Examples(tokens, np.full(len(first), 2, np.int64), self.tail[second], self.tail[first])
+
+    def atomic(self, facts: IntArray, n_entities: int, pad: int) -> Examples:
+        """Token rows of atomic facts."""
+        tokens = np.stack([self.head[facts], n_entities + self.relation[facts], np.full(len(facts), pad, np.int64)], 1)
+        missing = np.full(len(facts), -1, np.int64)
+        return Examples(tokens, np.ones(len(facts), np.int64), self.tail[facts], missing)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Chains by class, as row numbers of `Graph.chains()`, each in a random order fixed by the seed.
+
+    The orders do not depend on phi or on the exposure, so that regimes of one seed share their test sets and a
+    smaller phi trains on a subset of a larger one.
+    """
+
+    train_ii: IntArray
+    test_ii: IntArray
+    train_oi: IntArray
+    test_oi: IntArray
+    train_io: IntArray
+    test_io: IntArray
+    test_oo: IntArray
+
+    @classmethod
+    def split(cls, graph: Graph, first: IntArray, second: IntArray, options: TwoHopOptions, seed: int) -> Pools:
+        """Shuffle each class and hold out its share (rounded up for the mixed classes, so that none is empty)."""
+        kind = 2 * graph.ood[first].astype(np.int64) + graph.ood[second]
+        shuffled = []
+        for code, name in enumerate(("ii", "io", "oi", "oo")):
+            rows = np.flatnonzero(kind == code)
+            shuffled.append(rows[Stream(seed, f"pool/{name}").permutation(len(rows))])
+        ii, io, oi, oo = shuffled
+        n_ii, n_io, n_oi = (
+            int(np.ceil(share * len(rows)))
+            for share, rows in ((options.holdout, ii), (options.mixed_holdout, io), (options.mixed_holdout, oi))
+        )
+        return cls(ii[n_ii:], ii[:n_ii], oi[n_oi:], oi[:n_oi], io[n_io:], io[:n_io], oo)
+
+
+def _exposed(
+    pool: IntArray, fact_of: IntArray, universe: IntArray, options: TwoHopOptions, stream: Stream
+) -> IntArray:
+    """Chains of `pool` to train on: up to k per fact, for a share of the O facts that the test uses in this hop."""
+    facts = np.unique(universe)
+    chosen = facts[stream.permutation(len(facts))[: round(options.exposure_ratio * len(facts))]]
+    mine = pool[np.isin(fact_of[pool], chosen)]
+    if options.exposure_k is None:
+        return mine
+    order = np.argsort(fact_of[mine], kind="stable")
+    starts = np.searchsorted(fact_of[mine][order], fact_of[mine][order], side="left")
+    rank = np.arange(len(mine)) - starts
+    return mine[np.sort(order[rank < options.exposure_k])]
+
+
+class TwoHop:
+    """The task `two_hop`."""
+
+    Options = TwoHopOptions
+    positions = POSITIONS
+
+    @staticmethod
+    def phi_limit(options: TwoHopOptions, seed: int) -> float:
+        """Exact largest phi of this seed's graph."""
+        graph = Graph.draw(options, seed)
+        per_head = (~graph.ood).reshape(options.entities, options.out_degree).sum(axis=1)
+        n_id = int((~graph.ood).sum())
+        n_ii = int(per_head[graph.tail[~graph.ood]].sum())
+        return (n_ii - int(np.ceil(options.holdout * n_ii))) / n_id
+
+    @staticmethod
+    def check(options: TwoHopOptions, seed: int) -> list[Problem]:
+        """What this seed's graph makes impossible. Cheap: chains are counted, not listed."""
+        limit = TwoHop.phi_limit(options, seed)
+        if options.phi <= limit:
+            return []
+        return [Problem("data.phi", f"{options.phi:g} is above {limit:.4g}, the maximum for the graph of seed {seed}")]
+
+    @staticmethod
+    def build(options: TwoHopOptions, seed: int, max_examples: int) -> TaskData:
+        """Draw graph, training set and splits.
+
+        Raises ValueError when phi is above what the graph of this seed has, or an evaluation split is empty.
+        """
+        graph = Graph.draw(options, seed)
+        first, second = graph.chains()
+        pools = Pools.split(graph, first, second, options, seed)
+        n_train = round(options.phi * int((~graph.ood).sum()))
+        if n_train > len(pools.train_ii):
+            raise ValueError(str(TwoHop.check(options, seed)[0]))
+        trained = pools.train_ii[:n_train]
+        exposed = _exposure(pools, first, second, options, seed)
+        n, pad = options.entities, options.vocabulary - 1
+
+        def chains(rows: IntArray) -> Examples:
+            return graph.two_hop(first[rows], second[rows], n)
+
+        facts = np.arange(len(graph.head), dtype=np.int64)
+        order = Stream(seed, "atomic").permutation(len(facts))
+        splits = {
+            "train_ii": chains(trained[:max_examples]),
+            "test_ii": chains(pools.test_ii[:max_examples]),
+            "test_io": chains(pools.test_io[:max_examples]),
+            "test_oi": chains(pools.test_oi[:max_examples]),
+            "test_oo": chains(pools.test_oo[:max_examples]),
+            "atomic_id": graph.atomic(order[~graph.ood[order]][:max_examples], n, pad),
+            "atomic_ood": graph.atomic(order[graph.ood[order]][:max_examples], n, pad),
+        }
+        empty = [name for name, examples in splits.items() if not len(examples)]
+        if empty:
+            raise ValueError(f"data: split {', '.join(empty)} is empty for seed {seed}; enlarge the graph or ood_fraction")
+        train = Examples.concatenate([graph.atomic(facts, n, pad), chains(trained), chains(exposed)])
+        sizes = {
+            "atomic": len(facts), "atomic_id": int((~graph.ood).sum()), "atomic_ood": int(graph.ood.sum()),
+            "chains_ii": len(pools.train_ii) + len(pools.test_ii), "chains_oi": len(pools.train_oi) + len(pools.test_oi),
+            "chains_io": len(pools.train_io) + len(pools.test_io), "chains_oo": len(pools.test_oo),
+            "trained_ii": n_train, "exposed": len(exposed), "train": len(train),
+        }  # fmt: skip
+        return TaskData(train, splits, n, options.vocabulary, sizes, graph)
+
+
+def _exposure(pools: Pools, first: IntArray, second: IntArray, options: TwoHopOptions, seed: int) -> IntArray:
+    """Chains that the regime adds to the training set; never one with two O facts, never a test chain."""
+    parts = [np.empty(0, np.int64)]
+    if options.exposure in ("first_hop", "both_hops"):
+        stream = Stream(seed, "exposure/first_hop")
+        parts.append(_exposed(pools.train_oi, first, first[pools.test_oo], options, stream))
+    if options.exposure in ("second_hop", "both_hops"):
+        stream = Stream(seed, "exposure/second_hop")
+        parts.append(_exposed(pools.train_io, second, second[pools.test_oo], options, stream))
+    return np.concatenate(parts)
