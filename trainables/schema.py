@@ -36,7 +36,7 @@ EVALS = (
     Column("n", "int32", "examples in the split", "examples"),
     Column("accuracy", "float32", "share whose answer is the arg max over entity tokens"),
     Column("loss", "float32", "mean cross-entropy of the answer over the whole vocabulary", "nats"),
-    Column("margin", "float32", "mean logit of the answer minus the largest other logit", "logits"),
+    Column("margin", "float32", "mean logit of the answer minus the largest other entity logit", "logits"),
 )
 
 PROBES = (

@@ -1,0 +1,59 @@
+"""`python -m trainables`: train runs without Ray, on any machine with torch, numpy and pyarrow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HEARTBEAT_S = 10.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m trainables", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="train one run, or several of equal shape as one pack")
+    train.add_argument("--config", type=Path, nargs="+", required=True, help="run.json files, or bare configurations")
+    train.add_argument("--out", required=True, help="root folder or URI for checkpoints and metrics")
+    train.add_argument("--steps", type=int, help="training length instead of the configured one")
+    train.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    train.add_argument("--threads", type=int, help="torch threads")
+    options = parser.parse_args(arguments)
+    return _train(options)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from trainables.store import Store
+    from trainables.train import Pack, failures_recorded
+
+    try:
+        configs = [_config(path, options.steps) for path in options.config]
+        pack = Pack(configs, Store(options.out), options.device, options.threads)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    with failures_recorded(pack):
+        while not pack.finished:
+            for line in pack.advance(HEARTBEAT_S):
+                print(json.dumps(vars(line)), flush=True)
+    return 0
+
+
+def _config(path: Path, steps: int | None) -> object:
+    from trainables.config import RunConfig
+
+    raw = json.loads(path.read_text())
+    raw = raw.get("config", raw)
+    if steps is not None:
+        raw["train"] = {**raw.get("train", {}), "steps": steps}
+    config = RunConfig.from_dict(raw)
+    problems = config.problems()
+    if problems:
+        raise ValueError("\n".join(f"{path}: {problem}" for problem in problems))
+    return config
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,97 @@
+"""One run inside a pack: its directory, lease, rows, and how it ends."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainables import checkpoint, records
+from trainables.config import NUMERICS, RunConfig, eval_steps
+from trainables.rundir import Lease, RunDir
+from trainables.store import Store
+from trainables.tasks import TASKS
+from trainables.tasks.two_hop import TaskData
+from trainables.versions import git_commit, installed
+
+
+@dataclass
+class Member:
+    """A run that this process has the lease of."""
+
+    config: RunConfig
+    run: RunDir
+    lease: Lease
+    data: TaskData
+    restored: checkpoint.Checkpoint | None
+    torn: list[str]
+    recorder: records.Recorder
+    eval_at: set[int]
+    outcome: str | None = None
+    """Why it ended (schema.OUTCOMES), None while it trains."""
+    accuracy: dict[str, float] = field(default_factory=dict)
+    """Newest accuracy per split."""
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def open(cls, config: RunConfig, store: Store) -> Member:
+        """Take the lease, restore the newest valid checkpoint and clear what lies behind it.
+
+        Raises ValueError when the data cannot be built as configured.
+        """
+        run = RunDir(store, config.run_id)
+        data = TASKS[config.task].build(config.data, config.seed, config.eval.max_examples)
+        lease = Lease.take(run)
+        restored, torn = checkpoint.newest(run, at_most=config.train.steps)
+        start = 0 if restored is None else restored.step
+        run.clear("FAILED.json")
+        run.clear("DONE.json")
+        records.rewind(run, start)
+        grid = set(eval_steps(config.eval, config.train.steps))
+        member = cls(config, run, lease, data, restored, torn, records.Recorder(lease, start), grid)
+        run.write("run.json", member.description())
+        return member
+
+    @property
+    def start(self) -> int:
+        """The step from which this attempt goes on."""
+        return 0 if self.restored is None else self.restored.step
+
+    @property
+    def horizon(self) -> int:
+        """Number of steps asked for."""
+        return self.config.train.steps
+
+    def description(self) -> dict[str, Any]:
+        """Content of run.json: what the run is, on which data, with which versions."""
+        return {
+            "run_id": self.config.run_id,
+            "config": self.config.to_dict(),
+            "numerics": NUMERICS,
+            "data_hash": self.data.hash,
+            "data": self.data.sizes,
+            "versions": installed("torch", "numpy", "pyarrow"),
+            "commit": git_commit(),
+        }
+
+    def commit(self, state: checkpoint.Checkpoint) -> None:
+        """Commit all rows before the checkpoint's step, then the checkpoint."""
+        self.recorder.cut(state.step)
+        checkpoint.save(self.lease, state)
+
+    def finish(self, step: int, outcome: str) -> None:
+        """Commit the last rows and mark the run done, the marker last."""
+        self.recorder.cut(step + 1)
+        self.lease.check()
+        self.run.write(
+            "DONE.json",
+            {
+                "step": step,
+                "reason": outcome,
+                "attempt": self.lease.attempt,
+                "from_step": self.start,
+                "seconds": round(time.monotonic() - self.started, 3),
+                "torn_checkpoints": self.torn,
+            },
+        )
+        self.outcome = outcome

@@ -1,0 +1,214 @@
+"""Decoder-only transformer over few tokens, for a pack of M members at once.
+
+All parameters of a member lie in one flat row: `flat_MP` is the only thing that is trained, saved and restored.
+Blocks are unique `layers`, applied `loops` times (parameter sharing, arXiv 2405.15071 appendix E.2). Effective
+depth counts block applications: 0 is the embedding, k the residual stream after k blocks.
+
+Axes: M member, B example, T token position, H head, K head width, D residual width, V vocabulary, P parameter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.config import Model
+from trainables.randomness import Stream
+
+POSITIONS = 3
+
+Edit = Callable[[int, Tensor], Tensor]
+"""(effective depth, resid_MBTD) -> resid_MBTD: sees the residual stream, and may replace it."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One named block of the flat row."""
+
+    name: str
+    shape: tuple[int, ...]
+    std: float | None
+    """Standard deviation of the initial values; None: constant `fill`."""
+    fill: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether `optim.decay: matrices` decays it."""
+        return len(self.shape) > 1
+
+
+def layout(options: Model, vocabulary: int) -> list[Parameter]:
+    """The parameters in the order in which they lie in the flat row."""
+    width, depth = options.width, options.layers * options.loops
+    embedding = 0.02 if options.init == "gpt2" else options.embedding_std
+
+    def linear(name: str, fan_in: int, fan_out: int, residual: bool = False) -> list[Parameter]:
+        std = options.init_scale / math.sqrt(fan_in)
+        if options.init == "gpt2":
+            std = 0.02 / math.sqrt(2 * depth) if residual else 0.02
+        bias = [Parameter(f"{name}.bias", (fan_out,), None)] if options.bias else []
+        return [Parameter(name, (fan_in, fan_out), std), *bias]
+
+    def norm(name: str) -> list[Parameter]:
+        bias = [Parameter(f"{name}.bias", (width,), None)] if options.bias and options.norm == "layernorm" else []
+        return [Parameter(name, (width,), None, 1.0), *bias]
+
+    parameters = [Parameter("embed", (vocabulary, width), embedding)]
+    if options.positions == "learned":
+        parameters.append(Parameter("position", (POSITIONS, width), embedding))
+    for i in range(options.layers):
+        parameters += norm(f"{i}.norm1") + linear(f"{i}.qkv", width, 3 * width)
+        parameters += linear(f"{i}.out", width, width, residual=True) + norm(f"{i}.norm2")
+        parameters += linear(f"{i}.up", width, options.mlp_ratio * width)
+        parameters += linear(f"{i}.down", options.mlp_ratio * width, width, residual=True)
+    parameters += norm("norm_final")
+    if not options.tied:
+        parameters.append(Parameter("unembed", (width, vocabulary), embedding))
+    return parameters
+
+
+class Transformer:
+    """The function of the network. Holds no weights: they are passed in as `flat_MP` or as unpacked `weights`."""
+
+    def __init__(self, options: Model, vocabulary: int) -> None:
+        """Lay out the parameters of one member."""
+        self.options = options
+        self.vocabulary = vocabulary
+        self.parameters = layout(options, vocabulary)
+        self.size = sum(parameter.size for parameter in self.parameters)
+        self.depth = options.layers * options.loops
+
+    def initial(self, seed: int) -> Tensor:
+        """Initial flat row (P,) of a member; the same on every device."""
+        stream = Stream(seed, "init")
+        rows = [
+            torch.full((p.size,), p.fill) if p.std is None else torch.from_numpy(stream.normal(p.size)) * p.std
+            for p in self.parameters
+        ]
+        return torch.cat(rows)
+
+    def matrix_mask(self) -> Tensor:
+        """(P,) 1 where the parameter belongs to a matrix, 0 for gains and biases."""
+        return torch.cat([torch.full((p.size,), float(p.is_matrix)) for p in self.parameters])
+
+    def unpack(self, flat_MP: Tensor) -> dict[str, Tensor]:
+        """Name -> view with leading member axis. One split, so that its backward pass is one concatenation."""
+        members = flat_MP.shape[0]
+        pieces = flat_MP.split([p.size for p in self.parameters], dim=1)
+        return {
+            p.name: piece.view(members, *p.shape) for p, piece in zip(self.parameters, pieces, strict=True)
+        }
+
+    def residual(self, weights: dict[str, Tensor], tokens_MBT: Tensor, edit: Edit | None = None) -> Tensor:
+        """Residual stream after the last block (M, B, T, D), before the final norm.
+
+        `edit` is called at every effective depth, 0 (the embedding) included.
+        """
+        embedded_MBTD = self._embed(weights, tokens_MBT)
+        resid_MBTD = embedded_MBTD if edit is None else edit(0, embedded_MBTD)
+        for depth in range(1, self.depth + 1):
+            block = (depth - 1) % self.options.layers
+            if self.options.input_injection and block == 0 and depth > 1:
+                resid_MBTD = resid_MBTD + embedded_MBTD
+            resid_MBTD = self._block(weights, str(block), resid_MBTD)
+            if edit is not None:
+                resid_MBTD = edit(depth, resid_MBTD)
+        return resid_MBTD
+
+    def unembed(self, weights: dict[str, Tensor], resid_MxD: Tensor) -> Tensor:
+        """Logits (M, x, V) of residual states (M, x, D) with any axes between: final norm, then unembedding."""
+        members, width = resid_MxD.shape[0], resid_MxD.shape[-1]
+        normed = self._norm(weights, "norm_final", resid_MxD).reshape(members, -1, width)
+        matrix = weights["embed"].transpose(1, 2) if self.options.tied else weights["unembed"]
+        return torch.bmm(normed, matrix).view(*resid_MxD.shape[:-1], self.vocabulary)
+
+    def answer_logits(
+        self, weights: dict[str, Tensor], tokens_MBT: Tensor, answer_at_MB: Tensor, edit: Edit | None = None
+    ) -> Tensor:
+        """Logits (M, B, V) at each example's answer position."""
+        return self.unembed(weights, at_position(self.residual(weights, tokens_MBT, edit), answer_at_MB))
+
+    def _embed(self, weights: dict[str, Tensor], tokens_MBT: Tensor) -> Tensor:
+        members, _, length = tokens_MBT.shape
+        table_MVD = weights["embed"]
+        offset_M = torch.arange(members, device=tokens_MBT.device) * self.vocabulary
+        flat_rows = (tokens_MBT + offset_M[:, None, None]).view(-1)
+        embedded = F.embedding(flat_rows, table_MVD.reshape(-1, self.options.width))
+        embedded = embedded.view(*tokens_MBT.shape, -1)
+        if self.options.positions == "learned":
+            embedded = embedded + weights["position"][:, None, :length]
+        return embedded
+
+    def _norm(self, weights: dict[str, Tensor], name: str, x_MxD: Tensor) -> Tensor:
+        shape = (x_MxD.shape[0], *[1] * (x_MxD.dim() - 2), x_MxD.shape[-1])
+        if self.options.norm == "rmsnorm":
+            normed = F.rms_norm(x_MxD, x_MxD.shape[-1:], eps=1e-6)
+        else:
+            normed = F.layer_norm(x_MxD, x_MxD.shape[-1:], eps=1e-5)
+        normed = normed * weights[name].view(shape)
+        bias = weights.get(f"{name}.bias")
+        return normed if bias is None else normed + bias.view(shape)
+
+    def _linear(self, weights: dict[str, Tensor], name: str, x_MND: Tensor) -> Tensor:
+        bias = weights.get(f"{name}.bias")
+        if bias is None:
+            return torch.bmm(x_MND, weights[name])
+        return torch.baddbmm(bias[:, None], x_MND, weights[name])
+
+    def _block(self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor) -> Tensor:
+        for norm, sublayer in ((f"{name}.norm1", self._attention), (f"{name}.norm2", self._mlp)):
+            if self.options.norm_place == "pre":
+                resid_MBTD = resid_MBTD + sublayer(weights, name, self._norm(weights, norm, resid_MBTD))
+            else:
+                resid_MBTD = self._norm(weights, norm, resid_MBTD + sublayer(weights, name, resid_MBTD))
+        return resid_MBTD
+
+    def _attention(self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor) -> Tensor:
+        members, batch, length, width = x_MBTD.shape
+        heads = self.options.heads
+        qkv = self._linear(weights, f"{name}.qkv", x_MBTD.reshape(members, -1, width))
+        q_NTHK, k_NTHK, v_NTHK = qkv.view(members * batch, length, 3, heads, width // heads).unbind(2)
+        mixed_NTHK = causal_attention(q_NTHK, k_NTHK, v_NTHK)
+        return self._linear(weights, f"{name}.out", mixed_NTHK.reshape(members, -1, width)).view(x_MBTD.shape)
+
+    def _mlp(self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor) -> Tensor:
+        hidden = self._linear(weights, f"{name}.up", x_MBTD.reshape(x_MBTD.shape[0], -1, x_MBTD.shape[-1]))
+        hidden = F.gelu(hidden) if self.options.activation == "gelu" else F.relu(hidden)
+        return self._linear(weights, f"{name}.down", hidden).view(x_MBTD.shape)
+
+
+def causal_attention(q_NTHK: Tensor, k_NTHK: Tensor, v_NTHK: Tensor) -> Tensor:
+    """Causal attention written out: over three tokens the fused kernels cost more than they save."""
+    length, head_width = q_NTHK.shape[1], q_NTHK.shape[3]
+    score_NTSH = (q_NTHK[:, :, None] * k_NTHK[:, None]).sum(-1) * head_width**-0.5
+    future_TS = torch.ones(length, length, dtype=torch.bool, device=q_NTHK.device).triu(1)
+    pattern_NTSH = score_NTSH.masked_fill(future_TS[:, :, None], -torch.inf).softmax(dim=2)
+    return (pattern_NTSH[..., None] * v_NTHK[:, None]).sum(2)
+
+
+def at_position(resid_MBTD: Tensor, position_MB: Tensor) -> Tensor:
+    """The state (M, B, D) at one position per example."""
+    index = position_MB[:, :, None, None].expand(-1, -1, 1, resid_MBTD.shape[-1])
+    return resid_MBTD.gather(2, index).squeeze(2)
+
+
+def step_flops(options: Model, vocabulary: int, batch: int, length: int = POSITIONS) -> float:
+    """Floating-point operations of one training step of one member: three times the forward matrix products."""
+    per_token = 2 * options.width * options.width * (4 + 2 * options.mlp_ratio)
+    forward = batch * (length * options.layers * options.loops * per_token + 2 * options.width * vocabulary)
+    return 3.0 * forward
+
+
+def parameter_count(options: Model, vocabulary: int) -> int:
+    """Number of parameters of one member."""
+    return sum(parameter.size for parameter in layout(options, vocabulary))

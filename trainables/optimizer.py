@@ -1,0 +1,70 @@
+"""AdamW on the flat rows of a pack, with learning rate, weight decay and betas per member.
+
+Equal to `torch.optim.AdamW` for one member (decoupled weight decay, Loshchilov and Hutter, arXiv 1711.05101).
+Everything is a handful of operations on (M, P), whatever the number of layers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from trainables.config import RunConfig
+
+
+def learning_rate(config: RunConfig, step: int) -> float:
+    """Learning rate of update `step` (from 0): linear warm-up, then constant or cosine to zero."""
+    options = config.optim
+    warm = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
+    if options.schedule == "constant" or step < options.warmup:
+        return options.lr * warm
+    progress = (step - options.warmup) / max(1, config.train.steps - options.warmup)
+    return options.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+def learning_rates(configs: list[RunConfig], start: int, stop: int) -> Tensor:
+    """Learning rates (K, M) of the updates start .. stop - 1."""
+    return torch.tensor([[learning_rate(c, step) for c in configs] for step in range(start, stop)], dtype=torch.float32)
+
+
+class AdamW:
+    """Moments and update of a pack."""
+
+    def __init__(self, configs: list[RunConfig], matrix_mask_P: Tensor, device: torch.device) -> None:
+        """Zero moments for M members of P parameters."""
+
+        def column(values: list[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=device)[:, None]
+
+        options = [config.optim for config in configs]
+        self.beta1_M1 = column([o.beta1 for o in options])
+        self.beta2_M1 = column([o.beta2 for o in options])
+        self.eps_M1 = column([o.eps for o in options])
+        self.decay_M1 = column([o.weight_decay for o in options])
+        self.clip_M1 = column([math.inf if o.clip is None else o.clip for o in options])
+        self.clips = any(o.clip is not None for o in options)
+        self.mask_P = matrix_mask_P.to(device) if options[0].decay == "matrices" else None
+        self.mean_MP = torch.zeros(len(configs), len(matrix_mask_P), device=device)
+        self.square_MP = torch.zeros_like(self.mean_MP)
+
+    def step(self, flat_MP: Tensor, grad_MP: Tensor, lr_M: Tensor, step: int) -> Tensor:
+        """Update the rows in place with the gradient of update `step` (from 0); returns its norm (M,)."""
+        norm_M1 = grad_MP.norm(dim=1, keepdim=True)
+        if self.clips:
+            grad_MP = grad_MP * (self.clip_M1 / (norm_M1 + 1e-6)).clamp(max=1.0)
+        lr_M1 = lr_M[:, None]
+        decay = 1.0 - lr_M1 * self.decay_M1
+        flat_MP.mul_(decay if self.mask_P is None else 1.0 - (1.0 - decay) * self.mask_P)
+        self.mean_MP.lerp_(grad_MP, 1.0 - self.beta1_M1)
+        self.square_MP.mul_(self.beta2_M1).addcmul_(grad_MP, grad_MP * (1.0 - self.beta2_M1))
+        size_M1 = lr_M1 / (1.0 - self.beta1_M1 ** (step + 1))
+        root_MP = self.square_MP.sqrt().div_((1.0 - self.beta2_M1 ** (step + 1)).sqrt()).add_(self.eps_M1)
+        flat_MP.addcdiv_(self.mean_MP * -size_M1, root_MP)
+        return norm_M1.squeeze(1)
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all members but these."""
+        for name in ("beta1_M1", "beta2_M1", "eps_M1", "decay_M1", "clip_M1", "mean_MP", "square_MP"):
+            setattr(self, name, getattr(self, name)[rows].contiguous())

@@ -1,0 +1,307 @@
+"""The loop: a pack of runs, trained in chunks inside which nothing leaves the device.
+
+Order of things at step s: commit rows before s and a checkpoint (when due), then evaluate, then update number s + 1.
+The evaluation at s therefore belongs to the part that begins at s: an attempt that restores the checkpoint at s
+repeats it and writes it once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables import probes
+from trainables.batches import TrainingSet
+from trainables.checkpoint import Checkpoint
+from trainables.config import RunConfig
+from trainables.evaluate import evaluate, stack_splits
+from trainables.losses import LOSSES
+from trainables.member import Member
+from trainables.model import Transformer
+from trainables.optimizer import AdamW, learning_rates
+from trainables.probes.base import Scene
+from trainables.rundir import LeaseLostError
+from trainables.store import Store
+from trainables.tasks import TASKS
+
+CHUNK = 100
+"""Largest number of steps between two looks at the clock; metrics leave the device once per chunk."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where one member stands, for a heartbeat."""
+
+    run_id: str
+    step: int
+    horizon: int
+    steps_per_second: float
+    outcome: str | None
+    accuracy: dict[str, float]
+
+
+class Pack:
+    """Runs of equal shape at the same step, trained as one model on a leading member axis."""
+
+    def __init__(self, configs: list[RunConfig], store: Store, device: str = "auto", threads: int | None = None) -> None:
+        """Open every run. Raises ValueError when they cannot train together."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        if len({config.shape() for config in configs}) != 1:
+            raise ValueError("runs of different shape cannot train as one pack")
+        self.device = torch.device(_choose(device))
+        self.config = configs[0]
+        self.members = [Member.open(config, store) for config in configs]
+        self.all_members = list(self.members)
+        starts = {member.start for member in self.members}
+        if len(starts) != 1:
+            raise ValueError(f"runs at different steps cannot train as one pack: {sorted(starts)}")
+        self.step = starts.pop()
+        self.steps_per_second = 0.0
+        self._evaluated: int | None = None
+        self._build()
+
+    def _build(self) -> None:
+        data = [member.data for member in self.members]
+        configs = [member.config for member in self.members]
+        self.model = Transformer(self.config.model, data[0].vocabulary)
+        self.optimizer = AdamW(configs, self.model.matrix_mask(), self.device)
+        self.flat_MP = torch.stack([self._initial(member) for member in self.members]).to(self.device)
+        for row, member in enumerate(self.members):
+            if member.restored is not None:
+                self.optimizer.mean_MP[row] = member.restored.mean_P.to(self.device)
+                self.optimizer.square_MP[row] = member.restored.square_P.to(self.device)
+        self.flat_MP.requires_grad_()
+        self.training = TrainingSet([d.train for d in data], [c.seed for c in configs], self.device)
+        self.splits = stack_splits(data, self.device)
+        self.probe_splits = stack_splits(data, self.device, self.config.eval.probe_examples)
+
+    def _initial(self, member: Member) -> Tensor:
+        return self.model.initial(member.config.seed) if member.restored is None else member.restored.flat_P
+
+    @property
+    def finished(self) -> bool:
+        """Whether every member has ended."""
+        return not self.members
+
+    def advance(self, seconds: float) -> list[Progress]:
+        """Train for about this long, or until every member has ended; returns where each member stands."""
+        begun, first = time.monotonic(), self.step
+        while self.members and time.monotonic() - begun < seconds:
+            self._segment()
+        elapsed = max(time.monotonic() - begun, 1e-9)
+        self.steps_per_second = (self.step - first) / elapsed
+        return self.progress()
+
+    def progress(self) -> list[Progress]:
+        """Where each member stands, ended ones included."""
+        return [
+            Progress(
+                m.config.run_id, m.horizon if m.outcome == "finished" else self.step, m.horizon,
+                self.steps_per_second, m.outcome, dict(m.accuracy),
+            )
+            for m in self.all_members
+        ]  # fmt: skip
+
+    def checkpoint_now(self) -> None:
+        """Commit all rows and a checkpoint at the present step (before a pause or a preemption)."""
+        if self._evaluated == self.step:
+            return
+        for row, member in enumerate(self.members):
+            if self.step > member.start:
+                member.commit(self._state(row))
+
+    def stop(self) -> None:
+        """End every member here, as the study's scheduler asked."""
+        for row, member in enumerate(self.members):
+            if self.step > member.start:
+                member.commit(self._state(row))
+        self._evaluate(self.members)
+        for member in self.members:
+            member.finish(self.step, "stopped")
+        self.members = []
+
+    def _segment(self) -> None:
+        """Evaluate if due, train to the next stop, commit what is due there."""
+        due = [member for member in self.members if self.step in member.eval_at]
+        if due and self.step < min(member.horizon for member in self.members):
+            self._evaluate(due)
+        stop = self._next_stop()
+        if stop > self.step:
+            diverged = self._record(self._train(stop))
+            self.step = stop
+            self._drop(diverged)
+        self._arrive()
+
+    def _next_stop(self) -> int:
+        every = self.config.train.checkpoint_every
+        stops = [self.step + CHUNK, (self.step // every + 1) * every]
+        for member in self.members:
+            stops += [member.horizon, min((s for s in member.eval_at if s > self.step), default=member.horizon)]
+        return min(stop for stop in stops if stop >= self.step)
+
+    def _train(self, stop: int) -> NDArray[np.float32]:
+        """Update to step `stop`; returns loss, gradient norm, weight norm and lr as (4, K, M)."""
+        count = stop - self.step
+        configs = [member.config for member in self.members]
+        index_KMB = self.training.indices(self.step, stop, self.config.train.batch)
+        lr_KM = learning_rates(configs, self.step, stop).to(self.device)
+        ring_4KM = torch.empty(3, count, len(configs), device=self.device)
+        for k in range(count):
+            ring_4KM[:, k] = self._update(self.step + k, index_KMB[k], lr_KM[k])
+        return torch.cat([ring_4KM, lr_KM[None]]).cpu().numpy()
+
+    def _update(self, step: int, index_MB: Tensor, lr_M: Tensor) -> Tensor:
+        """One optimiser step; returns loss, gradient norm and weight norm (3, M)."""
+        with self._precision():
+            batch = self.training.batch(index_MB)
+            loss_M = LOSSES[self.config.train.loss](self.model, self.model.unpack(self.flat_MP), batch)
+        (grad_MP,) = torch.autograd.grad(loss_M.sum(), self.flat_MP)
+        with torch.no_grad():
+            weight_norm_M = self.flat_MP.norm(dim=1)
+            grad_norm_M = self.optimizer.step(self.flat_MP, grad_MP, lr_M, step)
+            return torch.stack([loss_M, grad_norm_M, weight_norm_M])
+
+    def _record(self, metrics_4KM: NDArray[np.float32]) -> list[Member]:
+        """Add the rows of a chunk; returns the members whose numbers became non-finite."""
+        diverged = []
+        for row, member in enumerate(self.members):
+            values = metrics_4KM[:, :, row]
+            bad = np.flatnonzero(~np.isfinite(values).all(axis=0))
+            count = int(bad[0]) if len(bad) else values.shape[1]
+            loss, grad_norm, weight_norm, lr = values[:, :count]
+            if count:
+                member.recorder.add(
+                    "steps",
+                    {
+                        "step": np.arange(self.step, self.step + count),
+                        "loss": loss, "grad_norm": grad_norm, "weight_norm": weight_norm, "lr": lr,
+                    },
+                )  # fmt: skip
+            if len(bad):
+                member.finish(self.step + count, "diverged")
+                diverged.append(member)
+        return diverged
+
+    def _arrive(self) -> None:
+        """Commit checkpoints that are due, and end the members that reached their length."""
+        ending = [member for member in self.members if member.horizon <= self.step]
+        for row, member in enumerate(self.members):
+            due = self.step % self.config.train.checkpoint_every == 0 or member in ending
+            if due and self.step > member.start:
+                member.commit(self._state(row))
+        if ending:
+            self._evaluate([member for member in self.members if member in ending or self.step in member.eval_at])
+            for member in ending:
+                member.finish(self.step, "finished")
+            self._drop(ending)
+
+    def _evaluate(self, due: list[Member]) -> None:
+        """Evaluate and probe; rows are added for the members that are due."""
+        if self._evaluated == self.step or not due:
+            return
+        self._evaluated = self.step
+        with torch.no_grad(), self._precision():
+            weights = self.model.unpack(self.flat_MP)
+            entities = self.members[0].data.entities
+            behaviours = evaluate(self.model, weights, self.splits, entities)
+            positions = TASKS[self.config.task].positions
+            scene = Scene(self.model, weights, self.probe_splits, entities, positions)
+            measured = [m for name in self.config.eval.probes for m in probes.load(name)(scene)]
+            values_XM = _gather([m.value_M for m in measured])
+            behaviour_XM = _gather([x for b in behaviours for x in (b.accuracy_M, b.loss_M, b.margin_M)])
+        for row, member in enumerate(self.members):
+            if member in due:
+                splits = [(b.split.name, b.split.n[row]) for b in behaviours]
+                self._add_evals(member, splits, behaviour_XM[:, row].reshape(-1, 3))
+                sites = [(m.probe, m.split, m.layer, m.position, m.n[row]) for m in measured]
+                self._add_probes(member, sites, values_XM[:, row])
+
+    def _add_evals(self, member: Member, splits: list[tuple[str, int]], values: NDArray[np.float32]) -> None:
+        names, counts = zip(*splits, strict=True)
+        steps = np.full(len(names), self.step)
+        accuracy, loss, margin = values.T
+        member.recorder.add(
+            "evals", {"step": steps, "split": names, "n": counts, "accuracy": accuracy, "loss": loss, "margin": margin}
+        )
+        member.accuracy = dict(zip(names, accuracy.tolist(), strict=True))
+
+    def _add_probes(
+        self, member: Member, sites: list[tuple[str, str, int | None, str | None, int]], values: NDArray[np.float32]
+    ) -> None:
+        if not sites:
+            return
+        probe, split, layer, position, n = (list(column) for column in zip(*sites, strict=True))
+        value = [float(v) if np.isfinite(v) else None for v in values]
+        steps = np.full(len(sites), self.step)
+        columns = {"step": steps, "probe": probe, "split": split, "layer": layer, "position": position}
+        member.recorder.add("probes", {**columns, "value": value, "n": n})
+
+    def _state(self, row: int) -> Checkpoint:
+        return Checkpoint(
+            self.step, self.flat_MP.detach()[row], self.optimizer.mean_MP[row], self.optimizer.square_MP[row]
+        )
+
+    def _drop(self, ended: list[Member]) -> None:
+        """Go on without the members that have ended."""
+        if not ended:
+            return
+        keep = [row for row, member in enumerate(self.members) if member not in ended]
+        self.members = [self.members[row] for row in keep]
+        if not keep:
+            return
+        rows = torch.tensor(keep, device=self.device)
+        self.flat_MP = self.flat_MP.detach()[rows].contiguous().requires_grad_()
+        self.optimizer.keep(rows)
+        self.training.keep(rows)
+        self.splits = {name: split.keep(rows) for name, split in self.splits.items()}
+        self.probe_splits = {name: split.keep(rows) for name, split in self.probe_splits.items()}
+
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
+        if self.config.train.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def _gather(values_M: list[Tensor]) -> NDArray[np.float32]:
+    """Bring many (M,) numbers to the host in one copy, as (X, M)."""
+    if not values_M:
+        return np.empty((0, 0), np.float32)
+    return torch.stack(values_M).float().cpu().numpy()
+
+
+@contextlib.contextmanager
+def failures_recorded(pack: Pack) -> Iterator[None]:
+    """Write FAILED.json with the traceback for every member that has not ended, then let the error go on."""
+    try:
+        yield
+    except (LeaseLostError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        for member in pack.members:
+            member.run.write("FAILED.json", failure(error, member.lease.attempt, pack.step))
+        raise
+
+
+def failure(error: BaseException, attempt: int, step: int) -> dict[str, object]:
+    """Content of FAILED.json."""
+    return {
+        "error": f"{type(error).__name__}: {error}",
+        "traceback": "".join(traceback.format_exception(error)),
+        "attempt": attempt,
+        "step": step,
+    }
+
+
+def _choose(device: str) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
