@@ -1,0 +1,178 @@
+"""Reads what a study says beside its space: seeds, search, scheduler, events, resources."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.mistakes import BROKEN, Findings, Steps, shown
+from orchestrator.read_options import read_block, read_mapping
+from orchestrator.searchers import SEARCHERS
+from orchestrator.settings import AUTO_RESOURCES, DEFAULT_EVENTS, METRICS, SCHEDULERS, Event, Resources
+from trainables.options import did_you_mean
+from trainables.schema import SPLITS
+from trainables.tasks import TASKS
+
+MAX_SEEDS = 10_000
+MAX_SEED = 2**31 - 1
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def read_hypothesis(findings: Findings, raw: Any) -> str:
+    """The question in words; empty when not given."""
+    if not isinstance(raw, str) and raw is not BROKEN:
+        found = "is empty" if raw is None else f"must be text, not {shown(raw)}"
+        findings.at_value(("hypothesis",), f"{found}; say in a sentence what the study is to find out")
+    return raw.strip() if isinstance(raw, str) else ""
+
+
+def read_seeds(findings: Findings, raw: Any) -> tuple[int, ...]:
+    """The seeds: a list, or a number n for 0 .. n-1."""
+    if isinstance(raw, list):
+        return _seed_list(findings, raw)
+    if type(raw) is int and 1 <= raw <= MAX_SEEDS:
+        return tuple(range(raw))
+    if raw is not BROKEN:
+        findings.at_value(
+            ("seeds",),
+            f"must be a list such as [0, 1, 2], or how many (1 to {MAX_SEEDS:,}), not {shown(raw)}",
+        )
+    return (0,)
+
+
+def _seed_list(findings: Findings, raw: list[Any]) -> tuple[int, ...]:
+    if not raw or len(raw) > MAX_SEEDS:
+        findings.at_value(("seeds",), f"has {len(raw):,} seeds; list 1 to {MAX_SEEDS:,}")
+    seen: set[int] = set()
+    for index, seed in enumerate(raw):
+        if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+            if seed is not BROKEN:
+                findings.at_value(
+                    ("seeds", index), f"{shown(seed)} is no seed; use whole numbers from 0 to 2^31 - 1"
+                )
+        elif seed in seen:
+            findings.at_value(("seeds", index), f"{seed} is already in the list")
+        else:
+            seen.add(seed)
+    return tuple(raw)
+
+
+def read_kind(
+    findings: Findings, section: str, raw: Any, kinds: Mapping[str, type[Any]], default: str
+) -> tuple[str, Any]:
+    """Read `{kind: name, ...}`: the name, and the options of that kind."""
+    known = f"kind ({', '.join(kinds)}) and its options"
+    given = read_mapping(findings, (section,), raw, known)
+    kind = given.get("kind", default)
+    if not isinstance(kind, str) or kind not in kinds:
+        if kind is not BROKEN:
+            findings.at_value(
+                (section, "kind"), f"{shown(kind)} is unknown; {did_you_mean(str(kind), list(kinds))}"
+            )
+    elif "kind" not in given and given:
+        findings.at_key((section,), f"kind is missing; known: {', '.join(kinds)}")
+    else:
+        options = read_block(findings, (section,), given, kinds[kind], skip="kind")
+        if options is not None:
+            return kind, options
+    return default, kinds[default]()
+
+
+def read_search(findings: Findings, raw: Any, task: str) -> tuple[str, Any]:
+    """The searcher's name and options."""
+    kind, options = read_kind(
+        findings, "search", raw, {name: entry.Options for name, entry in SEARCHERS.items()}, "grid"
+    )
+    objective = getattr(options, "objective", None)
+    if objective is not None:
+        check_metric(findings, ("search", "objective"), objective.metric)
+        check_splits(findings, ("search", "objective"), objective.split)
+    return kind, options
+
+
+def read_scheduler(findings: Findings, raw: Any) -> tuple[str, Any]:
+    """The stopping rule's name and options."""
+    kind, options = read_kind(findings, "scheduler", raw, SCHEDULERS, "fifo")
+    if hasattr(options, "metric"):
+        check_metric(findings, ("scheduler",), options.metric)
+        check_splits(findings, ("scheduler",), options.split)
+    return kind, options
+
+
+def check_metric(findings: Findings, steps: Steps, metric: str) -> None:
+    """Report what cannot be a metric, and what is nearly one of the known metrics."""
+    if not _NAME.fullmatch(metric):
+        findings.at_value(
+            (*steps, "metric"), f"{shown(metric)} is no metric; known: {', '.join(METRICS)}, or a probe's"
+        )
+    near = difflib.get_close_matches(metric, METRICS, n=1, cutoff=0.8)
+    if near and metric not in METRICS:
+        findings.at_value((*steps, "metric"), f"{shown(metric)} is unknown; did you mean {near[0]!r}?")
+
+
+def check_splits(findings: Findings, steps: Steps, splits: str | tuple[str, ...]) -> None:
+    """Report evaluation splits that there are not."""
+    if splits == ():
+        findings.at_value((*steps, "split"), f"is empty; known: {', '.join(SPLITS)}")
+    for index, split in enumerate((splits,) if isinstance(splits, str) else splits):
+        if split not in SPLITS:
+            here = (*steps, "split") if isinstance(splits, str) else (*steps, "split", index)
+            findings.at_value(here, f"{shown(split)} is unknown; {did_you_mean(split, list(SPLITS))}")
+
+
+def read_events(findings: Findings, raw: Any, task: str) -> dict[str, Event]:
+    """The events by name. A given block replaces the default ones."""
+    events = {}
+    for name, block in read_mapping(findings, ("events",), raw, "events by name").items():
+        steps = ("events", name)
+        if not _NAME.fullmatch(name):
+            findings.at_key(steps, "is no name for an event; use lower-case letters, digits and _")
+        event = read_block(findings, steps, block, Event)
+        if event is not None:
+            _check_event(findings, steps, event, task)
+            events[name] = event
+    return events
+
+
+def _check_event(findings: Findings, steps: Steps, event: Event, task: str) -> None:
+    check_metric(findings, steps, event.metric)
+    check_splits(findings, steps, event.split)
+    _check_threshold(findings, steps, event)
+    _check_site(findings, steps, event, task)
+
+
+def _check_threshold(findings: Findings, steps: Steps, event: Event) -> None:
+    if (event.at_least is None) == (event.at_most is None):
+        found = "neither is given" if event.at_least is None else "both are given"
+        findings.at_key(steps, f"needs either at_least or at_most, and {found}")
+        return
+    name, threshold = ("at_most", event.at_most) if event.at_least is None else ("at_least", event.at_least)
+    if event.metric == "accuracy" and threshold is not None and not 0 <= threshold <= 1:
+        remedy = f"; did you mean {threshold / 100:g}?" if 1 < threshold <= 100 else ""
+        findings.at_value(
+            (*steps, name), f"{threshold:g} is never reached: accuracy lies between 0 and 1{remedy}"
+        )
+
+
+def _check_site(findings: Findings, steps: Steps, event: Event, task: str) -> None:
+    for name, value in (("layer", event.layer), ("position", event.position)):
+        if value is not None and event.metric in METRICS:
+            findings.at_key((*steps, name), f"belongs to probes; {event.metric} is measured at the output")
+        elif name == "position" and value is not None and value not in TASKS[task].positions:
+            known = list(TASKS[task].positions)
+            findings.at_value((*steps, name), f"{shown(value)} is unknown; {did_you_mean(str(value), known)}")
+
+
+def read_resources(findings: Findings, raw: Any) -> Resources:
+    """What a worker gets."""
+    if raw == "auto":
+        return AUTO_RESOURCES
+    resources = read_block(findings, ("resources",), raw, Resources) or Resources()
+    if isinstance(resources.gpu, float) and resources.gpu > 1 and not resources.gpu.is_integer():
+        findings.at_value(
+            ("resources", "gpu"),
+            f"{resources.gpu:g} is not possible; a share is at most 1, above it whole GPUs",
+        )
+    return resources

@@ -1,0 +1,285 @@
+"""Reads `base` and `space`: what a study fixes and what it varies, every item checked at its own place.
+
+data.phi: [3.6, 7.5]                              a list of values
+optim.weight_decay: {log: [0.01, 1], points: 4}   a range: uniform, log or int; a grid needs `points`
+data.phi: "0.9 * data.out_degree"                 a derived value: no axis
+depth: {shared: {model.layers: 2}, untied: {}}    named arms: a name without a dot
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.axes import Arms, Axis, Choices, Range, Setting
+from orchestrator.expressions import Expression
+from orchestrator.fields import OptionField, config_fields
+from orchestrator.mistakes import BROKEN, Findings, Steps, shown
+from orchestrator.read_options import read_mapping, read_setting
+from trainables.config import sections_of
+from trainables.options import did_you_mean
+from trainables.schema import TRIAL_COLUMNS
+from trainables.tasks import TASKS
+
+_SCALES = ("uniform", "log", "int")
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_AXIS_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def unknown_option(name: str, fields: Mapping[str, OptionField], prefix: str = "") -> str:
+    """Say that an option is unknown, and which one was probably meant, in whichever section it is."""
+    section, _, word = name.rpartition(".")
+    same_word = [key for key in fields if key.endswith(f".{word}")]
+    if same_word:
+        return f"is unknown; did you mean {prefix}{same_word[0]}?"
+    neighbours = [key.partition(".")[2] for key in fields if key.startswith(f"{section}.")]
+    near = did_you_mean(word, neighbours or sorted({key.partition(".")[2] for key in fields}))
+    found = re.fullmatch(r"did you mean '(.*)'\?", near)
+    if not found:
+        return f"is unknown; {near}"
+    meant = next(
+        key
+        for key in fields
+        if key == f"{section}.{found[1]}" or (not neighbours and key.endswith(f".{found[1]}"))
+    )
+    return f"is unknown; did you mean {prefix}{meant}?"
+
+
+def read_task(findings: Findings, base: Mapping[str, Any]) -> str:
+    """The task of a study; the default one when the name is wrong (which is then reported)."""
+    task = base.get("task", "two_hop")
+    if task is not BROKEN and (not isinstance(task, str) or task not in TASKS):
+        findings.at_value(
+            ("base", "task"), f"{shown(task)} is unknown; {did_you_mean(str(task), list(TASKS))}"
+        )
+    return task if isinstance(task, str) and task in TASKS else "two_hop"
+
+
+def read_base(findings: Findings, base: Mapping[str, Any], task: str) -> dict[str, Setting]:
+    """Every option that `base` sets, by its dotted name."""
+    fields, sections = config_fields(task), sections_of(task)
+    found: dict[str, Setting] = {}
+    for section, raw in base.items():
+        if section == "seed":
+            findings.at_key(
+                ("base", section), "is not an option; write `seeds: [0, 1, 2]` at the top of the file"
+            )
+        elif section not in {"task", *sections}:
+            findings.at_key(("base", section), _unknown_section(section, [*sections, "task"], fields))
+        elif section != "task" and (section != "data" or base.get("task", task) == task):
+            found |= _read_section(findings, section, raw, fields)
+    return found
+
+
+def _unknown_section(name: str, sections: list[str], fields: Mapping[str, OptionField]) -> str:
+    if name in fields:
+        section, _, option = name.partition(".")
+        return f"is written nested under base: `{section}: {{{option}: ...}}`"
+    suggestion = did_you_mean(name, sections)
+    if suggestion.startswith("did you mean") and not any(key.endswith(f".{name}") for key in fields):
+        return f"is unknown; {suggestion}"
+    meant = unknown_option(name, fields, "base.")
+    return meant if "did you mean" in meant else f"is unknown; {suggestion}"
+
+
+def _read_section(
+    findings: Findings, section: str, raw: Any, fields: Mapping[str, OptionField]
+) -> dict[str, Setting]:
+    found = {}
+    for option, value in read_mapping(findings, ("base", section), raw, f"options of {section}").items():
+        steps, key = ("base", section, option), f"{section}.{option}"
+        if key in fields:
+            found[key] = read_setting(findings, steps, fields[key], value, fields)
+        else:
+            findings.at_key(steps, unknown_option(key, fields, "base."))
+    return found
+
+
+class SpaceReader:
+    """Reads `space`; afterwards holds the axes and the derived values."""
+
+    def __init__(self, findings: Findings, task: str) -> None:
+        """Start with an empty space."""
+        self.axes: list[Axis] = []
+        self.derived: dict[str, Expression] = {}
+        self._findings, self._task = findings, task
+        self._fields = config_fields(task)
+        self._set_in: dict[str, int] = {}
+
+    def read(self, space: Mapping[str, Any]) -> None:
+        """Read every entry."""
+        for name, raw in space.items():
+            if raw is BROKEN:
+                continue
+            if "." in name:
+                self._option(name, raw, ("space", name))
+            elif self._is_arms(name, raw):
+                self._arms(name, raw, ("space", name))
+
+    def _option(self, name: str, raw: Any, steps: Steps) -> None:
+        field = self._fields.get(name)
+        if field is None:
+            self._findings.at_key(steps, unknown_option(name, self._fields, "space."))
+            return
+        self._owns(name, steps)
+        if field.is_list:
+            self._findings.at_key(
+                steps, "is a list itself; vary it by named arms: `name: {arm: {" + name + ": [...]}}`"
+            )
+        elif isinstance(raw, list):
+            self._choices(name, field, raw, steps)
+        elif isinstance(raw, dict):
+            self._range(name, field, raw, steps)
+        elif field.is_number and isinstance(raw, str):
+            setting = read_setting(self._findings, steps, field, raw, self._fields)
+            if isinstance(setting, Expression):
+                self.derived[name] = setting
+        else:
+            self._findings.at_value(
+                steps, f"one value is not an axis; list several as [{_text(raw)}, ...], or fix it under base"
+            )
+
+    def _owns(self, option: str, steps: Steps) -> None:
+        line = self._findings.line_of(steps)
+        if option in self._set_in:
+            self._findings.at_key(
+                steps, f"{option} is already varied in line {self._set_in[option]}; only one can decide"
+            )
+        self._set_in.setdefault(option, line)
+
+    def _choices(self, name: str, field: OptionField, raw: list[Any], steps: Steps) -> None:
+        if not raw:
+            self._findings.at_value(steps, "has no values; list at least one")
+        values: list[Any] = []
+        for index, item in enumerate(raw):
+            value = self._item((*steps, index), field, item)
+            if value is not BROKEN and value in values:
+                self._findings.at_value((*steps, index), f"{_text(item)} is already in the list")
+            values.append(value)
+        self.axes.append(Choices(name, tuple(value for value in values if value is not BROKEN)))
+
+    def _item(self, steps: Steps, field: OptionField, item: Any) -> Any:
+        if field.is_number and isinstance(item, str):
+            self._findings.at_value(
+                steps,
+                f"must be {field.expected}, not {shown(item)} (an expression can stand in base or in a named arm)",
+            )
+            return BROKEN
+        return read_setting(self._findings, steps, field, item, self._fields)
+
+    def _range(self, name: str, field: OptionField, raw: dict[str, Any], steps: Steps) -> None:
+        scales = [key for key in raw if key in _SCALES]
+        if not field.is_number:
+            self._findings.at_value(
+                steps, f"a range needs numbers, and this is {field.expected}; list the values"
+            )
+        elif any(isinstance(value, dict) for value in raw.values()):
+            self._findings.at_key(
+                steps, "named arms stand under a name of their own, without a dot: `depth: {...}`"
+            )
+        elif self._unknown_range_keys(raw, steps):
+            return
+        elif len(scales) != 1:
+            self._findings.at_value(
+                steps, "a range is one of uniform, log or int, as in {log: [0.01, 1], points: 4}"
+            )
+        else:
+            self._ends(name, field, raw, scales[0], steps)
+
+    def _unknown_range_keys(self, raw: dict[str, Any], steps: Steps) -> bool:
+        unknown = [key for key in raw if key not in {*_SCALES, "points"}]
+        for key in unknown:
+            self._findings.at_key((*steps, key), f"is unknown; {did_you_mean(key, [*_SCALES, 'points'])}")
+        return bool(unknown)
+
+    def _ends(self, name: str, field: OptionField, raw: dict[str, Any], scale: Any, steps: Steps) -> None:
+        ends, points = raw[scale], raw.get("points")
+        if points is not None and points is not BROKEN and (type(points) is not int or points < 2):
+            self._findings.at_value(
+                (*steps, "points"), f"must be a whole number of at least 2, not {shown(points)}"
+            )
+        if ends is BROKEN or (isinstance(ends, list) and BROKEN in ends):
+            return
+        if not isinstance(ends, list) or len(ends) != 2:
+            self._findings.at_value(
+                (*steps, scale), "must be the two ends of the range in brackets, as in [0.01, 1]"
+            )
+            return
+        low, high = (self._item((*steps, scale, index), field, end) for index, end in enumerate(ends))
+        problem = None if BROKEN in (low, high) else _impossible(scale, low, high, field)
+        if problem:
+            self._findings.at_value((*steps, scale), problem)
+        elif BROKEN not in (low, high) and type(points) in (int, type(None)):
+            self.axes.append(Range(name, scale, low, high, points, field.is_integer))
+
+    def _is_arms(self, name: str, raw: Any) -> bool:
+        message = self._no_axis_name(name, raw)
+        if message:
+            self._findings.at_key(("space", name), message)
+        return message is None
+
+    def _no_axis_name(self, name: str, raw: Any) -> str | None:
+        options = [key for key in self._fields if key.endswith(f".{name}")]
+        if name in ("seed", "seeds"):
+            return "is not an axis; write `seeds: [0, 1, 2]` at the top of the file"
+        if name == "task":
+            return "is not an axis; a study has one task, in base"
+        if name in sections_of(self._task):
+            example = (
+                next((key for key in raw if f"{name}.{key}" in self._fields), None)
+                if isinstance(raw, dict)
+                else None
+            )
+            return f"options are written with a dot here: `{name}.{example or '...'}: [...]`"
+        if options and not (isinstance(raw, dict) and all(isinstance(arm, dict) for arm in raw.values())):
+            return f"is unknown; did you mean space.{options[0]}?"
+        if name in {column.name for column in TRIAL_COLUMNS}:
+            return "is the name of another column of the results; choose another"
+        if not _AXIS_NAME.fullmatch(name):
+            return (
+                "is no name for an axis; use lower-case letters, digits and _, or an option with its section"
+            )
+        return None
+
+    def _arms(self, name: str, raw: Any, steps: Steps) -> None:
+        content = "named arms, as in `depth: {shallow: {model.layers: 1}, deep: {model.layers: 4}}`"
+        arms = {arm: self._arm(arm, value, (*steps, arm))
+                for arm, value in read_mapping(self._findings, steps, raw, content).items()}  # fmt: skip
+        if raw == {}:
+            self._findings.at_value(steps, "has no arms")
+        for option in dict.fromkeys(key for settings in arms.values() for key in settings):
+            self._owns(option, steps)
+        self.axes.append(Arms(name, arms))
+
+    def _arm(self, arm: str, raw: Any, steps: Steps) -> dict[str, Setting]:
+        if not _WORD.fullmatch(arm):
+            self._findings.at_key(steps, "is no name for an arm; use letters, digits and . _ + -")
+        settings = {}
+        for option, value in read_mapping(self._findings, steps, raw, "options with their section").items():
+            if option in self._fields:
+                here = (*steps, option)
+                settings[option] = read_setting(
+                    self._findings, here, self._fields[option], value, self._fields
+                )
+            else:
+                self._findings.at_key((*steps, option), unknown_option(option, self._fields))
+        return settings
+
+
+def _impossible(scale: str, low: Any, high: Any, field: OptionField) -> str | None:
+    if low is None or high is None:
+        return "the ends of a range are numbers"
+    if low >= high:
+        return f"the range goes from {low:g} to {high:g}; the lower end comes first"
+    if scale == "log" and low <= 0:
+        return f"a log range cannot begin at {low:g}; it needs a lower end above 0"
+    if (scale == "uniform") == field.is_integer or (scale == "int" and not field.is_integer):
+        wanted = "int" if field.is_integer else "uniform or log"
+        if not (scale == "log"):
+            return f"{field.key} is {field.expected}; use {wanted} for its range"
+    return None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)

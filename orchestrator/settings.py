@@ -1,0 +1,95 @@
+"""The parts of a study that are not options of a run: events, stopping rule, resources. Defaults and meaning, once.
+
+An event is a threshold crossing with hysteresis. Its metric is a column of the evals table, or else the name of a
+measurement inside the model (a probe).
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+from typing import Any, Literal
+
+from trainables.options import option
+
+METRICS = ("accuracy", "loss", "margin")
+"""Metrics of the evals table. Every other metric is looked for among the probes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A named threshold crossing; censored in a run that does not reach it."""
+
+    metric: str = option(
+        MISSING, "accuracy, loss or margin of an evaluation split, or the name of a probe's measurement"
+    )
+    split: tuple[str, ...] = option(MISSING, "evaluation split, or a list: the worst of them decides")
+    layer: int | None = option(
+        None, "effective depth of the probe's site, null for its summary over sites", ge=0
+    )
+    position: str | None = option(None, "token position of the probe's site, null for its summary over sites")
+    at_least: float | None = option(None, "reached when the metric is at least this")
+    at_most: float | None = option(None, "reached when the metric is at most this")
+    for_: int = option(3, "consecutive evaluations that must hold", ge=1)
+    stable: bool = option(
+        False, "also require the median over the following 10% of the run to stay within 90% of the threshold"
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, under the names of the study file."""
+        return {
+            "metric": self.metric, "split": list(self.split), "layer": self.layer, "position": self.position,
+            "at_least": self.at_least, "at_most": self.at_most, "for": self.for_, "stable": self.stable,
+        }  # fmt: skip
+
+
+DEFAULT_EVENTS = {
+    "memorised": Event(metric="accuracy", split=("train_ii",), at_least=0.95),
+    "generalised": Event(metric="accuracy", split=("test_oo",), at_least=0.5),
+    "circuit": Event(metric="bridge_hit", split=("test_oo",), at_least=0.85),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The number that a search drives up or down: its last value, averaged over the seeds of a point."""
+
+    metric: str = option("accuracy", "accuracy, loss or margin, or the name of a probe's measurement")
+    split: str = option("test_oo", "evaluation split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fifo:
+    """Every trial runs to its end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asha:
+    """Asynchronous successive halving (arXiv 1810.05934): trials that lag behind at a rung are stopped."""
+
+    metric: str = option("accuracy", "accuracy, loss or margin, or the name of a probe's measurement")
+    split: str = option("test_oo", "evaluation split")
+    mode: Literal["max", "min"] = option("max", "whether more is better")
+    grace_steps: int = option(1000, "steps that every trial gets", ge=1)
+    reduction_factor: int = option(3, "of that many trials, one goes on past a rung", ge=2)
+
+
+SCHEDULERS: dict[str, type[Any]] = {"fifo": Fifo, "asha": Asha}
+"""Stopping rules by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one worker gets, and how many there are. Never changes a result."""
+
+    cpu: float | Literal["auto"] = option(1.0, "CPU cores of a worker, or auto", gt=0)
+    gpu: float | Literal["auto"] = option(
+        0.0, "GPUs of a worker; a share such as 0.25 packs four on one GPU; or auto", ge=0
+    )
+    workers: int | Literal["auto"] = option(
+        "auto", "workers at a time, or auto for what the cluster has", ge=1
+    )
+    max_failures: int = option(2, "crashes of one run that are retried", ge=0)
+
+
+AUTO_RESOURCES = Resources(cpu="auto", gpu="auto", workers="auto")
+"""What `resources: auto` means."""

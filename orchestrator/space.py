@@ -1,0 +1,81 @@
+"""From a study's points to trials, and from trials to the runs that have to be carried out.
+
+A trial is what a person asked for: a point of the space with a seed. A run is one training. Trials whose
+configurations share a `run_id` share the run: a shorter training is the beginning of a longer one when the learning
+rate does not depend on the length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.axes import Arms, Axis, Choices, Point, Range, Value
+from orchestrator.searchers import SEARCHERS
+from orchestrator.study import Study
+from trainables.config import RunConfig
+
+__all__ = [
+    "Arms",
+    "Axis",
+    "Choices",
+    "Point",
+    "Range",
+    "Run",
+    "Trial",
+    "Value",
+    "all_trials",
+    "runs_of",
+    "trials_of",
+]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a study's space with one seed."""
+
+    trial_id: str
+    number: int
+    seed: int
+    point: Point
+    config: RunConfig
+
+    @property
+    def horizon(self) -> int:
+        """Training length asked for, in steps."""
+        return self.config.train.steps
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training. `config` has the largest length that its trials ask for."""
+
+    run_id: str
+    config: RunConfig
+    trials: tuple[Trial, ...]
+
+
+def trials_of(study: Study, points: Iterable[tuple[int, Point]]) -> list[Trial]:
+    """Each numbered point with each seed. Raises ValueError for a point at which an expression has no value."""
+    return [
+        Trial(f"{study.name}-{number:05d}-s{seed}", number, seed, point, study.config_at(point, seed))
+        for number, point in points
+        for seed in study.seeds
+    ]
+
+
+def all_trials(study: Study) -> list[Trial]:
+    """Every trial of a study whose points are known before anything has run: the first batch of its searcher."""
+    return trials_of(study, SEARCHERS[study.search_kind](study).next_points({}))
+
+
+def runs_of(trials: Iterable[Trial]) -> list[Run]:
+    """The runs that serve these trials, in the order of their first trials."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.config.run_id, []).append(trial)
+    return [Run(run_id, max(group, key=_horizon).config, tuple(group)) for run_id, group in groups.items()]
+
+
+def _horizon(trial: Trial) -> int:
+    return trial.horizon
