@@ -29,6 +29,7 @@ class Member:
     eval_at: set[int]
     outcome: str | None = None
     """Why it ended (schema.OUTCOMES), None while it trains."""
+    ended_at: int | None = None
     accuracy: dict[str, float] = field(default_factory=dict)
     """Newest accuracy per split."""
     started: float = field(default_factory=time.monotonic)
@@ -72,6 +73,7 @@ class Member:
             "data": self.data.sizes,
             "versions": installed("torch", "numpy", "pyarrow"),
             "commit": git_commit(),
+            "started": (self.run.read("run.json") or {}).get("started", round(time.time(), 3)),
         }
 
     def commit(self, state: checkpoint.Checkpoint) -> None:
@@ -94,4 +96,4 @@ class Member:
                 "torn_checkpoints": self.torn,
             },
         )
-        self.outcome = outcome
+        self.outcome, self.ended_at = outcome, step

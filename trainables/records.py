@@ -93,3 +93,9 @@ def encode(table: pa.Table) -> bytes:
         column_encoding={**dict.fromkeys(floats, "BYTE_STREAM_SPLIT"), **dict.fromkeys(integers, "DELTA_BINARY_PACKED")},
     )
     return buffer.getvalue()
+
+
+def read(run: RunDir, table: str) -> pa.Table:
+    """All rows of a run's table, in the order of the parts. Raises pyarrow.ArrowInvalid for a torn part."""
+    parts = [pq.read_table(io.BytesIO(run.store.read(run.part(table, s)))) for s in part_starts(run, table)]
+    return pa.concat_tables(parts) if parts else SCHEMAS[table].empty_table()

@@ -105,7 +105,7 @@ class Pack:
         """Where each member stands, ended ones included."""
         return [
             Progress(
-                m.config.run_id, m.horizon if m.outcome == "finished" else self.step, m.horizon,
+                m.config.run_id, self.step if m.ended_at is None else m.ended_at, m.horizon,
                 self.steps_per_second, m.outcome, dict(m.accuracy),
             )
             for m in self.all_members
@@ -118,16 +118,6 @@ class Pack:
         for row, member in enumerate(self.members):
             if self.step > member.start:
                 member.commit(self._state(row))
-
-    def stop(self) -> None:
-        """End every member here, as the study's scheduler asked."""
-        for row, member in enumerate(self.members):
-            if self.step > member.start:
-                member.commit(self._state(row))
-        self._evaluate(self.members)
-        for member in self.members:
-            member.finish(self.step, "stopped")
-        self.members = []
 
     def _segment(self) -> None:
         """Evaluate if due, train to the next stop, commit what is due there."""

@@ -1,0 +1,130 @@
+"""`run`: ask the searcher for points, train what is missing, hand the values back, until it has no more.
+
+Nothing is remembered between two calls. The searcher is replayed from its beginning; points whose runs are settled in
+the root get their value at once, so going on after an interruption is the same as starting.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.axes import Point
+from orchestrator.ledger import Ledger
+from orchestrator.searchers import SEARCHERS
+from orchestrator.settings import METRICS, Asha
+from orchestrator.space import Run, Trial, runs_of, trials_of
+from orchestrator.study import Study
+from orchestrator.trials import write_study
+from trainables import records
+from trainables.rundir import RunDir
+from trainables.store import Store
+
+Execute = Callable[[list[Run]], None]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A trial run of a study: other lengths, or only its first trials."""
+
+    steps: int | None = None
+    first: int | None = None
+
+    def of(self, trials: list[Trial]) -> list[Trial]:
+        """The trials that are left, with the length that is left."""
+        kept = trials[: self.first]
+        return kept if self.steps is None else [_with_length(trial, self.steps) for trial in kept]
+
+
+WHOLE = Cut()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A study as far as it has been asked."""
+
+    trials: list[Trial]
+    runs: list[Run]
+    ledger: Ledger
+    complete: bool
+    """Whether the searcher has no more points to ask."""
+
+    def finished(self, retry_failed: bool = False) -> bool:
+        """Whether nothing is left to train."""
+        return self.complete and not self.ledger.unsettled(retry_failed)
+
+
+def standing(study: Study, store: Store, cut: Cut = WHOLE) -> Standing:
+    """Replay the searcher as far as the root has values. Trains nothing, writes nothing."""
+    return _follow(study, store, None, cut)
+
+
+def drive(
+    study: Study, store: Store, execute: Execute, cut: Cut = WHOLE, retry_failed: bool = False
+) -> Standing:
+    """Train what is missing, batch by batch; returns early when a batch is left unfinished."""
+    reached = _follow(study, store, execute, cut, retry_failed)
+    write_study(store, study, reached.trials, reached.ledger)
+    return reached
+
+
+def _follow(
+    study: Study, store: Store, execute: Execute | None, cut: Cut, retry_failed: bool = False
+) -> Standing:
+    searcher = SEARCHERS[study.search_kind](study)
+    values: dict[int, float | None] = {}
+    points = 0
+    trials: list[Trial] = []
+    stops = isinstance(study.scheduler, Asha)
+    while batch := searcher.next_points(values):
+        points += len(batch)
+        asked = cut.of(trials_of(study, batch))
+        trials += asked
+        ledger = Ledger(store, runs_of(asked), stops)
+        todo = ledger.unsettled(retry_failed)
+        if execute is not None and todo:
+            write_study(store, study, trials, Ledger(store, runs_of(trials), stops))
+            execute(todo)
+            ledger = Ledger(store, runs_of(asked), stops)
+        if any(state.state in ("missing", "interrupted") for state in ledger.states.values()):
+            break
+        values.update(_values(study, store, ledger, asked, batch))
+    runs = runs_of(trials)
+    return Standing(trials, runs, Ledger(store, runs, stops), complete=points == searcher.count(study.axes, study.search))
+
+
+def _values(
+    study: Study, store: Store, ledger: Ledger, asked: list[Trial], batch: list[tuple[int, Point]]
+) -> dict[int, float | None]:
+    objective = getattr(study.search, "objective", None)
+    if objective is None:
+        return {number: None for number, _ in batch}
+    by_point: dict[int, list[float | None]] = {}
+    for trial in asked:
+        failed = ledger.states[trial.config.run_id].state in ("failed", "diverged")
+        value = None if failed else last_value(store, trial, objective.metric, objective.split)
+        by_point.setdefault(trial.number, []).append(value)
+    return {
+        number: None if None in found else statistics.fmean(v for v in found if v is not None)
+        for number, found in by_point.items()
+    }
+
+
+def _with_length(trial: Trial, steps: int) -> Trial:
+    train = dataclasses.replace(trial.config.train, steps=steps)
+    return dataclasses.replace(trial, config=dataclasses.replace(trial.config, train=train))
+
+
+def last_value(store: Store, trial: Trial, metric: str, split: str) -> float | None:
+    """The metric at the trial's last evaluation within its horizon; None when there is none."""
+    table = "evals" if metric in METRICS else "probes"
+    rows = records.read(RunDir(store, trial.config.run_id), table).to_pylist()
+    fitting = [row for row in rows if row["step"] <= trial.horizon and row["split"] == split]
+    if table == "probes":
+        fitting = [row for row in fitting if row["probe"] == metric and row["layer"] is None and row["position"] is None]
+    if not fitting:
+        return None
+    value = max(fitting, key=lambda row: int(row["step"]))[metric if table == "evals" else "value"]
+    return None if value is None else float(value)

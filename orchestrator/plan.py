@@ -1,0 +1,108 @@
+"""What a study would take: what is missing, what is shared, how long, how large."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.ledger import Ledger
+from orchestrator.space import Run, Trial
+from trainables.config import RunConfig, eval_steps
+
+BYTES_PER_STEP = 12
+BYTES_PER_EVALUATION = 400
+BYTES_PER_PROBED_SITE = 12
+BYTES_PER_PARAMETER = 12
+"""Weights and two moments in fp32."""
+PROBED_ROWS_PER_SITE = 5 * 12
+
+Speed = Callable[[RunConfig], float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cost of what a study still needs."""
+
+    trials: int
+    runs: int
+    runs_todo: int
+    steps_asked: int
+    """Summed over trials, as if each trained alone."""
+    steps_needed: int
+    """Summed over runs, after prefix sharing."""
+    steps_todo: int
+    """What is not in the root yet."""
+    parameters: tuple[int, int]
+    """Smallest and largest model."""
+    workers: int
+    steps_per_second: float | None
+    """Of one worker, averaged over the work."""
+    seconds: float | None
+    disk_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def make_plan(trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, speed: Speed | None) -> Plan:
+    """Count the work; `speed` measures steps per second of a configuration (None: no estimate of time)."""
+    from trainables.model import parameter_count
+
+    todo = ledger.unsettled()
+    left = [(run.config, run.config.train.steps - ledger.states[run.run_id].step) for run in todo]
+    sizes = [parameter_count(run.config.model, run.config.data.vocabulary) for run in runs]
+    worker_seconds = None if speed is None else _worker_seconds(left, speed)
+    steps_todo = sum(steps for _, steps in left)
+    return Plan(
+        trials=len(trials),
+        runs=len(runs),
+        runs_todo=len(todo),
+        steps_asked=sum(trial.horizon for trial in trials),
+        steps_needed=sum(run.config.train.steps for run in runs),
+        steps_todo=steps_todo,
+        parameters=(min(sizes), max(sizes)),
+        workers=workers,
+        steps_per_second=steps_todo / worker_seconds if worker_seconds else None,
+        seconds=None if worker_seconds is None else worker_seconds / max(1, min(workers, len(todo))),
+        disk_bytes=sum(_disk_bytes(config, size) for (config, _), size in zip(left, _sizes(todo), strict=True)),
+    )
+
+
+def workers_here(cpu: float | str, asked: int | str) -> int:
+    """Workers that this machine runs at a time."""
+    cores = os.cpu_count() or 1
+    fit = max(1, int(cores / (1.0 if isinstance(cpu, str) else cpu)))
+    return fit if isinstance(asked, str) else min(fit, asked)
+
+
+def _sizes(runs: list[Run]) -> list[int]:
+    from trainables.model import parameter_count
+
+    return [parameter_count(run.config.model, run.config.data.vocabulary) for run in runs]
+
+
+def _worker_seconds(left: list[tuple[RunConfig, int]], speed: Speed) -> float:
+    """Seconds of one worker doing everything; each shape is measured once."""
+    measured: dict[Any, float] = {}
+    total = 0.0
+    for config, steps in left:
+        shape = (config.model, config.train.batch, config.data.vocabulary, config.train.precision, config.train.loss)
+        if shape not in measured:
+            measured[shape] = speed(config)
+        total += steps / measured[shape]
+    return total
+
+
+def _disk_bytes(config: RunConfig, parameters: int) -> int:
+    steps = config.train.steps
+    evaluations = len(eval_steps(config.eval, steps))
+    sites = 3 * (config.depth + 1) * len(config.eval.probes)
+    metrics = steps * BYTES_PER_STEP + evaluations * (
+        BYTES_PER_EVALUATION + sites * PROBED_ROWS_PER_SITE * BYTES_PER_PROBED_SITE
+    )
+    kept = min(steps // config.train.checkpoint_every, 2 + math.ceil(4 * math.log10(max(steps, 10)))) + 1
+    return metrics + kept * parameters * BYTES_PER_PARAMETER

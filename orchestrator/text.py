@@ -1,0 +1,82 @@
+"""Plain text for people: plan, status and failures, readable at 80 columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from orchestrator.ledger import Ledger
+from orchestrator.plan import Plan
+from orchestrator.progress import duration
+from orchestrator.space import Run
+from orchestrator.study import Study
+
+STATES = ("done", "diverged", "stopped", "failed", "interrupted", "missing")
+
+
+def plan_text(study: Study, plan: Plan, complete: bool) -> str:
+    """The plan, one figure a line."""
+    low, high = plan.parameters
+    saved = plan.steps_asked - plan.steps_needed
+    share = f" ({saved / plan.steps_asked:.0%} saved by sharing prefixes)" if saved else ""
+    lines = {
+        "trials": f"{plan.trials:,}" + ("" if complete else " so far; the search asks for more as values come in"),
+        "runs": f"{plan.runs:,}, of which {plan.runs_todo:,} to train",
+        "steps": f"{plan.steps_asked:,} asked, {plan.steps_needed:,} to be trained once{share}",
+        "to do": f"{plan.steps_todo:,} steps",
+        "parameters": f"{low:,}" if low == high else f"{low:,} to {high:,}",
+        "time": _time(plan),
+        "disk": _bytes(plan.disk_bytes),
+    }
+    return "\n".join([f"{study.name}: {study.hypothesis}".strip(), *(f"  {k:<11} {v}" for k, v in lines.items())])
+
+
+def _time(plan: Plan) -> str:
+    if not plan.steps_todo:
+        return "none"
+    if plan.seconds is None or plan.steps_per_second is None:
+        return "unknown"
+    workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
+    return f"about {duration(plan.seconds)} on this machine ({plan.steps_per_second:.3g} steps/s each, {workers})"
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def status_text(study: Study, ledger: Ledger, driver: Mapping[str, Any] | None, label: Callable[[Run], str]) -> str:
+    """Runs per state and regime."""
+    groups: dict[str, Counter[str]] = {}
+    for run_id, run in ledger.runs.items():
+        groups.setdefault(label(run), Counter())[ledger.states[run_id].state] += 1
+    shown = [state for state in STATES if any(tally[state] for tally in groups.values())]
+    width = max([len(name) for name in groups] + [6])
+    lines = [f"{'regime':<{width}}" + "".join(f"{state:>13}" for state in shown)]
+    lines += [f"{name:<{width}}" + "".join(f"{tally[state]:>13}" for state in shown) for name, tally in groups.items()]
+    done = sum(state.step for state in ledger.states.values())
+    asked = sum(run.config.train.steps for run in ledger.runs.values())
+    lines.append(f"{done:,} of {asked:,} steps are safe in the root")
+    if driver is not None:
+        lines.append(f"being driven by process {driver['pid']} on {driver['host']} (study {driver['study']})")
+    return "\n".join([f"{study.name}: {len(ledger.runs)} runs", *lines])
+
+
+def failures_text(ledger: Ledger) -> str:
+    """Failed runs by cause, each cause with one traceback."""
+    causes: dict[str, list[str]] = {}
+    for run_id, state in ledger.states.items():
+        if state.state == "failed":
+            causes.setdefault(state.error or "no message", []).append(run_id)
+    lines = [f"{sum(map(len, causes.values()))} runs failed; retry them with --retry-failed"]
+    for cause, run_ids in causes.items():
+        lines.append(f"{len(run_ids)} x {cause}\n  runs {', '.join(run_ids[:5])}")
+        text = ledger.states[run_ids[0]].traceback
+        if text:
+            lines.append("  " + text.strip().replace("\n", "\n  "))
+    return "\n".join(lines)

@@ -1,0 +1,129 @@
+"""One launch: a disposable Ray Tune experiment over the runs that are still missing. One of the few files that know Ray.
+
+Nothing of it is ever read again: its folder is scratch and is removed, and `Tuner.restore` is not used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from orchestrator.settings import Asha
+from orchestrator.space import Run
+from orchestrator.study import Study
+from trainables.rundir import RunDir
+from trainables.store import Store
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AUTH_MODE": "token",
+}
+
+OnProgress = Callable[[list[dict[str, Any]]], None]
+
+
+def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress) -> None:
+    """Train these runs to their length, each with its retries.
+
+    A run that fails for good ends up as FAILED.json, not as an exception. Returns early, with runs unfinished, when
+    the process receives SIGINT.
+    """
+    set_environment()
+    from orchestrator.heartbeat import Heartbeat, mark_stopped
+
+    heartbeat = Heartbeat(on_progress, store)
+    with ray_session(), tempfile.TemporaryDirectory(prefix="grokstudy-tune-") as scratch:
+        _tuner(study, runs, heartbeat, scratch, store).fit()
+    for run_id in heartbeat.stopped:
+        mark_stopped(RunDir(store, run_id))
+
+
+def set_environment() -> None:
+    """Settings that Ray reads when it is imported. A cluster of our own gets a token of its own."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if "RAY_ADDRESS" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+@contextlib.contextmanager
+def ray_session() -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS, or start Ray on this machine and end it afterwards."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _tuner(study: Study, runs: list[Run], callback: Any, scratch: str, store: Store) -> Any:
+    from ray import tune
+
+    from orchestrator.worker import PackTrainable
+
+    resources = study.resources
+    return tune.Tuner(
+        tune.with_resources(PackTrainable, granted(study)),
+        param_space={"pack": tune.grid_search([_pack(study, [run], store) for run in runs])},
+        tune_config=tune.TuneConfig(
+            scheduler=_scheduler(study, max(run.config.train.steps for run in runs)),
+            reuse_actors=True,
+            max_concurrent_trials=resources.workers if isinstance(resources.workers, int) else None,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=study.name,
+            storage_path=scratch,
+            verbose=0,
+            callbacks=[callback],
+            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+        ),
+    )
+
+
+def granted(study: Study) -> dict[str, float]:
+    """CPUs and GPUs of one worker; `auto` is one core, and one whole GPU where the cluster has any."""
+    import ray
+
+    cpu, gpu = study.resources.cpu, study.resources.gpu
+    if gpu == "auto":
+        gpu = 1.0 if ray.cluster_resources().get("GPU") else 0.0
+    return {"cpu": 1.0 if cpu == "auto" else float(cpu), "gpu": float(gpu)}
+
+
+def _pack(study: Study, runs: list[Run], store: Store) -> dict[str, Any]:
+    return {
+        "root": store.uri,
+        "cpus": granted(study)["cpu"],
+        "runs": [run.config.to_dict() for run in runs],
+    }
+
+
+def _scheduler(study: Study, longest: int) -> Any:
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+    options = study.scheduler
+    if not isinstance(options, Asha):
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr="step",
+        metric=f"{options.metric}/{options.split}",
+        mode=options.mode,
+        max_t=longest,
+        grace_period=options.grace_steps,
+        reduction_factor=options.reduction_factor,
+    )
