@@ -49,7 +49,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Range:
-    """A numeric option that takes any value between two ends. Values have 6 significant digits on every machine."""
+    """A numeric option that takes any value between two ends, to 6 significant digits on every machine."""
 
     name: str
     scale: Literal["uniform", "log", "int"]

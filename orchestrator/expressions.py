@@ -1,7 +1,7 @@
 """Derived values: arithmetic over the options of a run, such as `0.9 * data.out_degree`. Never `eval`.
 
-An expression is parsed by Python's own parser and then walked; only what is listed here is accepted, and length,
-depth, exponents and results are bounded, so that no expression can take long or grow large.
+An expression is parsed by Python's own parser and then walked; only what is listed here is accepted, and
+length, depth, exponents and results are bounded, so that no expression can take long or grow large.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def _check(node: ast.expr, depth: int) -> None:
 def _parts(node: ast.expr) -> list[ast.expr]:
     """The operands of an allowed node; raises for any other."""
     match node:
-        case ast.Constant(value=value) if type(value) in (int, float) and abs(value) <= MAX_RESULT:
-            return []
+        case ast.Constant(value=int() | float() as number) if number is not True and number is not False:
+            return _bounded(number)
         case ast.Attribute(value=ast.Name()):
             return []
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
@@ -105,6 +105,12 @@ def _parts(node: ast.expr) -> list[ast.expr]:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             return _arguments(name, args)
     raise ExpressionError(_refusal(node))
+
+
+def _bounded(number: Number) -> list[ast.expr]:
+    if not abs(number) <= MAX_RESULT:
+        raise ExpressionError(f"a number is larger than {MAX_RESULT:g}")
+    return []
 
 
 def _arguments(name: str, args: list[ast.expr]) -> list[ast.expr]:
@@ -119,8 +125,6 @@ def _refusal(node: ast.expr) -> str:
     match node:
         case ast.Name(id=name):
             return f"{name!r} is not a number, and options are written with their section, as in model.layers"
-        case ast.Constant(value=value) if type(value) in (int, float):
-            return f"a number is larger than {MAX_RESULT:g}"
         case ast.BinOp(op=ast.BitXor()):
             return "^ is not a power; write **"
     text = ast.unparse(node)
@@ -161,5 +165,6 @@ def _operation(node: ast.expr) -> Callable[..., Number]:
         return _OPERATORS[type(node.op)]
     if isinstance(node, ast.UnaryOp):
         return _SIGNS[type(node.op)]
-    assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    assert isinstance(node, ast.Call)
+    assert isinstance(node.func, ast.Name)
     return _FUNCTIONS[node.func.id][0]

@@ -1,23 +1,26 @@
-"""The options of a dataclass as checkable fields: type, bounds, meaning, default, each read off its declaration.
+"""The options of a dataclass as checkable fields: type, bounds, meaning and default, as they are declared.
 
-pydantic decides whether a value has the declared type (strictly: text is no number, true is no integer); the words
-for what is wrong are ours.
+pydantic decides whether a value has the declared type (strictly: text is no number, true is no integer); the
+words for what is wrong are ours.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import operator
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from orchestrator.mistakes import shown
 from trainables.config import sections_of
 from trainables.options import bounds_text, did_you_mean
+
+_HOLDS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
 
 
 class FieldError(ValueError):
@@ -72,21 +75,24 @@ class OptionField:
         return self.default is dataclasses.MISSING
 
     def check(self, value: Any) -> Any:
-        """Return the value in its declared type (a list as a tuple, 3 as 3.0 for a float). Raises FieldError."""
+        """Return the value in its declared type: 3 as 3.0, a list as a tuple. Raises FieldError."""
         if isinstance(value, list) and self.is_list:
             value = tuple(value)
         try:
-            checked = _adapter(self.hint, self.bounds).validate_python(value)
-        except ValidationError as error:
-            raise FieldError(self._wrong(value, {detail["type"] for detail in error.errors()})) from None
+            checked = _adapter(self.hint).validate_python(value)
+        except ValidationError:
+            raise FieldError(self._wrong_type(value)) from None
+        if isinstance(checked, int | float) and not self._within(checked):
+            raise FieldError(f"{shown(value)} is not possible; it must be {bounds_text(dict(self.bounds))}")
         if isinstance(checked, tuple) and len(set(checked)) < len(checked):
             raise FieldError("lists the same thing twice")
         return checked
 
-    def _wrong(self, value: Any, errors: set[str]) -> str:
-        if errors & {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
-            return f"{shown(value)} is not possible; it must be {bounds_text(dict(self.bounds))}"
-        if self.choices and isinstance(value, str):
+    def _within(self, value: float) -> bool:
+        return all(_HOLDS[name](value, bound) for name, bound in self.bounds)
+
+    def _wrong_type(self, value: Any) -> str:
+        if self.choices and isinstance(value, str) and not self.is_number:
             return f"{shown(value)} is unknown; {did_you_mean(value, [str(word) for word in self.choices])}"
         if self.is_integer and isinstance(value, float) and value.is_integer():
             return f"must be a whole number; write {int(value)} instead of {value!r}"
@@ -110,14 +116,18 @@ def _spelled(hint: Any) -> str:
 
 
 @cache
-def _adapter(hint: Any, bounds: tuple[tuple[str, float], ...]) -> TypeAdapter[Any]:
-    bounded = Annotated[hint, Field(**dict(bounds))] if bounds else hint
-    return TypeAdapter(bounded, config=ConfigDict(strict=True, allow_inf_nan=False))
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def fields_of(options: type[Any]) -> Mapping[str, OptionField]:
+    """The fields of an options class by their name in a study file (`for_` is written `for`)."""
+    hashable: Any = options
+    return _fields_of(hashable)
 
 
 @cache
-def fields_of(options: type[Any]) -> Mapping[str, OptionField]:
-    """The fields of an options class by their name in a study file (`for_` is written `for`)."""
+def _fields_of(options: Any) -> Mapping[str, OptionField]:
     hints = get_type_hints(options)
     found = {}
     for field in dataclasses.fields(options):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from orchestrator.axes import Setting
@@ -13,6 +13,8 @@ from orchestrator.resolver import check_names
 from trainables.options import did_you_mean
 
 Block = TypeVar("Block")
+Check = Callable[[Findings, Steps, Any], None]
+"""Reports what is wrong with a value of the right type; the last of the steps is its key."""
 
 
 def read_mapping(findings: Findings, steps: Steps, raw: Any, content: str) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def read_setting(
             return _expression(raw, fields)
         return field.check(raw)
     except (FieldError, ExpressionError) as error:
-        findings.at_value(_item_at_fault(steps, raw), str(error))
+        findings.at_value(_item_at_fault(steps, field, raw), str(error))
         return BROKEN
 
 
@@ -48,25 +50,24 @@ def _expression(text: str, fields: Mapping[str, OptionField]) -> Expression:
     return expression
 
 
-def _item_at_fault(steps: Steps, raw: Any) -> Steps:
-    wrong = (
-        [index for index, item in enumerate(raw) if not isinstance(item, str)]
-        if isinstance(raw, list)
-        else []
-    )
+def _item_at_fault(steps: Steps, field: OptionField, raw: Any) -> Steps:
+    items = raw if isinstance(raw, list) and field.is_list else []
+    wrong = [index for index, item in enumerate(items) if not isinstance(item, str)]
     return (*steps, wrong[0]) if wrong else steps
 
 
 def read_block(
-    findings: Findings, steps: Steps, raw: Any, options: type[Block], skip: str = ""
+    findings: Findings, steps: Steps, raw: Any, options: type[Block], also: Check, skip: str = ""
 ) -> Block | None:
-    """Build an options dataclass. None when something about it was reported."""
+    """Build an options dataclass; `also` looks at values beyond their type. None if anything was reported."""
     fields = fields_of(options)
     content = ", ".join(fields) or "nothing"
     mistakes_before = len(findings.mistakes)
     given = {key: value for key, value in read_mapping(findings, steps, raw, content).items() if key != skip}
     values = {
-        key: _value(findings, (*steps, key), fields.get(key), value, content) for key, value in given.items()
+        key: _known_value(findings, (*steps, key), fields[key], value, also)
+        for key, value in given.items()
+        if _is_known(findings, (*steps, key), list(fields))
     }
     if not isinstance(raw, dict) or BROKEN in values.values() or len(findings.mistakes) > mistakes_before:
         return None
@@ -76,16 +77,23 @@ def read_block(
     return None if missing else options(**{fields[key].attribute: value for key, value in values.items()})
 
 
-def _value(findings: Findings, steps: Steps, field: OptionField | None, raw: Any, content: str) -> Any:
-    if field is None:
-        findings.at_key(steps, f"is unknown; {did_you_mean(str(steps[-1]), content.split(', '))}")
-        return BROKEN
-    if field.block is not None:
-        return read_block(findings, steps, raw, field.block) or BROKEN
+def _is_known(findings: Findings, steps: Steps, known: list[str]) -> bool:
+    if steps[-1] not in known:
+        findings.at_key(
+            steps, f"is unknown; {did_you_mean(str(steps[-1]), known)}" if known else "is unknown"
+        )
+    return steps[-1] in known
+
+
+def _known_value(findings: Findings, steps: Steps, field: OptionField, raw: Any, also: Check) -> Any:
     if raw is BROKEN or (isinstance(raw, list) and BROKEN in raw):
         return BROKEN
+    if field.block is not None:
+        return read_block(findings, steps, raw, field.block, also) or BROKEN
     try:
-        return field.check((raw,) if field.is_list and isinstance(raw, str) else raw)
+        value = field.check((raw,) if field.is_list and isinstance(raw, str) else raw)
+        also(findings, steps, raw)
+        return value
     except FieldError as error:
-        findings.at_value(steps, str(error))
+        findings.at_value(_item_at_fault(steps, field, raw), str(error))
         return BROKEN

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.mistakes import BROKEN, Findings, Steps, shown
 from orchestrator.read_options import read_block, read_mapping
 from orchestrator.searchers import SEARCHERS
-from orchestrator.settings import AUTO_RESOURCES, DEFAULT_EVENTS, METRICS, SCHEDULERS, Event, Resources
+from orchestrator.settings import AUTO_RESOURCES, METRICS, SCHEDULERS, Event, Resources
 from trainables.options import did_you_mean
 from trainables.schema import SPLITS
 from trainables.tasks import TASKS
@@ -74,51 +74,47 @@ def read_kind(
     elif "kind" not in given and given:
         findings.at_key((section,), f"kind is missing; known: {', '.join(kinds)}")
     else:
-        options = read_block(findings, (section,), given, kinds[kind], skip="kind")
+        options = read_block(findings, (section,), given, kinds[kind], check_word, skip="kind")
         if options is not None:
             return kind, options
     return default, kinds[default]()
 
 
-def read_search(findings: Findings, raw: Any, task: str) -> tuple[str, Any]:
+def read_search(findings: Findings, raw: Any) -> tuple[str, Any]:
     """The searcher's name and options."""
-    kind, options = read_kind(
-        findings, "search", raw, {name: entry.Options for name, entry in SEARCHERS.items()}, "grid"
-    )
-    objective = getattr(options, "objective", None)
-    if objective is not None:
-        check_metric(findings, ("search", "objective"), objective.metric)
-        check_splits(findings, ("search", "objective"), objective.split)
-    return kind, options
+    kinds = {name: searcher.Options for name, searcher in SEARCHERS.items()}
+    return read_kind(findings, "search", raw, kinds, "grid")
 
 
 def read_scheduler(findings: Findings, raw: Any) -> tuple[str, Any]:
     """The stopping rule's name and options."""
-    kind, options = read_kind(findings, "scheduler", raw, SCHEDULERS, "fifo")
-    if hasattr(options, "metric"):
-        check_metric(findings, ("scheduler",), options.metric)
-        check_splits(findings, ("scheduler",), options.split)
-    return kind, options
+    return read_kind(findings, "scheduler", raw, SCHEDULERS, "fifo")
 
 
-def check_metric(findings: Findings, steps: Steps, metric: str) -> None:
-    """Report what cannot be a metric, and what is nearly one of the known metrics."""
-    if not _NAME.fullmatch(metric):
-        findings.at_value(
-            (*steps, "metric"), f"{shown(metric)} is no metric; known: {', '.join(METRICS)}, or a probe's"
-        )
+def check_word(findings: Findings, steps: Steps, raw: Any) -> None:
+    """Report a metric or a split that there is not."""
+    if steps[-1] == "metric":
+        _check_metric(findings, steps, raw)
+    elif steps[-1] == "split":
+        _check_splits(findings, steps, raw)
+
+
+def _check_metric(findings: Findings, steps: Steps, metric: str) -> None:
     near = difflib.get_close_matches(metric, METRICS, n=1, cutoff=0.8)
     if near and metric not in METRICS:
-        findings.at_value((*steps, "metric"), f"{shown(metric)} is unknown; did you mean {near[0]!r}?")
+        findings.at_value(steps, f"{shown(metric)} is unknown; did you mean {near[0]!r}?")
+    elif not _NAME.fullmatch(metric):
+        findings.at_value(steps, f"{shown(metric)} is no metric; known: {', '.join(METRICS)}, or a probe's")
 
 
-def check_splits(findings: Findings, steps: Steps, splits: str | tuple[str, ...]) -> None:
-    """Report evaluation splits that there are not."""
-    if splits == ():
-        findings.at_value((*steps, "split"), f"is empty; known: {', '.join(SPLITS)}")
-    for index, split in enumerate((splits,) if isinstance(splits, str) else splits):
-        if split not in SPLITS:
-            here = (*steps, "split") if isinstance(splits, str) else (*steps, "split", index)
+def _check_splits(findings: Findings, steps: Steps, raw: str | list[str]) -> None:
+    if not raw:
+        findings.at_value(steps, f"is empty; known: {', '.join(SPLITS)}")
+    placed = (
+        {steps: raw} if isinstance(raw, str) else {(*steps, index): split for index, split in enumerate(raw)}
+    )
+    for here, split in placed.items():
+        if split and split not in SPLITS:
             findings.at_value(here, f"{shown(split)} is unknown; {did_you_mean(split, list(SPLITS))}")
 
 
@@ -129,18 +125,12 @@ def read_events(findings: Findings, raw: Any, task: str) -> dict[str, Event]:
         steps = ("events", name)
         if not _NAME.fullmatch(name):
             findings.at_key(steps, "is no name for an event; use lower-case letters, digits and _")
-        event = read_block(findings, steps, block, Event)
+        event = read_block(findings, steps, block, Event, check_word)
         if event is not None:
-            _check_event(findings, steps, event, task)
+            _check_threshold(findings, steps, event)
+            _check_site(findings, steps, event, task)
             events[name] = event
     return events
-
-
-def _check_event(findings: Findings, steps: Steps, event: Event, task: str) -> None:
-    check_metric(findings, steps, event.metric)
-    check_splits(findings, steps, event.split)
-    _check_threshold(findings, steps, event)
-    _check_site(findings, steps, event, task)
 
 
 def _check_threshold(findings: Findings, steps: Steps, event: Event) -> None:
@@ -151,25 +141,28 @@ def _check_threshold(findings: Findings, steps: Steps, event: Event) -> None:
     name, threshold = ("at_most", event.at_most) if event.at_least is None else ("at_least", event.at_least)
     if event.metric == "accuracy" and threshold is not None and not 0 <= threshold <= 1:
         remedy = f"; did you mean {threshold / 100:g}?" if 1 < threshold <= 100 else ""
-        findings.at_value(
-            (*steps, name), f"{threshold:g} is never reached: accuracy lies between 0 and 1{remedy}"
-        )
+        findings.at_value((*steps, name), f"{threshold:g} is no accuracy, which lies between 0 and 1{remedy}")
 
 
 def _check_site(findings: Findings, steps: Steps, event: Event, task: str) -> None:
-    for name, value in (("layer", event.layer), ("position", event.position)):
-        if value is not None and event.metric in METRICS:
-            findings.at_key((*steps, name), f"belongs to probes; {event.metric} is measured at the output")
-        elif name == "position" and value is not None and value not in TASKS[task].positions:
-            known = list(TASKS[task].positions)
-            findings.at_value((*steps, name), f"{shown(value)} is unknown; {did_you_mean(str(value), known)}")
+    if event.metric in METRICS:
+        for name in ("layer", "position"):
+            if getattr(event, name) is not None:
+                findings.at_key(
+                    (*steps, name), f"belongs to probes; {event.metric} is measured at the output"
+                )
+    elif event.position is not None and event.position not in TASKS[task].positions:
+        known = list(TASKS[task].positions)
+        findings.at_value(
+            (*steps, "position"), f"{shown(event.position)} is unknown; {did_you_mean(event.position, known)}"
+        )
 
 
 def read_resources(findings: Findings, raw: Any) -> Resources:
     """What a worker gets."""
     if raw == "auto":
         return AUTO_RESOURCES
-    resources = read_block(findings, ("resources",), raw, Resources) or Resources()
+    resources = read_block(findings, ("resources",), raw, Resources, check_word) or Resources()
     if isinstance(resources.gpu, float) and resources.gpu > 1 and not resources.gpu.is_integer():
         findings.at_value(
             ("resources", "gpu"),

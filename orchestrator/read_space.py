@@ -1,4 +1,4 @@
-"""Reads `base` and `space`: what a study fixes and what it varies, every item checked at its own place.
+"""Reads `space`: what a study varies, every item checked at its own place.
 
 data.phi: [3.6, 7.5]                              a list of values
 optim.weight_decay: {log: [0.01, 1], points: 4}   a range: uniform, log or int; a grid needs `points`
@@ -16,84 +16,15 @@ from orchestrator.axes import Arms, Axis, Choices, Range, Setting
 from orchestrator.expressions import Expression
 from orchestrator.fields import OptionField, config_fields
 from orchestrator.mistakes import BROKEN, Findings, Steps, shown
+from orchestrator.read_base import unknown_option
 from orchestrator.read_options import read_mapping, read_setting
 from trainables.config import sections_of
 from trainables.options import did_you_mean
 from trainables.schema import TRIAL_COLUMNS
-from trainables.tasks import TASKS
 
 _SCALES = ("uniform", "log", "int")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _AXIS_NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-def unknown_option(name: str, fields: Mapping[str, OptionField], prefix: str = "") -> str:
-    """Say that an option is unknown, and which one was probably meant, in whichever section it is."""
-    section, _, word = name.rpartition(".")
-    same_word = [key for key in fields if key.endswith(f".{word}")]
-    if same_word:
-        return f"is unknown; did you mean {prefix}{same_word[0]}?"
-    neighbours = [key.partition(".")[2] for key in fields if key.startswith(f"{section}.")]
-    near = did_you_mean(word, neighbours or sorted({key.partition(".")[2] for key in fields}))
-    found = re.fullmatch(r"did you mean '(.*)'\?", near)
-    if not found:
-        return f"is unknown; {near}"
-    meant = next(
-        key
-        for key in fields
-        if key == f"{section}.{found[1]}" or (not neighbours and key.endswith(f".{found[1]}"))
-    )
-    return f"is unknown; did you mean {prefix}{meant}?"
-
-
-def read_task(findings: Findings, base: Mapping[str, Any]) -> str:
-    """The task of a study; the default one when the name is wrong (which is then reported)."""
-    task = base.get("task", "two_hop")
-    if task is not BROKEN and (not isinstance(task, str) or task not in TASKS):
-        findings.at_value(
-            ("base", "task"), f"{shown(task)} is unknown; {did_you_mean(str(task), list(TASKS))}"
-        )
-    return task if isinstance(task, str) and task in TASKS else "two_hop"
-
-
-def read_base(findings: Findings, base: Mapping[str, Any], task: str) -> dict[str, Setting]:
-    """Every option that `base` sets, by its dotted name."""
-    fields, sections = config_fields(task), sections_of(task)
-    found: dict[str, Setting] = {}
-    for section, raw in base.items():
-        if section == "seed":
-            findings.at_key(
-                ("base", section), "is not an option; write `seeds: [0, 1, 2]` at the top of the file"
-            )
-        elif section not in {"task", *sections}:
-            findings.at_key(("base", section), _unknown_section(section, [*sections, "task"], fields))
-        elif section != "task" and (section != "data" or base.get("task", task) == task):
-            found |= _read_section(findings, section, raw, fields)
-    return found
-
-
-def _unknown_section(name: str, sections: list[str], fields: Mapping[str, OptionField]) -> str:
-    if name in fields:
-        section, _, option = name.partition(".")
-        return f"is written nested under base: `{section}: {{{option}: ...}}`"
-    suggestion = did_you_mean(name, sections)
-    if suggestion.startswith("did you mean") and not any(key.endswith(f".{name}") for key in fields):
-        return f"is unknown; {suggestion}"
-    meant = unknown_option(name, fields, "base.")
-    return meant if "did you mean" in meant else f"is unknown; {suggestion}"
-
-
-def _read_section(
-    findings: Findings, section: str, raw: Any, fields: Mapping[str, OptionField]
-) -> dict[str, Setting]:
-    found = {}
-    for option, value in read_mapping(findings, ("base", section), raw, f"options of {section}").items():
-        steps, key = ("base", section, option), f"{section}.{option}"
-        if key in fields:
-            found[key] = read_setting(findings, steps, fields[key], value, fields)
-        else:
-            findings.at_key(steps, unknown_option(key, fields, "base."))
-    return found
 
 
 class SpaceReader:
@@ -122,23 +53,27 @@ class SpaceReader:
         if field is None:
             self._findings.at_key(steps, unknown_option(name, self._fields, "space."))
             return
-        self._owns(name, steps)
         if field.is_list:
             self._findings.at_key(
                 steps, "is a list itself; vary it by named arms: `name: {arm: {" + name + ": [...]}}`"
             )
-        elif isinstance(raw, list):
-            self._choices(name, field, raw, steps)
-        elif isinstance(raw, dict):
-            self._range(name, field, raw, steps)
-        elif field.is_number and isinstance(raw, str):
-            setting = read_setting(self._findings, steps, field, raw, self._fields)
-            if isinstance(setting, Expression):
-                self.derived[name] = setting
+        elif isinstance(raw, list | dict) or (field.is_number and isinstance(raw, str)):
+            self._owns(name, steps)
+            self._varied(name, field, raw, steps)
         else:
             self._findings.at_value(
                 steps, f"one value is not an axis; list several as [{_text(raw)}, ...], or fix it under base"
             )
+
+    def _varied(self, name: str, field: OptionField, raw: Any, steps: Steps) -> None:
+        if isinstance(raw, list):
+            self._choices(name, field, raw, steps)
+        elif isinstance(raw, dict):
+            self._range(name, field, raw, steps)
+        else:
+            setting = read_setting(self._findings, steps, field, raw, self._fields)
+            if isinstance(setting, Expression):
+                self.derived[name] = setting
 
     def _owns(self, option: str, steps: Steps) -> None:
         line = self._findings.line_of(steps)
@@ -163,7 +98,7 @@ class SpaceReader:
         if field.is_number and isinstance(item, str):
             self._findings.at_value(
                 steps,
-                f"must be {field.expected}, not {shown(item)} (an expression can stand in base or in a named arm)",
+                f"must be {field.expected}, not {shown(item)} (expressions may stand in base or an arm)",
             )
             return BROKEN
         return read_setting(self._findings, steps, field, item, self._fields)
@@ -274,10 +209,9 @@ def _impossible(scale: str, low: Any, high: Any, field: OptionField) -> str | No
         return f"the range goes from {low:g} to {high:g}; the lower end comes first"
     if scale == "log" and low <= 0:
         return f"a log range cannot begin at {low:g}; it needs a lower end above 0"
-    if (scale == "uniform") == field.is_integer or (scale == "int" and not field.is_integer):
-        wanted = "int" if field.is_integer else "uniform or log"
-        if not (scale == "log"):
-            return f"{field.key} is {field.expected}; use {wanted} for its range"
+    if field.is_integer if scale == "uniform" else scale == "int" and not field.is_integer:
+        wanted = "int or log" if field.is_integer else "uniform or log"
+        return f"{field.key} is {field.expected}; use {wanted} for its range"
     return None
 
 

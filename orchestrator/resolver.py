@@ -1,8 +1,8 @@
 """From a point of the space and a seed to the configuration of one run.
 
-Later wins: defaults of the options, then `base`, then derived values of `space`, then the axes. Expressions are
-computed last, from the values that won. Ten thousand points resolve in well under a second: values were checked when
-the file was read, and equal sections are built once.
+Later wins: defaults of the options, then `base`, then derived values of `space`, then the axes. Expressions
+are computed last, from the values that won. Ten thousand points resolve in well under a second: values were
+checked when the file was read, and equal sections are built once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Resolver:
     _sections: dict[tuple[Any, ...], Any] = field(default_factory=dict, compare=False, repr=False)
 
     def settings_at(self, point: Mapping[str, Value]) -> dict[str, Setting]:
-        """Every option that is set at a point, expressions not yet computed. Raises ValueError for a foreign point."""
+        """Every option set at a point, expressions not yet computed. ValueError for a foreign point."""
         names = {axis.name for axis in self.axes}
         for name in point.keys() ^ names:
             raise ValueError(

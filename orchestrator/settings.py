@@ -1,7 +1,7 @@
-"""The parts of a study that are not options of a run: events, stopping rule, resources. Defaults and meaning, once.
+"""The parts of a study that are not options of a run: events, stopping rule, resources.
 
-An event is a threshold crossing with hysteresis. Its metric is a column of the evals table, or else the name of a
-measurement inside the model (a probe).
+An event is a threshold crossing with hysteresis. Its metric is a column of the evals table, or else the name
+of a measurement inside the model (a probe).
 """
 
 from __future__ import annotations

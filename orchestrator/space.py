@@ -1,8 +1,8 @@
 """From a study's points to trials, and from trials to the runs that have to be carried out.
 
 A trial is what a person asked for: a point of the space with a seed. A run is one training. Trials whose
-configurations share a `run_id` share the run: a shorter training is the beginning of a longer one when the learning
-rate does not depend on the length.
+configurations share a `run_id` share the run: a shorter training is the beginning of a longer one when the
+learning rate does not depend on the length.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Run:
 
 
 def trials_of(study: Study, points: Iterable[tuple[int, Point]]) -> list[Trial]:
-    """Each numbered point with each seed. Raises ValueError for a point at which an expression has no value."""
+    """Each numbered point with each seed. Raises ValueError where an expression has no value."""
     return [
         Trial(f"{study.name}-{number:05d}-s{seed}", number, seed, point, study.config_at(point, seed))
         for number, point in points
@@ -65,7 +65,7 @@ def trials_of(study: Study, points: Iterable[tuple[int, Point]]) -> list[Trial]:
 
 
 def all_trials(study: Study) -> list[Trial]:
-    """Every trial of a study whose points are known before anything has run: the first batch of its searcher."""
+    """Every trial that is known before anything has run: the first batch of the searcher."""
     return trials_of(study, SEARCHERS[study.search_kind](study).next_points({}))
 
 

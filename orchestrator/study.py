@@ -1,6 +1,7 @@
-"""A study: one question, one YAML file. Reading it, checking it, and what it comes to at each point of its space.
+"""A study: one question, one YAML file. Reading it, and what it comes to at each point of its space.
 
-Owns the format of `studies/*.yaml` and of `study.json`. Reading creates no file and imports neither torch nor Ray.
+Owns the format of `studies/*.yaml` and of `study.json`. Reading creates no file, and imports neither torch
+nor Ray.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from orchestrator.axes import Axis, Setting, Value, plain
 from orchestrator.expressions import Expression
 from orchestrator.fields import config_fields
 from orchestrator.mistakes import Findings, StudyError
+from orchestrator.read_base import read_base, read_task, unknown_option
 from orchestrator.read_options import read_mapping
 from orchestrator.read_settings import (
     read_events,
@@ -25,10 +27,11 @@ from orchestrator.read_settings import (
     read_search,
     read_seeds,
 )
-from orchestrator.read_space import SpaceReader, read_base, read_task, unknown_option
+from orchestrator.read_space import SpaceReader
 from orchestrator.resolver import Resolver
 from orchestrator.settings import DEFAULT_EVENTS, Event, Resources
-from orchestrator.yaml_source import Source, read_source
+from orchestrator.study_checks import check_study
+from orchestrator.yaml_source import read_source
 from trainables.config import RunConfig, canonical_json, sections_of
 from trainables.options import did_you_mean
 
@@ -117,17 +120,14 @@ class Study:
 
 def load_study(path: str | Path) -> Study:
     """Read and check a study file. Raises StudyError with every mistake that was found."""
-    from orchestrator.study_checks import check_study
-
     source = read_source(path)
-    study = _read(Path(path), source)
+    study = _read(Path(path), source.text, source.data, source.findings)
     check_study(study, source.findings)
     source.findings.stop_if_any()
     return study
 
 
-def _read(path: Path, source: Source) -> Study:
-    findings, data = source.findings, source.data
+def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> Study:
     _check_name(findings, path)
     _check_sections(findings, data)
     base = read_mapping(findings, ("base",), data.get("base", {}), "data, model, optim, train and eval")
@@ -135,27 +135,32 @@ def _read(path: Path, source: Source) -> Study:
     settings = read_base(findings, base, task)
     space = SpaceReader(findings, task)
     space.read(read_mapping(findings, ("space",), data.get("space", {}), "axes"))
-    search_kind, search = read_search(findings, data.get("search", {}), task)
+    search_kind, search = read_search(findings, data.get("search", {}))
     scheduler_kind, scheduler = read_scheduler(findings, data.get("scheduler", {}))
-    events = read_events(findings, data["events"], task) if "events" in data else DEFAULT_EVENTS
-    axes = tuple(space.axes)
     return Study(
-        name=path.stem, path=path, text=source.text, hypothesis=read_hypothesis(findings, data.get("hypothesis", "")),
-        task=task, settings=settings, axes=axes, derived=space.derived, seeds=read_seeds(findings, data.get("seeds", [0])),
-        search_kind=search_kind, search=search, scheduler_kind=scheduler_kind, scheduler=scheduler, events=events,
+        name=path.stem,
+        path=path,
+        text=text,
+        hypothesis=read_hypothesis(findings, data.get("hypothesis", "")),
+        task=task,
+        settings=settings,
+        axes=tuple(space.axes),
+        derived=space.derived,
+        seeds=read_seeds(findings, data.get("seeds", [0])),
+        search_kind=search_kind,
+        search=search,
+        scheduler_kind=scheduler_kind,
+        scheduler=scheduler,
+        events=read_events(findings, data["events"], task) if "events" in data else DEFAULT_EVENTS,
         resources=read_resources(findings, data.get("resources", {})),
-        resolver=Resolver(task, {**settings, **space.derived}, axes),
-    )  # fmt: skip
+        resolver=Resolver(task, {**settings, **space.derived}, tuple(space.axes)),
+    )
 
 
 def _check_name(findings: Findings, path: Path) -> None:
     if not _NAME.fullmatch(path.stem):
-        findings.add(
-            0,
-            0,
-            "",
-            f"{path.stem!r} is no name for a study: rename the file, with lower-case letters, digits, _ and .",
-        )
+        rule = "rename the file, with lower-case letters, digits, _ and ."
+        findings.add(0, 0, "", f"{path.stem!r} is no name for a study: {rule}")
 
 
 def _check_sections(findings: Findings, data: Mapping[str, Any]) -> None:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from orchestrator.axes import Choices, Point, Range
 from orchestrator.mistakes import Findings, Steps
 from orchestrator.resolver import ResolveError, point_text
 from orchestrator.searchers import SEARCHERS
 from orchestrator.settings import METRICS
-from orchestrator.study import Study
 from trainables.config import RunConfig
 from trainables.options import Problem
 from trainables.tasks import TASKS
+
+if TYPE_CHECKING:
+    from orchestrator.study import Study
 
 MAX_TRIALS = 100_000
 MAX_DATA_CHECKS = 2_000
@@ -143,7 +146,7 @@ class _PointCheck:
         if grace >= self.longest:
             self.findings.at_value(
                 ("scheduler", "grace_steps"),
-                f"{grace} steps of grace are not below the longest train.steps, {self.longest}: nothing could be stopped",
+                f"{grace} is not below the longest train.steps, {self.longest}, so nothing could be stopped",
             )
 
 

@@ -1,7 +1,7 @@
 """What an unquoted word of a study file means: YAML 1.2, without the words that readers disagree about.
 
-`1e-3` is a number here (in YAML 1.1 it is text). What YAML 1.1 reads as truth (`no`), as octal (`010`), as base 60
-(`1:30`), as a date or as a number with gaps (`1_000`) is refused with a remedy instead of being guessed.
+`1e-3` is a number here (in YAML 1.1 it is text). What YAML 1.1 reads as truth (`no`), as octal (`010`), as
+base 60 (`1:30`), as a date or as a number with gaps (`1_000`) is refused with a remedy instead of guessed.
 """
 
 from __future__ import annotations

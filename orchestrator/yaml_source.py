@@ -1,8 +1,8 @@
 """A study file as plain data, with the line and column of every key and value.
 
-The format is YAML 1.2 cut down to what cannot be misread: one document, one mapping, words as keys, no tags, no merge
-keys, no duplicate keys; aliases may repeat a value, but not blow up. Mistakes that leave the rest readable are
-collected and the value is replaced by BROKEN; mistakes of syntax end the reading.
+The format is YAML 1.2 cut down to what cannot be misread: one document, one mapping, words as keys, no tags,
+no merge keys, no duplicate keys; aliases may repeat a value, but not blow up. Mistakes that leave the rest
+readable are collected and the value is replaced by BROKEN; mistakes of syntax end the reading.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_source(path: str | Path) -> Source:
     findings = Findings(str(path))
     root = _compose(path, text, findings)
     if not isinstance(root, yaml.MappingNode):
-        found = "empty" if root is None or getattr(root, "value", "") == "" else f"a {root.id}"
+        found = "empty" if root is None or root.value == "" else "one value or a list"
         raise _error(
             path, 1, 1, f"the file is {found}; a study is a mapping of keys such as base, space and seeds"
         )
@@ -116,7 +116,7 @@ class _Composer(Reader, Scanner, Parser, Composer, BaseResolver):
         self._findings = findings
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         tag = getattr(event, "tag", None)
         if tag is not None:
             place = (event.start_mark.line + 1, event.start_mark.column + 1)

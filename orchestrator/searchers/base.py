@@ -28,7 +28,7 @@ class Searcher(ABC):
         self._asked: Batch = []
 
     def next_points(self, values: Mapping[int, float | None]) -> Batch:
-        """The next batch of (number, point). Raises ValueError when a point of an earlier batch has no value."""
+        """The next batch of (number, point). Raises ValueError when an earlier point has no value."""
         missing = [number for number, _ in self._asked if number not in values]
         if missing:
             raise ValueError(f"point {missing[0]} has no value yet; give None for one that failed")

@@ -1,7 +1,7 @@
 """Independent random points (Bergstra & Bengio 2012, JMLR 13), in one batch.
 
-Each coordinate is a pure function of the search's seed, the number of the point and the name of the axis: more trials
-only add points, and another axis leaves the coordinates of the others as they were.
+Each coordinate is a pure function of the search's seed, the number of the point and the name of the axis:
+more trials only add points, and another axis leaves the coordinates of the others as they were.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tree-structured Parzen estimator (Bergstra et al. 2011) by Optuna's ask and tell, in batches of fixed size.
 
-Optuna keeps nothing on disk here. A batch is asked for as a whole and told as a whole, in the order of its numbers,
-so that the points depend on the values alone and not on which run finished first.
+Optuna keeps nothing on disk here. A batch is asked for as a whole and told as a whole, in the order of its
+numbers, so that the points depend on the values alone and not on which run finished first.
 """
 
 from __future__ import annotations
