@@ -1,0 +1,121 @@
+"""The one table that answers a study: per group, when each event came, where it ended, and the verdict.
+
+Median times are Kaplan-Meier medians over seeds; where a median is not reached the table gives the length it
+lies beyond. Ranges are over seeds. Crashed and unfinished trials are counted, and never become a number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import polars as pl
+
+from analysis import survival
+from analysis.decoupling import VERDICTS, leads, majority, shares
+from analysis.tables import RESULT_STATES, StudyTables
+from analysis.text import FIRST
+from analysis.text import as_text as as_text
+
+ANSWER, CIRCUIT = "generalised", "circuit"
+
+
+def answer(tables: StudyTables) -> pl.DataFrame:
+    """One row per group: seeds, event times, final values, verdict counts and the verdict."""
+    by = tables.groups
+    frame = _trial_counts(tables).collect()
+    names = tables.spec.get("events", {})
+    for event in sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST)):
+        frame = _left(frame, _times(tables, event), by)
+        frame = _left(frame, _finals(tables, event), by)
+    return _left(frame, _verdicts(tables), by)
+
+
+def _left(frame: pl.DataFrame, other: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    if by:
+        return frame.join(other, on=by, how="left", nulls_equal=True, maintain_order="left")
+    return pl.concat([frame, other], how="horizontal")
+
+
+def _keys(by: list[str]) -> list[Any]:
+    """Group keys that also work when there are no axes: then all trials are one group."""
+    return [*by] or [pl.lit("all").alias("_group")]
+
+
+def _trial_counts(tables: StudyTables) -> pl.LazyFrame:
+    used = pl.col("state").is_in(RESULT_STATES)
+    counted = tables.independent.group_by(_keys(tables.groups), maintain_order=True).agg(
+        seeds=pl.col("seed").filter(used).n_unique(),
+        diverged=(pl.col("state") == "diverged").sum(),
+        unfinished=(~used).sum(),
+        length=pl.col("horizon").filter(used).max(),
+    )
+    return counted.drop("_group", strict=False)
+
+
+def _of_results(frame: pl.LazyFrame, tables: StudyTables) -> pl.LazyFrame:
+    return frame.join(tables.results.select("trial_id"), on="trial_id", how="semi")
+
+
+def _times(tables: StudyTables, event: str) -> pl.DataFrame:
+    """Median, its interval, range over seeds, and how far the censored trials were followed."""
+    found = survival.samples(_of_results(tables.events, tables), event, tables.groups)
+    names = ("", "_low", "_high", "_first", "_last", "_beyond", "_followed")
+    schema = {f"{event}_at{name}": pl.Float64 for name in names}
+    counts = {f"{event}_observed": pl.Int64, f"{event}_censored": pl.Int64}
+    kinds = dict(tables.trials.select(tables.groups).collect_schema())
+    return pl.DataFrame([_time_row(sample, event) for sample in found], schema={**kinds, **schema, **counts})
+
+
+def _time_row(sample: survival.Sample, event: str) -> dict[str, Any]:
+    value, low, high = survival.median(survival.kaplan_meier(sample))
+    reached = sample.time[sample.observed]
+    row = {
+        "at": value,
+        "at_low": low,
+        "at_high": high,
+        "at_first": float(reached.min()) if len(reached) else None,
+        "at_last": float(reached.max()) if sample.n and not sample.n_censored else None,
+        "at_beyond": _surely_beyond(sample),
+        "at_followed": float(sample.time[~sample.observed].max()) if sample.n_censored else None,
+        "observed": sample.n - sample.n_censored,
+        "censored": sample.n_censored,
+    }
+    return {**sample.group, **{f"{event}_{name}": value for name, value in row.items()}}
+
+
+def _surely_beyond(sample: survival.Sample) -> float | None:
+    """The length that at least half of the trials are known to have passed without the event."""
+    if not sample.n_censored:
+        return None
+    return float(sorted(sample.time, reverse=True)[math.ceil(sample.n / 2) - 1])
+
+
+def _finals(tables: StudyTables, event: str) -> pl.DataFrame:
+    """Median and range over seeds of the last measured value of the event's metric."""
+    series = _of_results(tables.series.filter(pl.col("event") == event), tables)
+    last = series.drop_nulls("value").sort("step").group_by("trial_id").agg(pl.last("value"))
+    value = pl.col("value").cast(pl.Float64)
+    parts = {"": value.median(), "_min": value.min(), "_max": value.max(), "_n": value.count()}
+    rows = tables.results.join(last, on="trial_id", how="left").group_by(_keys(tables.groups))
+    final = rows.agg(part.alias(f"{event}_final{name}") for name, part in parts.items())
+    return final.collect().drop("_group", strict=False)
+
+
+def _verdicts(tables: StudyTables) -> pl.DataFrame:
+    """Counts of each verdict, the median lead where both events were observed, and the majority."""
+    by = tables.groups
+    events = _of_results(tables.events, tables)
+    classed = tables.results.select("trial_id", *by).join(leads(events, ANSWER, CIRCUIT), on="trial_id", how="left")
+    counted = shares(classed, by).collect()
+    wide = counted.pivot(on="verdict", index=[*by, "n", "unknown"], values="count").drop("n")
+    kinds = classed.group_by(_keys(by)).agg(pl.col("lead").median(), pl.col("lead").count().alias("lead_n"))
+    frame = _left(wide, kinds.collect().drop("_group", strict=False), by)
+    words = [majority({name: row[name] for name in VERDICTS}) for row in frame.iter_rows(named=True)]
+    return frame.with_columns(pl.Series("verdict", words, dtype=pl.String))
+
+
+def as_json(frame: pl.DataFrame) -> str:
+    """The table as a JSON list of rows; what is not known is null."""
+    return json.dumps(frame.to_dicts(), indent=1, allow_nan=False)

@@ -1,0 +1,124 @@
+"""Do the answer and the circuit come together? Lead, class and verdict per trial, shares per group.
+
+Lead = log10 t_generalised - log10 t_circuit, in decades: positive when the circuit is there first (SCIENCE
+section 5.4; the question of arXiv 2601.09049). A trial in which either event has no data has no class: null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+DELTA = 0.1
+"""Leads up to this many decades are called simultaneous."""
+
+CLASSES = {
+    "circuit_first": "the circuit leads by more than 0.1 decades",
+    "simultaneous": "within 0.1 decades of each other",
+    "answer_first": "the answer leads by more than 0.1 decades",
+    "fake": "the answer generalises, the circuit never forms",
+    "latent": "the circuit forms, the answer never generalises",
+    "neither": "neither happens within the training length",
+}
+VERDICTS = {"coupled": "both happen", **{name: CLASSES[name] for name in ("latent", "fake", "neither")}}
+UNDECIDED = ("mixed", "no_data")
+"""Verdicts of a group without a majority, or without a classified trial."""
+
+_SIDE = ("state", "time", "lower", "upper")
+
+
+def leads(events: pl.LazyFrame, answer: str = "generalised", circuit: str = "circuit") -> pl.LazyFrame:
+    """Lead, class and verdict of each trial; `lead_low` and `lead_high` bound the lead where it is censored.
+
+    An observed lead is bounded by the evaluations around both crossings; a latent trial only from below (the
+    answer comes later than the last evaluation), a fake one only from above.
+    """
+    sides = [_side(events, name, prefix) for name, prefix in ((answer, "answer"), (circuit, "circuit"))]
+    both = sides[0].join(sides[1], on="trial_id", how="full", coalesce=True)
+    return both.with_columns(lead=_log("answer_time") - _log("circuit_time")).select(
+        "trial_id",
+        "answer_time",
+        "circuit_time",
+        "lead",
+        lead_low=_since("answer") - _log("circuit_upper"),
+        lead_high=_log("answer_upper") - _since("circuit"),
+        kind=_kind(),
+        verdict=_verdict(),
+    ).sort("trial_id")  # fmt: skip
+
+
+def _side(events: pl.LazyFrame, name: str, prefix: str) -> pl.LazyFrame:
+    rows = events.filter(pl.col("event") == name)
+    return rows.select("trial_id", *(pl.col(column).alias(f"{prefix}_{column}") for column in _SIDE))
+
+
+def _log(column: str) -> pl.Expr:
+    """log10 of a step, steps before 1 counted as 1."""
+    return pl.col(column).cast(pl.Float64).clip(lower_bound=1).log10()
+
+
+def _since(side: str) -> pl.Expr:
+    """log10 of the last step surely before an event; an event that was there from the start has 1."""
+    return pl.when(pl.col(f"{side}_state").is_in(("observed", "censored"))).then(_log(f"{side}_lower").fill_null(0))
+
+
+def _verdict() -> pl.Expr:
+    known = ("observed", "censored")
+    answer, circuit = (pl.col(f"{side}_state") == "observed" for side in ("answer", "circuit"))
+    classified = pl.col("answer_state").is_in(known) & pl.col("circuit_state").is_in(known)
+    named = (
+        pl.when(answer & circuit)
+        .then(pl.lit("coupled"))
+        .when(circuit)
+        .then(pl.lit("latent"))
+        .when(answer)
+        .then(pl.lit("fake"))
+        .otherwise(pl.lit("neither"))
+    )
+    return pl.when(classified).then(named)
+
+
+def _kind() -> pl.Expr:
+    lead = pl.col("lead")
+    order = (
+        pl.when(lead > DELTA)
+        .then(pl.lit("circuit_first"))
+        .when(lead < -DELTA)
+        .then(pl.lit("answer_first"))
+        .otherwise(pl.lit("simultaneous"))
+    )
+    return pl.when(lead.is_not_null()).then(order).otherwise(_verdict())
+
+
+def shares(trials: pl.LazyFrame, by: Sequence[str], column: str = "verdict") -> pl.LazyFrame:
+    """Count of each verdict (or `kind`) per group, zeros included, with its share and Wilson 95 % interval.
+
+    `n` is the number of classified trials; `unknown` counts those without a class.
+    """
+    names = pl.LazyFrame({column: list(VERDICTS if column == "verdict" else CLASSES)})
+    groups = trials.group_by(*by, pl.lit(1).alias("_all"), maintain_order=True).agg(
+        n=pl.col(column).count(), unknown=pl.col(column).null_count()
+    )
+    counted = trials.group_by(*by, column).agg(count=pl.len())
+    every = groups.join(names, how="cross", maintain_order="left_right")
+    joined = every.join(counted, on=[*by, column], how="left", nulls_equal=True, maintain_order="left")
+    filled = joined.with_columns(pl.col("count").fill_null(0))
+    return filled.select(*by, column, "count", "n", "unknown", *wilson(pl.col("count"), pl.col("n")))
+
+
+def wilson(count: pl.Expr, n: pl.Expr, z: float = 1.959963984540054) -> list[pl.Expr]:
+    """Share and Wilson score interval of a count (Wilson 1927); null when n is 0."""
+    size = pl.when(n > 0).then(n.cast(pl.Float64))
+    share = count / size
+    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    half = z / (1 + z**2 / size) * (share * (1 - share) / size + z**2 / (4 * size**2)).sqrt()
+    low, high = (centre - half).clip(0, 1), (centre + half).clip(0, 1)
+    return [share.alias("share"), low.alias("low"), high.alias("high")]
+
+
+def majority(counts: dict[str, int]) -> str:
+    """The verdict of more than half of the classified trials; `mixed` if none, `no_data` without trials."""
+    total = sum(counts.values())
+    winners = [name for name, count in counts.items() if 2 * count > total]
+    return winners[0] if winners else UNDECIDED[0] if total else UNDECIDED[1]

@@ -1,0 +1,96 @@
+"""Training curves: the metric of every event over log step, seeds thin under the median of their regime.
+
+A filled dot is an event, a hollow one the end of a run in which it has not happened (censored).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from analysis.figures import theme
+from analysis.series import Event
+from analysis.tables import StudyTables
+
+CAPTION = (
+    "Thin lines are seeds, thick lines their median. Filled dots: the event is reached. "
+    "Hollow dots: the run ended without it (censored). Dashed: the event's threshold."
+)
+
+
+def curves(tables: StudyTables) -> list[theme.Figure] | None:
+    """One panel per event of the study."""
+    known = theme.regimes(tables)
+    rows = _rows(tables, known)
+    if rows.is_empty():
+        return None
+    panels = [_panel(event, rows, tables, known) for event in theme.ordered_events(tables)]
+    drawn = [panel for panel in panels if panel is not None]
+    chart = alt.concat(*(panel[0] for panel in drawn), columns=2).resolve_scale(color="shared")
+    return [theme.Figure("curves", chart, pl.concat([panel[1] for panel in drawn]), CAPTION)]
+
+
+def _rows(tables: StudyTables, known: pl.DataFrame) -> pl.DataFrame:
+    """Every measured value after step 0, which a log axis cannot show."""
+    series = tables.series.filter((pl.col("step") > 0) & pl.col("value").is_not_nan()).drop_nulls("value")
+    return series.collect().join(known, on="trial_id", how="inner")
+
+
+def _panel(
+    event: Event, rows: pl.DataFrame, tables: StudyTables, known: pl.DataFrame
+) -> tuple[Any, pl.DataFrame] | None:
+    mine = rows.filter(pl.col("event") == event.name)
+    if mine.is_empty():
+        return None
+    single = _seeds(mine)
+    middle = _median(mine)
+    ends = _ends(event, mine, tables)
+    lines = pl.concat([single.with_columns(line=pl.lit("seed")), middle.with_columns(line=pl.lit("median"))])
+    return _chart(event, lines, ends, known), lines.with_columns(event=pl.lit(event.name))
+
+
+def _seeds(mine: pl.DataFrame) -> pl.DataFrame:
+    chosen = theme.some_trials(mine.select("trial_id", "regime").unique(maintain_order=True))
+    some = mine.join(chosen.select("trial_id"), on="trial_id", how="semi")
+    thinned = theme.thin(some, ["trial_id"], len(chosen))
+    return thinned.select("regime", "trial_id", "seed", "step", pl.col("value").cast(pl.Float64).round(4))
+
+
+def _median(mine: pl.DataFrame) -> pl.DataFrame:
+    """Median over the trials of a regime, where more than half of them were measured."""
+    sizes = mine.group_by("regime").agg(size=pl.col("trial_id").n_unique())
+    middle = mine.group_by("regime", "step", maintain_order=True).agg(pl.col("value").median(), count=pl.len())
+    enough = middle.join(sizes, on="regime").filter(2 * pl.col("count") > pl.col("size"))
+    lone = pl.lit(None, dtype=pl.String).alias("trial_id"), pl.lit(None, dtype=pl.Int64).alias("seed")
+    thinned = theme.thin(enough, ["regime"], 2 * sizes.height)
+    return thinned.select("regime", *lone, "step", pl.col("value").cast(pl.Float64).round(4))
+
+
+def _ends(event: Event, mine: pl.DataFrame, tables: StudyTables) -> pl.DataFrame:
+    """Where each trial reached the event, or where it was last seen without it."""
+    last = mine.sort("step").group_by("trial_id", maintain_order=True).agg(pl.last("step", "value", "regime", "seed"))
+    found = tables.events.filter(pl.col("event") == event.name).select("trial_id", "state", "time").collect()
+    joined = theme.some_trials(last.join(found, on="trial_id"))
+    reached = pl.col("state") == "observed"
+    step = pl.when(reached).then("time").otherwise(pl.col("step").cast(pl.Float64)).round(1)
+    value = pl.when(reached).then(event.threshold).otherwise(pl.col("value").cast(pl.Float64).round(4))
+    return joined.sort("trial_id").select("regime", "trial_id", "seed", "state", step=step, value=value)
+
+
+def _chart(event: Event, lines: pl.DataFrame, ends: pl.DataFrame, known: pl.DataFrame) -> Any:
+    colour = theme.colour(known)
+    y = alt.Y("value:Q", title=event.metric.replace("_", " "))
+    hint = [alt.Tooltip(name) for name in ("regime:N", "seed:Q", "step:Q", "value:Q")]
+    base = alt.Chart(lines).encode(x=theme.step_axis(), y=y, color=colour, tooltip=hint)
+    seeds = base.transform_filter("datum.line == 'seed'").mark_line(strokeWidth=0.8, opacity=0.35)
+    middle = base.transform_filter("datum.line == 'median'").mark_line(strokeWidth=2.2)
+    level = alt.Chart(pl.DataFrame({"value": [event.threshold]}))
+    rule = level.mark_rule(strokeDash=[4, 3], color=theme.FAINT).encode(y="value:Q")
+    dots = alt.Chart(ends).mark_point(size=34, strokeWidth=1.4, opacity=1).encode(
+        x=theme.step_axis(), y=y, color=colour, tooltip=[*hint, alt.Tooltip("state:N")],
+        fill=alt.condition("datum.state == 'observed'", colour, alt.value("white")),
+    )  # fmt: skip
+    layers = theme.layered(rule, seeds.encode(detail="trial_id:N"), middle, dots)
+    return layers.properties(width=theme.WIDTH, height=theme.HEIGHT, title=alt.Title(event.name, subtitle=str(event)))

@@ -1,0 +1,88 @@
+"""The decoupling plane: answer against circuit, one path per seed, time running along it.
+
+If the two came together, all paths would climb one diagonal (the question of arXiv 2601.09049). A path along
+the bottom is a latent circuit; one up the left side is an answer without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from analysis.figures import theme
+from analysis.series import Event
+from analysis.tables import StudyTables
+
+CAPTION = (
+    "One path per seed over training; the marker is where it ends. Dashed: the thresholds of the two events. "
+    "Bottom right is a latent circuit, top left an answer without it."
+)
+
+
+def decoupling_plane(tables: StudyTables) -> list[theme.Figure] | None:
+    """The plane spanned by the metrics of the events `circuit` (x) and `generalised` (y)."""
+    answer, circuit = (theme.event_of(tables, name) for name in ("generalised", "circuit"))
+    if answer is None or circuit is None:
+        return None
+    known = theme.regimes(tables)
+    chosen = theme.some_trials(known)
+    paths = theme.thin(_paths(tables, chosen), ["trial_id"], len(chosen))
+    if paths.is_empty():
+        return None
+    return [theme.Figure("decoupling_plane", _chart(paths, answer, circuit, known), paths, CAPTION)]
+
+
+def _paths(tables: StudyTables, chosen: pl.DataFrame) -> pl.DataFrame:
+    """Steps at which both metrics were measured."""
+    series = tables.series.drop_nulls("value").collect()
+    sides = {
+        column: series.filter(pl.col("event") == event).select(
+            "trial_id", "step", pl.col("value").cast(pl.Float64).round(4).alias(column)
+        )
+        for column, event in (("answer", "generalised"), ("circuit", "circuit"))
+    }
+    both = sides["answer"].join(sides["circuit"], on=["trial_id", "step"])
+    rows = both.join(chosen, on="trial_id").sort("trial_id", "step")
+    return rows.select("regime", "trial_id", "seed", "step", "circuit", "answer")
+
+
+def _chart(paths: pl.DataFrame, answer: Event, circuit: Event, known: pl.DataFrame) -> Any:
+    unit = alt.Scale(domain=[0, 1]) if _within_one(paths) else alt.Scale(zero=False)
+    base = alt.Chart(paths).encode(
+        x=alt.X("circuit:Q", scale=unit, title=f"circuit: {theme.metric_title(circuit)}"),
+        y=alt.Y("answer:Q", scale=unit, title=f"answer: {theme.metric_title(answer)}"),
+        color=theme.colour(known),
+        tooltip=[alt.Tooltip(name) for name in ("regime:N", "seed:Q", "step:Q", "circuit:Q", "answer:Q")],
+    )
+    lines = base.mark_line(strokeWidth=1.1, opacity=0.6).encode(detail="trial_id:N", order="step:Q")
+    last = paths.group_by("trial_id", maintain_order=True).last()
+    ends = base.mark_point(size=55, filled=True, opacity=1).encode(shape=alt.Shape("regime:N", legend=None))
+    ends.data = last
+    layers = [*_thresholds(answer, circuit), *_corners(answer.threshold), lines, ends]
+    return theme.layered(*layers).properties(width=1.25 * theme.WIDTH, height=1.25 * theme.WIDTH)
+
+
+def _within_one(paths: pl.DataFrame) -> bool:
+    values = pl.concat([paths["circuit"], paths["answer"].rename("circuit")])
+    return bool(values.is_between(0, 1).all())
+
+
+def _thresholds(answer: Event, circuit: Event) -> list[Any]:
+    style = {"strokeDash": [4, 3], "color": theme.FAINT}
+    across = alt.Chart(pl.DataFrame({"answer": [answer.threshold]})).mark_rule(**style).encode(y="answer:Q")
+    upright = alt.Chart(pl.DataFrame({"circuit": [circuit.threshold]})).mark_rule(**style).encode(x="circuit:Q")
+    return [across, upright]
+
+
+def _corners(level: float) -> list[Any]:
+    """The verdict of each quadrant, written above and below the answer's threshold."""
+    places = [("fake", "neither", 6, "left"), ("coupled", "latent", 1.25 * theme.WIDTH + 6, "left")]
+    return [
+        alt.Chart(pl.DataFrame({"answer": [level], "text": [word]}))
+        .mark_text(align=side, dy=dy, color="#666666", fontStyle="italic", fontSize=11)
+        .encode(x=alt.value(x), y="answer:Q", text="text:N")
+        for above, below, x, side in places
+        for word, dy in ((above, -10), (below, 10))
+    ]

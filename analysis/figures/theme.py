@@ -1,0 +1,155 @@
+"""One look for all figures: colours, sizes, axes, and how much data a chart may carry.
+
+Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; a regime has the same colour
+in every figure. Sizes suit a two-column paper. Charts carry their data inline, so lines are thinned first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import altair as alt
+import polars as pl
+
+from analysis.series import Event, parse_events
+from analysis.tables import StudyTables
+from analysis.text import FIRST, label
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+INK, FAINT = "#222222", "#8a8a8a"
+WIDTH, HEIGHT = 280, 200
+LINE_POINTS = 400
+"""Most points of one line."""
+CHART_ROWS = 12_000
+"""Most rows of one chart: keeps a report of thousands of runs small."""
+
+CONFIG: dict[str, Any] = {
+    "font": "Helvetica, Arial, Liberation Sans, sans-serif",
+    "background": "white",
+    "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT},
+    "axis": {
+        "labelFontSize": 10,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "gridColor": "#ececec",
+        "domainColor": FAINT,
+        "tickColor": FAINT,
+        "labelColor": INK,
+        "titleColor": INK,
+    },
+    "title": {
+        "fontSize": 12,
+        "subtitleFontSize": 10,
+        "subtitleColor": "#555555",
+        "anchor": "start",
+        "frame": "group",
+        "color": INK,
+    },
+    "legend": {
+        "orient": "top",
+        "labelFontSize": 10,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "columns": 4,
+        "labelLimit": 220,
+        "symbolOpacity": 1,
+    },
+    "header": {"labelFontSize": 11, "titleFontSize": 11},
+    "line": {"strokeJoin": "round", "strokeCap": "round"},
+}
+
+
+class Figure(NamedTuple):
+    """A chart with a file name, the data it shows and a sentence about how to read it."""
+
+    name: str
+    chart: Any
+    data: pl.DataFrame
+    caption: str
+
+
+def spec(chart: Any) -> dict[str, Any]:
+    """A chart as a Vega-Lite specification with the theme, whatever its number of rows."""
+    with alt.data_transformers.enable("default", max_rows=None):
+        described: dict[str, Any] = chart.to_dict()
+    return {**described, "config": CONFIG}
+
+
+def regimes(tables: StudyTables) -> pl.DataFrame:
+    """Per independent trial: trial_id, seed, state, `group` (all axes in words) and `regime` (the colour).
+
+    With more groups than colours, the regime is the first text axis, or else the first axis, with few values.
+    """
+    trials = tables.independent.sort("trial_id").collect()
+    axes = [axis for axis in tables.groups if trials[axis].n_unique() > 1] or tables.groups[:1]
+    words = trials.with_columns(group=_labels(trials, axes))
+    return words.with_columns(regime=_regime(words, axes)).select("trial_id", "seed", "state", "group", "regime", *axes)
+
+
+def _labels(trials: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
+    rows = trials.select(axes).iter_rows(named=True) if axes else ({} for _ in range(len(trials)))
+    return pl.Series("group", [label(row) for row in rows], dtype=pl.String)
+
+
+def _regime(words: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
+    if words["group"].n_unique() <= len(PALETTE):
+        return words["group"]
+    ordered = sorted(axes, key=lambda axis: words[axis].dtype != pl.String)
+    few = [axis for axis in ordered if words[axis].n_unique() <= len(PALETTE)]
+    if not few:
+        return pl.Series([f"{words['group'].n_unique()} settings"] * len(words), dtype=pl.String)
+    return _labels(words, few[:1])
+
+
+def colour(known: pl.DataFrame, **options: Any) -> Any:
+    """The colour channel of the regimes: the same in every figure of a study."""
+    domain = known["regime"].unique(maintain_order=True).to_list()
+    scale = alt.Scale(domain=domain, range=list(PALETTE[: len(domain)]))
+    return alt.Color("regime:N", scale=scale, title=None, **options)
+
+
+def step_axis(title: str = "training step (log scale)") -> Any:
+    """The x channel of training time."""
+    axis = alt.Axis(format="~s", tickCount=5)
+    return alt.X("step:Q", scale=alt.Scale(type="log", nice=False), axis=axis, title=title)
+
+
+def ordered_events(tables: StudyTables) -> list[Event]:
+    """The study's events in reading order."""
+    events = parse_events(tables.spec.get("events", {}))
+    return sorted(events, key=lambda event: FIRST.index(event.name) if event.name in FIRST else len(FIRST))
+
+
+def event_of(tables: StudyTables, name: str) -> Event | None:
+    """The study's event of this name, if it has one."""
+    return next((event for event in ordered_events(tables) if event.name == name), None)
+
+
+def metric_title(event: Event) -> str:
+    """What an event's metric is, as an axis title."""
+    splits = " and ".join(event.splits)
+    worst = f"{'smallest' if event.rising else 'largest'} {event.metric}" if len(event.splits) > 1 else event.metric
+    return f"{worst.replace('_', ' ')} on {splits}"
+
+
+def thin(rows: pl.DataFrame, keys: Sequence[str], lines: int) -> pl.DataFrame:
+    """At most one point per line and bucket of log step: the last of each bucket."""
+    points = max(20, min(LINE_POINTS, CHART_ROWS // max(1, lines)))
+    step = pl.col("step").cast(pl.Float64).clip(1).log10()
+    share = (step - step.min()) / (step.max() - step.min()).clip(1e-9)
+    marked = rows.sort(*keys, "step").with_columns(_bucket=(share * (points - 1)).floor())
+    return marked.unique([*keys, "_bucket"], keep="last", maintain_order=True).drop("_bucket")
+
+
+def some_trials(known: pl.DataFrame, least: int = 20) -> pl.DataFrame:
+    """Trials to draw as single lines: all, or as many as fit, the first seeds of every regime alike."""
+    room = CHART_ROWS // least
+    rank = pl.int_range(pl.len()).over("regime")
+    return known.with_columns(_rank=rank).sort("_rank", "trial_id").head(room).sort("trial_id").drop("_rank")
+
+
+def layered(*charts: Any) -> Any:
+    """Charts on top of each other."""
+    return reduce(lambda below, above: below + above, charts)

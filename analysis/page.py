@@ -1,0 +1,201 @@
+"""The report's HTML page: hypothesis, answer, figures, what did not finish, the study file and the versions.
+
+Self-contained: the charting library is inlined once, data and styles are in the page, nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from analysis.decoupling import CLASSES, VERDICTS
+from analysis.series import parse_events
+from analysis.tables import StudyTables
+from analysis.text import NOTE, cells
+
+if TYPE_CHECKING:
+    from analysis.figures.theme import Figure
+
+ROWS = 200
+"""Most rows of a list in the page; the rest is counted."""
+
+STYLE = """
+:root{--ink:#1d1f23;--soft:#5b616b;--line:#dcdfe4;--page:#fff;--card:#f6f7f9;--accent:#0072b2;
+color-scheme:light dark}
+@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a3aab5;--line:#3a3f47;--page:#16181c;--card:#1f2227;
+--accent:#6db7e8}}
+*{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);
+font:16px/1.5 system-ui,"Helvetica Neue",Arial,sans-serif}
+main{max-width:1080px;margin:0 auto;padding:24px 20px 64px}h1{font-size:1.7rem;margin:.2em 0}
+h2{font-size:1.2rem;margin:2em 0 .6em;border-bottom:1px solid var(--line);padding-bottom:.2em}
+p{max-width:46em}.soft{color:var(--soft);font-size:.88rem}.lead{font-size:1.1rem}
+table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
+th,td{text-align:left;padding:.4em .7em .4em 0;border-bottom:1px solid var(--line);vertical-align:top}
+th{color:var(--soft);font-weight:600}td.verdict{font-weight:600}
+figure{margin:1.2em 0;background:#fff;color:#222;border:1px solid var(--line);border-radius:8px;padding:14px}
+figure svg{max-width:100%;height:auto}figcaption{font-size:.85rem;color:#555;margin-top:.5em}
+figcaption a{color:#0072b2}a{color:var(--accent)}
+pre{background:var(--card);padding:12px;border-radius:8px;overflow:auto;font-size:.8rem;line-height:1.4}
+details{margin:.4em 0}summary{cursor:pointer}.scroll{overflow-x:auto}
+.warn{border-left:4px solid #d55e00;padding-left:12px}
+@media(max-width:700px){main{padding:12px 12px 48px}figure{padding:8px;margin-inline:-4px}
+table.stack thead{display:none}
+table.stack tr{display:block;border-bottom:2px solid var(--line);padding:.5em 0}
+table.stack td{display:flex;justify-content:space-between;gap:1em;border:0;padding:.15em 0;text-align:right}
+table.stack td::before{content:attr(data-name);color:var(--soft);text-align:left}
+table.stack td:first-child{font-weight:700}}
+"""
+SCRIPT = """
+const narrow = innerWidth < 760;
+for (const box of document.querySelectorAll("[data-figure]")) {
+  const spec = JSON.parse(document.getElementById(box.dataset.figure).textContent);
+  if (narrow && spec.columns) spec.columns = 1;
+  if (narrow) spec.config.legend = {...spec.config.legend, columns: 2};
+  vegaEmbed(box, spec, {mode: "vega-lite", actions: false, renderer: "svg"});
+}
+"""
+
+
+def page(
+    tables: StudyTables,
+    frame: pl.DataFrame,
+    figures: Sequence[Figure],
+    versions: Mapping[str, Any],
+    failures: pl.DataFrame,
+) -> str:
+    """The whole page."""
+    hypothesis = str(tables.spec.get("hypothesis") or "")
+    parts = [
+        f"<p class=soft>study</p><h1>{_text(tables.name)}</h1><p class=lead>{_text(hypothesis)}</p>",
+        *_warnings(tables),
+        f"<h2>Answer</h2>{_answer(frame)}{_legend(tables)}",
+        *(["<h2>Figures</h2>"] if figures else []),
+        *map(_figure, figures),
+        f"<h2>Not finished, diverged or failed</h2>{_failures(failures)}",
+        f"<h2>Censored</h2>{_censored(tables)}",
+        f"<h2>Study file</h2><pre>{_text(tables.text or json.dumps(tables.spec, indent=1))}</pre>",
+        f"<h2>Versions</h2>{_versions(tables, versions)}",
+    ]
+    head = f"<meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>" \
+           f"<title>{_text(tables.name)}: report</title><style>{STYLE}</style>"  # fmt: skip
+    scripts = _scripts(figures) if figures else ""
+    return (
+        f"<!doctype html>\n<html lang=en><head>{head}</head><body><main>\n"
+        + "\n".join(parts)
+        + (f"\n</main>{scripts}</body></html>\n")
+    )
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))
+
+
+def _warnings(tables: StudyTables) -> list[str]:
+    if not tables.skipped:
+        return []
+    items = "".join(f"<li><code>{_text(line)}</code></li>" for line in tables.warnings[:ROWS])
+    said = f"{len(tables.skipped)} files could not be read and are left out:"
+    return [f"<div class=warn><p>{said}</p><ul>{items}</ul></div>"]
+
+
+def _answer(frame: pl.DataFrame) -> str:
+    rows = list(cells(frame))
+    return f"{_table(rows, stack=True)}<p class=soft>{_text(NOTE)}</p>" if rows else "<p>There are no trials yet.</p>"
+
+
+def _legend(tables: StudyTables) -> str:
+    """What the events and the verdicts mean."""
+    events = [(event.name, str(event)) for event in parse_events(tables.spec.get("events", {}))]
+    pairs = [*events, *VERDICTS.items(), *((name, CLASSES[name]) for name in CLASSES if name not in VERDICTS)]
+    items = "".join(f"<li><b>{_text(name)}</b>: {_text(meaning)}</li>" for name, meaning in pairs)
+    return f"<details><summary>What the words mean</summary><ul class=soft>{items}</ul></details>"
+
+
+def _figure(figure: Figure) -> str:
+    name = _text(figure.name)
+    links = " ".join(f"<a href='{name}.{kind}'>{kind.upper()}</a>" for kind in ("png", "svg", "csv"))
+    image = f"<noscript><img src='{name}.png' alt='{name}' style='max-width:100%'></noscript>"
+    return (
+        f"<figure><div data-figure='spec-{name}'></div>{image}"
+        f"<figcaption>{_text(figure.caption)} {links}</figcaption></figure>"
+    )
+
+
+def _scripts(figures: Sequence[Figure]) -> str:
+    """The charting library once, the charts as JSON, and what puts them together."""
+    from analysis.figures.theme import spec
+
+    charts = [
+        f"<script type='application/json' id='spec-{_text(figure.name)}'>{_json(spec(figure.chart))}</script>"
+        for figure in figures
+    ]
+    return "\n".join([*charts, f"<script>{_library()}</script>", f"<script>{SCRIPT}</script>"])
+
+
+@cache
+def _library() -> str:
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle(snippet=None)).replace("</script", "<\\/script")
+
+
+def _json(spec: Mapping[str, Any]) -> str:
+    bare = {key: value for key, value in spec.items() if key != "$schema"}
+    return json.dumps(bare, separators=(",", ":")).replace("</", "<\\/")
+
+
+def _failures(failures: pl.DataFrame) -> str:
+    if failures.is_empty():
+        return "<p>Every trial is done.</p>"
+    counts = failures["state"].value_counts().sort("state").iter_rows()
+    said = ", ".join(f"{count} {state}" for state, count in counts)
+    rows = [{name: str(value) for name, value in row.items() if name != "traceback"}
+            for row in failures.head(ROWS).iter_rows(named=True)]  # fmt: skip
+    traces = failures.filter(pl.col("traceback") != "").head(20).iter_rows(named=True)
+    details = "".join(_details(f"Traceback of {row['run_id']}", row["traceback"]) for row in traces)
+    return f"<p>{_text(said)}.</p>{_table(rows)}{_more(failures.height)}{details}"
+
+
+def _details(summary: str, text: str) -> str:
+    return f"<details><summary>{_text(summary)}</summary><pre>{_text(text)}</pre></details>"
+
+
+def _censored(tables: StudyTables) -> str:
+    """Trials in which an event did not happen, and up to which step they were followed."""
+    chosen = tables.results.select("trial_id")
+    rows = tables.events.join(chosen, on="trial_id", how="semi").filter(pl.col("state") == "censored")
+    wide = rows.sort("trial_id", "event").collect()
+    if wide.is_empty():
+        return "<p>Every event happened in every trial.</p>"
+    listed = wide.select("trial_id", "seed", *tables.axes, "event", followed_to="lower")
+    texts = [{name: str(value) for name, value in row.items()} for row in listed.head(ROWS).iter_rows(named=True)]
+    summary = f"{wide.height} events not reached"
+    return f"<details><summary>{summary}</summary>{_table(texts)}{_more(wide.height)}</details>"
+
+
+def _more(height: int) -> str:
+    return f"<p class=soft>and {height - ROWS} more</p>" if height > ROWS else ""
+
+
+def _versions(tables: StudyTables, versions: Mapping[str, Any]) -> str:
+    pairs = {**versions, "spec_hash": tables.spec.get("spec_hash", "")}
+    return _table([{"name": str(name), "version": str(value)} for name, value in pairs.items()])
+
+
+def _table(rows: Sequence[Mapping[str, str]], *, stack: bool = False) -> str:
+    """A table of texts; `stack` turns rows into cards on a narrow screen."""
+    heads = "".join(f"<th>{_text(name)}</th>" for name in rows[0])
+    body = "".join(f"<tr>{''.join(_cells(row.items()))}</tr>" for row in rows)
+    kind = " class=stack" if stack else ""
+    return f"<div class=scroll><table{kind}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _cells(row: Iterable[tuple[str, str]]) -> Iterable[str]:
+    for name, value in row:
+        kind = " class=verdict" if name == "verdict" else ""
+        yield f"<td data-name='{_text(name)}'{kind}>{_text(value)}</td>"

@@ -1,0 +1,71 @@
+"""The report of a study: one HTML file that needs no network, each figure as PNG and SVG, its data as CSV.
+
+Owns `<root>/studies/<name>/report/`: index.html, answer.{json,txt,csv}, <figure>.{png,svg,csv}. The same tables
+give the same bytes; the page does not say when it was written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis.answer import answer, as_json, as_text
+from analysis.page import page
+from analysis.tables import StudyTables, load
+from trainables.store import Store
+
+
+def write_report(root: str | Path, study: str, versions: dict[str, Any]) -> dict[str, str]:
+    """Write the report of a study and return the full path of each file, by name."""
+    from analysis.figures import draw
+
+    tables = load(root, study)
+    frame = answer(tables)
+    figures = draw(tables)
+    files: dict[str, bytes] = {
+        "answer.json": as_json(frame).encode(),
+        "answer.txt": as_text(frame).encode(),
+        "answer.csv": frame.write_csv().encode(),
+    }
+    for figure in figures:
+        files |= _images(figure.name, figure.chart, figure.data)
+    files["index.html"] = page(tables, frame, figures, versions, failures(root, tables)).encode()
+    return _write(Store(root), f"studies/{study}/report", files)
+
+
+def failures(root: str | Path, tables: StudyTables) -> pl.DataFrame:
+    """Trials that are not done, with what FAILED.json says of a crash."""
+    store = Store(root)
+    rows = tables.trials.filter(pl.col("state") != "done").sort("trial_id").collect()
+    markers = [_marker(store, run_id) for run_id in rows["run_id"]]
+    texts = {key: [str(marker.get(key, "")) for marker in markers] for key in ("error", "traceback")}
+    chosen = rows.select("trial_id", "run_id", "seed", "state", *tables.axes)
+    return chosen.with_columns(pl.Series(key, values, dtype=pl.String) for key, values in texts.items())
+
+
+def _marker(store: Store, run_id: str | None) -> dict[str, Any]:
+    try:
+        return store.read_json(f"runs/{run_id}/FAILED.json") or {}
+    except ValueError as error:
+        return {"error": str(error)}
+
+
+def _images(name: str, chart: Any, data: pl.DataFrame) -> dict[str, bytes]:
+    import vl_convert
+
+    from analysis.figures.theme import spec
+
+    described = spec(chart)
+    return {
+        f"{name}.png": bytes(vl_convert.vegalite_to_png(described, scale=2)),
+        f"{name}.svg": str(vl_convert.vegalite_to_svg(described)).encode(),
+        f"{name}.csv": data.write_csv().encode(),
+    }
+
+
+def _write(store: Store, folder: str, files: dict[str, bytes]) -> dict[str, str]:
+    for name, content in files.items():
+        store.write(f"{folder}/{name}", content)
+    return {name: store.path(f"{folder}/{name}") for name in files}
