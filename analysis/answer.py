@@ -116,6 +116,6 @@ def _verdicts(tables: StudyTables) -> pl.DataFrame:
     return frame.with_columns(pl.Series("verdict", words, dtype=pl.String))
 
 
-def as_json(frame: pl.DataFrame) -> str:
+def as_json_text(frame: pl.DataFrame) -> str:
     """The table as a JSON list of rows; what is not known is null."""
     return json.dumps(frame.to_dicts(), indent=1, allow_nan=False)

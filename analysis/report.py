@@ -6,26 +6,37 @@ give the same bytes; the page does not say when it was written.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from analysis.answer import answer, as_json, as_text
+from analysis.answer import answer, as_json_text, as_text
 from analysis.page import page
 from analysis.tables import StudyTables, load
 from trainables.store import Store
 
 
-def write_report(root: str | Path, study: str, versions: dict[str, Any]) -> dict[str, str]:
-    """Write the report of a study and return the full path of each file, by name."""
+@dataclass(frozen=True)
+class ReportPaths:
+    """Where the report lies: the page, and every file by name."""
+
+    index: str
+    files: dict[str, str]
+
+
+def write_report(root: str | Path, study: str, versions: Mapping[str, Any] | None = None) -> ReportPaths:
+    """Write the report of a study. Without `versions`, those that study.json names."""
     from analysis.figures import draw
 
     tables = load(root, study)
+    versions = _versions(tables) if versions is None else versions
     frame = answer(tables)
     figures = draw(tables)
     files: dict[str, bytes] = {
-        "answer.json": as_json(frame).encode(),
+        "answer.json": as_json_text(frame).encode(),
         "answer.txt": as_text(frame).encode(),
         "answer.csv": frame.write_csv().encode(),
     }
@@ -33,6 +44,11 @@ def write_report(root: str | Path, study: str, versions: dict[str, Any]) -> dict
         files |= _images(figure.name, figure.chart, figure.data)
     files["index.html"] = page(tables, frame, figures, versions, failures(root, tables)).encode()
     return _write(Store(root), f"studies/{study}/report", files)
+
+
+def _versions(tables: StudyTables) -> dict[str, Any]:
+    spec = tables.spec
+    return {**(spec.get("versions") or {}), **({"commit": spec["commit"]} if spec.get("commit") else {})}
 
 
 def failures(root: str | Path, tables: StudyTables) -> pl.DataFrame:
@@ -65,7 +81,7 @@ def _images(name: str, chart: Any, data: pl.DataFrame) -> dict[str, bytes]:
     }
 
 
-def _write(store: Store, folder: str, files: dict[str, bytes]) -> dict[str, str]:
+def _write(store: Store, folder: str, files: dict[str, bytes]) -> ReportPaths:
     for name, content in files.items():
         store.write(f"{folder}/{name}", content)
-    return {name: store.path(f"{folder}/{name}") for name in files}
+    return ReportPaths(store.path(f"{folder}/index.html"), {name: store.path(f"{folder}/{name}") for name in files})
