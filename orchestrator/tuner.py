@@ -1,11 +1,13 @@
-"""One launch: a disposable Ray Tune experiment over the runs that are still missing. One of the few files that know Ray.
+"""One launch: a disposable Ray Tune experiment over the runs that are still missing.
 
-Nothing of it is ever read again: its folder is scratch and is removed, and `Tuner.restore` is not used.
+One of the few files that know Ray. Nothing of the experiment is ever read again: its folder is scratch and is removed,
+and `Tuner.restore` is not used.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import tempfile
@@ -40,6 +42,8 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
     set_environment()
     from orchestrator.heartbeat import Heartbeat, mark_stopped
 
+    # Tune warns once per trial that its own loggers, which are off, left no file.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     heartbeat = Heartbeat(on_progress, store)
     with ray_session(), tempfile.TemporaryDirectory(prefix="grokstudy-tune-") as scratch:
         _tuner(study, runs, heartbeat, scratch, store).fit()

@@ -6,6 +6,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainables.config import RunConfig
 
 HEARTBEAT_S = 10.0
 
@@ -41,7 +45,7 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _config(path: Path, steps: int | None) -> object:
+def _config(path: Path, steps: int | None) -> RunConfig:
     from trainables.config import RunConfig
 
     raw = json.loads(path.read_text())

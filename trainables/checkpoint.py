@@ -48,7 +48,7 @@ def save(lease: Lease, checkpoint: Checkpoint) -> None:
 
 def newest(run: RunDir, at_most: int | None = None) -> tuple[Checkpoint | None, list[str]]:
     """The newest valid checkpoint (not beyond step `at_most`), and the names of torn ones that were passed over."""
-    torn = []
+    torn: list[str] = []
     for step, name in reversed(_names(run)):
         if at_most is not None and step > at_most:
             continue

@@ -51,8 +51,15 @@ class SplitBatch:
 
     def keep(self, rows: Tensor) -> SplitBatch:
         """Drop all members but these."""
-        tensors = (self.tokens_MST, self.answer_at_MS, self.answer_MS, self.bridge_MS, self.real_MS)
-        return SplitBatch(self.name, *(t[rows] for t in tensors), tuple(self.n[int(row)] for row in rows))
+        return SplitBatch(
+            self.name,
+            self.tokens_MST[rows],
+            self.answer_at_MS[rows],
+            self.answer_MS[rows],
+            self.bridge_MS[rows],
+            self.real_MS[rows],
+            tuple(self.n[int(row)] for row in rows),
+        )
 
     def mean(self, value_MS: Tensor) -> Tensor:
         """Mean over the real examples (M,)."""

@@ -38,9 +38,8 @@ def next_tokens(batch: Batch) -> Tensor:
 
 def token_losses(logits_MxV: Tensor, target_Mx: Tensor) -> Tensor:
     """Cross-entropy of each target, in the shape of the targets; 0 where ignored."""
-    flat = F.cross_entropy(
-        logits_MxV.reshape(-1, logits_MxV.shape[-1]).float(), target_Mx.reshape(-1), reduction="none", ignore_index=IGNORED
-    )
+    flat_NV = logits_MxV.reshape(-1, logits_MxV.shape[-1]).float()
+    flat = F.cross_entropy(flat_NV, target_Mx.reshape(-1), reduction="none", ignore_index=IGNORED)
     return flat.view(target_Mx.shape)
 
 

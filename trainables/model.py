@@ -104,7 +104,7 @@ class Transformer:
     def unpack(self, flat_MP: Tensor) -> dict[str, Tensor]:
         """Name -> view with leading member axis. One split, so that its backward pass is one concatenation."""
         members = flat_MP.shape[0]
-        pieces = flat_MP.split([p.size for p in self.parameters], dim=1)
+        pieces = torch.split(flat_MP, [p.size for p in self.parameters], dim=1)
         return {
             p.name: piece.view(members, *p.shape) for p, piece in zip(self.parameters, pieces, strict=True)
         }
@@ -155,9 +155,9 @@ class Transformer:
             normed = F.rms_norm(x_MxD, x_MxD.shape[-1:], eps=1e-6)
         else:
             normed = F.layer_norm(x_MxD, x_MxD.shape[-1:], eps=1e-5)
-        normed = normed * weights[name].view(shape)
+        scaled: Tensor = normed * weights[name].view(shape)
         bias = weights.get(f"{name}.bias")
-        return normed if bias is None else normed + bias.view(shape)
+        return scaled if bias is None else scaled + bias.view(shape)
 
     def _linear(self, weights: dict[str, Tensor], name: str, x_MND: Tensor) -> Tensor:
         bias = weights.get(f"{name}.bias")
@@ -193,7 +193,8 @@ def causal_attention(q_NTHK: Tensor, k_NTHK: Tensor, v_NTHK: Tensor) -> Tensor:
     score_NTSH = (q_NTHK[:, :, None] * k_NTHK[:, None]).sum(-1) * head_width**-0.5
     future_TS = torch.ones(length, length, dtype=torch.bool, device=q_NTHK.device).triu(1)
     pattern_NTSH = score_NTSH.masked_fill(future_TS[:, :, None], -torch.inf).softmax(dim=2)
-    return (pattern_NTSH[..., None] * v_NTHK[:, None]).sum(2)
+    mixed_NTHK: Tensor = (pattern_NTSH[..., None] * v_NTHK[:, None]).sum(2)
+    return mixed_NTHK
 
 
 def at_position(resid_MBTD: Tensor, position_MB: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class AdamW:
 
     def step(self, flat_MP: Tensor, grad_MP: Tensor, lr_M: Tensor, step: int) -> Tensor:
         """Update the rows in place with the gradient of update `step` (from 0); returns its norm (M,)."""
-        norm_M1 = grad_MP.norm(dim=1, keepdim=True)
+        norm_M1 = torch.linalg.vector_norm(grad_MP, dim=1, keepdim=True)
         if self.clips:
             grad_MP = grad_MP * (self.clip_M1 / (norm_M1 + 1e-6)).clamp(max=1.0)
         lr_M1 = lr_M[:, None]
@@ -62,7 +62,8 @@ class AdamW:
         size_M1 = lr_M1 / (1.0 - self.beta1_M1 ** (step + 1))
         root_MP = self.square_MP.sqrt().div_((1.0 - self.beta2_M1 ** (step + 1)).sqrt()).add_(self.eps_M1)
         flat_MP.addcdiv_(self.mean_MP * -size_M1, root_MP)
-        return norm_M1.squeeze(1)
+        norm_M: Tensor = norm_M1.squeeze(1)
+        return norm_M
 
     def keep(self, rows: Tensor) -> None:
         """Drop all members but these."""

@@ -84,14 +84,9 @@ def encode(table: pa.Table) -> bytes:
     floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
     texts = [f.name for f in table.schema if pa.types.is_string(f.type)]
     integers = [f.name for f in table.schema if pa.types.is_integer(f.type)]
+    encodings = {**dict.fromkeys(floats, "BYTE_STREAM_SPLIT"), **dict.fromkeys(integers, "DELTA_BINARY_PACKED")}
     buffer = io.BytesIO()
-    pq.write_table(
-        table,
-        buffer,
-        compression="zstd",
-        use_dictionary=texts,
-        column_encoding={**dict.fromkeys(floats, "BYTE_STREAM_SPLIT"), **dict.fromkeys(integers, "DELTA_BINARY_PACKED")},
-    )
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=texts, column_encoding=encodings)
     return buffer.getvalue()
 
 

@@ -51,7 +51,9 @@ class Progress:
 class Pack:
     """Runs of equal shape at the same step, trained as one model on a leading member axis."""
 
-    def __init__(self, configs: list[RunConfig], store: Store, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, configs: list[RunConfig], store: Store, device: str = "auto", threads: int | None = None
+    ) -> None:
         """Open every run. Raises ValueError when they cannot train together."""
         if threads is not None:
             torch.set_num_threads(threads)
@@ -156,7 +158,7 @@ class Pack:
             loss_M = LOSSES[self.config.train.loss](self.model, self.model.unpack(self.flat_MP), batch)
         (grad_MP,) = torch.autograd.grad(loss_M.sum(), self.flat_MP)
         with torch.no_grad():
-            weight_norm_M = self.flat_MP.norm(dim=1)
+            weight_norm_M = torch.linalg.vector_norm(self.flat_MP, dim=1)
             grad_norm_M = self.optimizer.step(self.flat_MP, grad_MP, lr_M, step)
             return torch.stack([loss_M, grad_norm_M, weight_norm_M])
 

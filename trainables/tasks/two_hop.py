@@ -31,7 +31,7 @@ class TwoHopOptions:
     out_degree: int = option(10, "facts per head entity d, over distinct relations", ge=1)
     ood_fraction: float = option(0.1, "share of atomic facts that are out-of-distribution", gt=0, lt=1)
     holdout: float = option(0.1, "share of the I-I chains held out as test_ii", gt=0, lt=1)
-    mixed_holdout: float = option(0.1, "share of the O-I and I-O chains held out as test_oi and test_io", gt=0, lt=1)
+    mixed_holdout: float = option(0.1, "share of O-I and I-O chains held out as test_oi and test_io", gt=0, lt=1)
     phi: float = option(8.0, "trained I-I chains per in-distribution atomic fact", gt=0)
     exposure: Literal["natural", "first_hop", "second_hop", "both_hops"] = option(
         "natural", "in which hop the out-of-distribution facts of the test are seen composed"
@@ -58,9 +58,8 @@ class TwoHopOptions:
         """What is impossible about the graph, told without drawing it."""
         found = []
         if self.out_degree > self.relations:
-            found.append(
-                Problem("data.out_degree", f"{self.out_degree} distinct relations per head, but only {self.relations} exist")
-            )
+            message = f"{self.out_degree} distinct relations per head, but only {self.relations} exist"
+            found.append(Problem("data.out_degree", message))
         if 0 < self.holdout < 1 and 0 < self.ood_fraction < 1 and self.phi > 1.05 * self.phi_max:
             found.append(
                 Problem(
@@ -70,9 +69,8 @@ class TwoHopOptions:
                 )
             )
         if 0 < self.ood_fraction < 1 and round(self.ood_fraction * self.atomic_facts) < 1:
-            found.append(
-                Problem("data.ood_fraction", f"{self.ood_fraction:g} of {self.atomic_facts} facts leaves none out-of-distribution")
-            )
+            message = f"{self.ood_fraction:g} of {self.atomic_facts} facts leaves none out-of-distribution"
+            found.append(Problem("data.ood_fraction", message))
         return found
 
 
@@ -272,11 +270,13 @@ class TwoHop:
         }
         empty = [name for name, examples in splits.items() if not len(examples)]
         if empty:
-            raise ValueError(f"data: split {', '.join(empty)} is empty for seed {seed}; enlarge the graph or ood_fraction")
+            names = ", ".join(empty)
+            raise ValueError(f"data: split {names} is empty for seed {seed}; enlarge the graph or ood_fraction")
         train = Examples.concatenate([graph.atomic(facts, n, pad), chains(trained), chains(exposed)])
         sizes = {
             "atomic": len(facts), "atomic_id": int((~graph.ood).sum()), "atomic_ood": int(graph.ood.sum()),
-            "chains_ii": len(pools.train_ii) + len(pools.test_ii), "chains_oi": len(pools.train_oi) + len(pools.test_oi),
+            "chains_ii": len(pools.train_ii) + len(pools.test_ii),
+            "chains_oi": len(pools.train_oi) + len(pools.test_oi),
             "chains_io": len(pools.train_io) + len(pools.test_io), "chains_oo": len(pools.test_oo),
             "trained_ii": n_train, "exposed": len(exposed), "train": len(train),
         }  # fmt: skip

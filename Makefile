@@ -1,0 +1,33 @@
+# Set-up, demo and tests. Every target does its own set-up; nothing is installed twice.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test test-fast check setup clean
+.DEFAULT_GOAL := check
+
+demo: setup  ## train studies/quickstart.yaml and answer its question (about 3 minutes on 2 cores)
+	$(BIN)/grokstudy run studies/quickstart.yaml
+
+setup: $(STAMP)  ## the environment alone: .venv/bin/grokstudy
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "grokstudy needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+test: setup check  ## format, lint, types, all tests
+	$(BIN)/python -m pytest
+
+test-fast: setup  ## tests that take no Ray, no training, no server: under a minute
+	$(BIN)/python -m pytest -m "not slow"
+
+check: setup  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:  ## remove the environment (results stay)
+	rm -rf $(VENV)

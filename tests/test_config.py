@@ -1,0 +1,72 @@
+"""Identity of runs, impossible configurations, evaluation grids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainables.config import Eval, RunConfig, eval_steps
+
+Small = Callable[..., RunConfig]
+
+
+def test_identity_leaves_out_only_what_does_not_change_the_numbers(small: Small) -> None:
+    same = {small().run_id, small(train={"steps": 7}).run_id, small(train={"checkpoint_every": 5}).run_id}
+    assert len(same) == 1
+    others = [
+        small(seed=1), small(data={"phi": 1.5}), small(model={"loops": 3}), small(optim={"lr": 0.1}),
+        small(train={"batch": 8}), small(eval={"every": 5}), small(train={"precision": "bf16"}),
+    ]  # fmt: skip
+    assert len({*same, *(config.run_id for config in others)}) == len(others) + 1
+
+
+def test_run_id_is_golden() -> None:
+    assert RunConfig().run_id == "", (
+        "the identity of the default configuration has changed, so no finished run would be found again: "
+        "raise config.NUMERICS if the numbers changed too, then put the new id here"
+    )
+
+
+def test_configuration_survives_json(small: Small) -> None:
+    config = small(eval={"probes": ["logit_lens"]}, optim={"clip": 1.0})
+    again = RunConfig.from_dict(config.to_dict())
+    assert again == config
+    assert again.run_id == config.run_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "fragment"),
+    [
+        ({"model": {"heads": 3}}, "model.heads", "do not divide width 16"),
+        ({"data": {"phi": 99.0}}, "data.phi", "above its maximum"),
+        ({"data": {"out_degree": 9}}, "data.out_degree", "only 8 exist"),
+        ({"data": {"ood_fraction": 1.5}}, "data.ood_fraction", "less than 1"),
+        ({"optim": {"lr": 0.0}}, "optim.lr", "more than 0"),
+        ({"optim": {"schedule": "cosine", "warmup": 60}}, "optim.warmup", "not shorter than train.steps"),
+        ({"eval": {"probes": ["logit_lense"]}}, "eval.probes", "did you mean 'logit_lens'"),
+        ({"seed": -1}, "seed", "at least 0"),
+    ],
+)
+def test_each_impossibility_is_one_problem(small: Small, changes: dict[str, object], key: str, fragment: str) -> None:
+    (problem,) = small(**changes).problems()
+    assert problem.key == key
+    assert fragment in problem.message
+
+
+def test_unknown_key_is_an_error_with_a_suggestion() -> None:
+    with pytest.raises(ValueError, match=r"model.loop is unknown; did you mean 'loops'"):
+        RunConfig.from_dict({"model": {"loop": 2}})
+
+
+@given(st.sampled_from(["linear", "log"]), st.integers(1, 50), st.integers(1, 30), st.integers(1, 3000))
+def test_grid_of_a_shorter_run_is_a_prefix(grid: str, every: int, per_decade: int, last: int) -> None:
+    options = Eval(grid=grid, every=every, per_decade=per_decade)  # type: ignore[arg-type]
+    steps = eval_steps(options, last)
+    assert steps[0] == 0
+    assert steps[-1] == last
+    longer = eval_steps(options, last + 1000)
+    assert set(steps[:-1]) <= set(longer)
+    assert [step for step in longer if step < last] == steps[:-1]
