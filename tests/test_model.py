@@ -129,3 +129,10 @@ def test_losses_against_hand_counted_targets() -> None:
 def test_at_position_picks_one_state_per_example() -> None:
     resid = torch.arange(12.0).view(1, 2, 3, 2)
     assert at_position(resid, torch.tensor([[2, 0]])).tolist() == [[[4.0, 5.0], [6.0, 7.0]]]
+
+
+def test_trimmed_last_block_gives_the_same_answer(options: Model) -> None:
+    model = Transformer(options, VOCABULARY)
+    weights, inputs, at = model.unpack(rows(model, [0, 1])), tokens(2), torch.tensor([[2, 1, 0, 2, 1]] * 2)
+    full = model.answer_logits(weights, inputs, at, lambda _, resid: resid)
+    torch.testing.assert_close(model.answer_logits(weights, inputs, at), full)

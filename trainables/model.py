@@ -117,10 +117,7 @@ class Transformer:
         embedded_MBTD = self._embed(weights, tokens_MBT)
         resid_MBTD = embedded_MBTD if edit is None else edit(0, embedded_MBTD)
         for depth in range(1, self.depth + 1):
-            block = (depth - 1) % self.options.layers
-            if self.options.input_injection and block == 0 and depth > 1:
-                resid_MBTD = resid_MBTD + embedded_MBTD
-            resid_MBTD = self._block(weights, str(block), resid_MBTD)
+            resid_MBTD = self._block(weights, *self._into(depth, resid_MBTD, embedded_MBTD))
             if edit is not None:
                 resid_MBTD = edit(depth, resid_MBTD)
         return resid_MBTD
@@ -135,8 +132,21 @@ class Transformer:
     def answer_logits(
         self, weights: dict[str, Tensor], tokens_MBT: Tensor, answer_at_MB: Tensor, edit: Edit | None = None
     ) -> Tensor:
-        """Logits (M, B, V) at each example's answer position."""
-        return self.unembed(weights, at_position(self.residual(weights, tokens_MBT, edit), answer_at_MB))
+        """Logits (M, B, V) at each example's answer position. Without `edit` the last block skips the others."""
+        if edit is not None:
+            return self.unembed(weights, at_position(self.residual(weights, tokens_MBT, edit), answer_at_MB))
+        resid_MBTD = embedded_MBTD = self._embed(weights, tokens_MBT)
+        for depth in range(1, self.depth):
+            resid_MBTD = self._block(weights, *self._into(depth, resid_MBTD, embedded_MBTD))
+        name, resid_MBTD = self._into(self.depth, resid_MBTD, embedded_MBTD)
+        return self.unembed(weights, self._block(weights, name, resid_MBTD, answer_at_MB).squeeze(2))
+
+    def _into(self, depth: int, resid_MBTD: Tensor, embedded_MBTD: Tensor) -> tuple[str, Tensor]:
+        """Name of the block at an effective depth, and what goes into it."""
+        block = (depth - 1) % self.options.layers
+        if self.options.input_injection and block == 0 and depth > 1:
+            resid_MBTD = resid_MBTD + embedded_MBTD
+        return str(block), resid_MBTD
 
     def _embed(self, weights: dict[str, Tensor], tokens_MBT: Tensor) -> Tensor:
         members, _, length = tokens_MBT.shape
@@ -165,21 +175,31 @@ class Transformer:
             return torch.bmm(x_MND, weights[name])
         return torch.baddbmm(bias[:, None], x_MND, weights[name])
 
-    def _block(self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor) -> Tensor:
-        for norm, sublayer in ((f"{name}.norm1", self._attention), (f"{name}.norm2", self._mlp)):
-            if self.options.norm_place == "pre":
-                resid_MBTD = resid_MBTD + sublayer(weights, name, self._norm(weights, norm, resid_MBTD))
-            else:
-                resid_MBTD = self._norm(weights, norm, resid_MBTD + sublayer(weights, name, resid_MBTD))
-        return resid_MBTD
+    def _block(
+        self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor, at_MB: Tensor | None = None
+    ) -> Tensor:
+        """One block; with `at_MB` its output is only computed at one position per example (T becomes 1)."""
+        norm1, norm2 = f"{name}.norm1", f"{name}.norm2"
+        own_MBTD = resid_MBTD if at_MB is None else at_position(resid_MBTD, at_MB)[:, :, None]
+        if self.options.norm_place == "pre":
+            normed_MBTD = self._norm(weights, norm1, resid_MBTD)
+            own_MBTD = own_MBTD + self._attention(weights, name, normed_MBTD, at_MB)
+            return own_MBTD + self._mlp(weights, name, self._norm(weights, norm2, own_MBTD))
+        own_MBTD = self._norm(weights, norm1, own_MBTD + self._attention(weights, name, resid_MBTD, at_MB))
+        return self._norm(weights, norm2, own_MBTD + self._mlp(weights, name, own_MBTD))
 
-    def _attention(self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor) -> Tensor:
+    def _attention(self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor, at_MB: Tensor | None) -> Tensor:
         members, batch, length, width = x_MBTD.shape
         heads = self.options.heads
         qkv = self._linear(weights, f"{name}.qkv", x_MBTD.reshape(members, -1, width))
         q_NTHK, k_NTHK, v_NTHK = qkv.view(members * batch, length, 3, heads, width // heads).unbind(2)
-        mixed_NTHK = causal_attention(q_NTHK, k_NTHK, v_NTHK)
-        return self._linear(weights, f"{name}.out", mixed_NTHK.reshape(members, -1, width)).view(x_MBTD.shape)
+        place_NT = torch.arange(length, device=x_MBTD.device).expand(members * batch, length)
+        if at_MB is not None:
+            place_NT = at_MB.reshape(-1, 1)
+            q_NTHK = q_NTHK.take_along_dim(place_NT[:, :, None, None], dim=1)
+        mixed_NTHK = causal_attention(q_NTHK, k_NTHK, v_NTHK, place_NT)
+        out_MND = self._linear(weights, f"{name}.out", mixed_NTHK.reshape(members, -1, width))
+        return out_MND.view(members, batch, -1, width)
 
     def _mlp(self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor) -> Tensor:
         hidden = self._linear(weights, f"{name}.up", x_MBTD.reshape(x_MBTD.shape[0], -1, x_MBTD.shape[-1]))
@@ -187,13 +207,15 @@ class Transformer:
         return self._linear(weights, f"{name}.down", hidden).view(x_MBTD.shape)
 
 
-def causal_attention(q_NTHK: Tensor, k_NTHK: Tensor, v_NTHK: Tensor) -> Tensor:
-    """Causal attention written out: over three tokens the fused kernels cost more than they save."""
-    length, head_width = q_NTHK.shape[1], q_NTHK.shape[3]
-    score_NTSH = (q_NTHK[:, :, None] * k_NTHK[:, None]).sum(-1) * head_width**-0.5
-    future_TS = torch.ones(length, length, dtype=torch.bool, device=q_NTHK.device).triu(1)
-    pattern_NTSH = score_NTSH.masked_fill(future_TS[:, :, None], -torch.inf).softmax(dim=2)
-    mixed_NTHK: Tensor = (pattern_NTSH[..., None] * v_NTHK[:, None]).sum(2)
+def causal_attention(q_NTHK: Tensor, k_NSHK: Tensor, v_NSHK: Tensor, place_NT: Tensor) -> Tensor:
+    """Causal attention of queries at places `place_NT` over S positions.
+
+    Written out: over three tokens the fused kernels cost more than they save.
+    """
+    score_NTSH = (q_NTHK[:, :, None] * k_NSHK[:, None]).sum(-1) * q_NTHK.shape[3] ** -0.5
+    future_NTS = torch.arange(k_NSHK.shape[1], device=place_NT.device) > place_NT[:, :, None]
+    pattern_NTSH = score_NTSH.masked_fill(future_NTS[..., None], -torch.inf).softmax(dim=2)
+    mixed_NTHK: Tensor = (pattern_NTSH[..., None] * v_NSHK[:, None]).sum(2)
     return mixed_NTHK
 
 
