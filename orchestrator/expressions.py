@@ -77,9 +77,7 @@ def _parse(text: str) -> ast.expr:
             warnings.simplefilter("ignore")
             tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ExpressionError(
-            f"{text!r} is neither a number nor an expression; an expression has {ALLOWED}"
-        ) from None
+        raise ExpressionError(f"{text!r} is neither a number nor an expression; an expression has {ALLOWED}") from None
     _check(tree, 1)
     return tree
 

@@ -29,13 +29,20 @@ def unknown_option(name: str, fields: Mapping[str, OptionField], prefix: str = "
     return "is unknown; options are written with their section, as in model.layers"
 
 
+def unknown_section(name: str, sections: list[str], fields: Mapping[str, OptionField]) -> str:
+    """Say that a section is unknown, and whether a section or one of the options was probably meant."""
+    suggestion = did_you_mean(name, sections)
+    if suggestion.startswith("did you mean") and not any(key.endswith(f".{name}") for key in fields):
+        return f"is unknown; {suggestion}"
+    option = unknown_option(name, fields, "base.")
+    return option if "did you mean" in option else f"is unknown; {suggestion}"
+
+
 def read_task(findings: Findings, base: Mapping[str, Any]) -> str:
     """The task of a study; the default one when the name is wrong (which is then reported)."""
     task = base.get("task", "two_hop")
     if task is not BROKEN and (not isinstance(task, str) or task not in TASKS):
-        findings.at_value(
-            ("base", "task"), f"{shown(task)} is unknown; {did_you_mean(str(task), list(TASKS))}"
-        )
+        findings.at_value(("base", "task"), f"{shown(task)} is unknown; {did_you_mean(str(task), list(TASKS))}")
     return task if isinstance(task, str) and task in TASKS else "two_hop"
 
 
@@ -45,30 +52,18 @@ def read_base(findings: Findings, base: Mapping[str, Any], task: str) -> dict[st
     found: dict[str, Setting] = {}
     for section, raw in base.items():
         if section == "seed":
-            findings.at_key(
-                ("base", section), "is not an option; write `seeds: [0, 1, 2]` at the top of the file"
-            )
+            findings.at_key(("base", section), "is not an option; write `seeds: [0, 1, 2]` at the top of the file")
+        elif section in fields:
+            nested = "`{}: {{{}: ...}}`".format(*section.split("."))
+            findings.at_key(("base", section), f"is written nested under base: {nested}")
         elif section not in {"task", *sections}:
-            findings.at_key(("base", section), _unknown_section(section, [*sections, "task"], fields))
+            findings.at_key(("base", section), unknown_section(section, [*sections, "task"], fields))
         elif section != "task" and (section != "data" or base.get("task", task) == task):
             found |= _read_section(findings, section, raw, fields)
     return found
 
 
-def _unknown_section(name: str, sections: list[str], fields: Mapping[str, OptionField]) -> str:
-    if name in fields:
-        section, _, option = name.partition(".")
-        return f"is written nested under base: `{section}: {{{option}: ...}}`"
-    suggestion = did_you_mean(name, sections)
-    if suggestion.startswith("did you mean") and not any(key.endswith(f".{name}") for key in fields):
-        return f"is unknown; {suggestion}"
-    meant = unknown_option(name, fields, "base.")
-    return meant if "did you mean" in meant else f"is unknown; {suggestion}"
-
-
-def _read_section(
-    findings: Findings, section: str, raw: Any, fields: Mapping[str, OptionField]
-) -> dict[str, Setting]:
+def _read_section(findings: Findings, section: str, raw: Any, fields: Mapping[str, OptionField]) -> dict[str, Setting]:
     found = {}
     for option, value in read_mapping(findings, ("base", section), raw, f"options of {section}").items():
         steps, key = ("base", section, option), f"{section}.{option}"

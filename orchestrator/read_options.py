@@ -79,9 +79,7 @@ def read_block(
 
 def _is_known(findings: Findings, steps: Steps, known: list[str]) -> bool:
     if steps[-1] not in known:
-        findings.at_key(
-            steps, f"is unknown; {did_you_mean(str(steps[-1]), known)}" if known else "is unknown"
-        )
+        findings.at_key(steps, f"is unknown; {did_you_mean(str(steps[-1]), known)}" if known else "is unknown")
     return steps[-1] in known
 
 

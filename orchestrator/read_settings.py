@@ -49,9 +49,7 @@ def _seed_list(findings: Findings, raw: list[Any]) -> tuple[int, ...]:
     for index, seed in enumerate(raw):
         if type(seed) is not int or not 0 <= seed <= MAX_SEED:
             if seed is not BROKEN:
-                findings.at_value(
-                    ("seeds", index), f"{shown(seed)} is no seed; use whole numbers from 0 to 2^31 - 1"
-                )
+                findings.at_value(("seeds", index), f"{shown(seed)} is no seed; use whole numbers from 0 to 2^31 - 1")
         elif seed in seen:
             findings.at_value(("seeds", index), f"{seed} is already in the list")
         else:
@@ -68,9 +66,7 @@ def read_kind(
     kind = given.get("kind", default)
     if not isinstance(kind, str) or kind not in kinds:
         if kind is not BROKEN:
-            findings.at_value(
-                (section, "kind"), f"{shown(kind)} is unknown; {did_you_mean(str(kind), list(kinds))}"
-            )
+            findings.at_value((section, "kind"), f"{shown(kind)} is unknown; {did_you_mean(str(kind), list(kinds))}")
     elif "kind" not in given and given:
         findings.at_key((section,), f"kind is missing; known: {', '.join(kinds)}")
     else:
@@ -110,9 +106,7 @@ def _check_metric(findings: Findings, steps: Steps, metric: str) -> None:
 def _check_splits(findings: Findings, steps: Steps, raw: str | list[str]) -> None:
     if not raw:
         findings.at_value(steps, f"is empty; known: {', '.join(SPLITS)}")
-    placed = (
-        {steps: raw} if isinstance(raw, str) else {(*steps, index): split for index, split in enumerate(raw)}
-    )
+    placed = {steps: raw} if isinstance(raw, str) else {(*steps, index): split for index, split in enumerate(raw)}
     for here, split in placed.items():
         if split and split not in SPLITS:
             findings.at_value(here, f"{shown(split)} is unknown; {did_you_mean(split, list(SPLITS))}")
@@ -148,9 +142,7 @@ def _check_site(findings: Findings, steps: Steps, event: Event, task: str) -> No
     if event.metric in METRICS:
         for name in ("layer", "position"):
             if getattr(event, name) is not None:
-                findings.at_key(
-                    (*steps, name), f"belongs to probes; {event.metric} is measured at the output"
-                )
+                findings.at_key((*steps, name), f"belongs to probes; {event.metric} is measured at the output")
     elif event.position is not None and event.position not in TASKS[task].positions:
         known = list(TASKS[task].positions)
         findings.at_value(

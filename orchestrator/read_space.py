@@ -106,19 +106,13 @@ class SpaceReader:
     def _range(self, name: str, field: OptionField, raw: dict[str, Any], steps: Steps) -> None:
         scales = [key for key in raw if key in _SCALES]
         if not field.is_number:
-            self._findings.at_value(
-                steps, f"a range needs numbers, and this is {field.expected}; list the values"
-            )
+            self._findings.at_value(steps, f"a range needs numbers, and this is {field.expected}; list the values")
         elif any(isinstance(value, dict) for value in raw.values()):
-            self._findings.at_key(
-                steps, "named arms stand under a name of their own, without a dot: `depth: {...}`"
-            )
+            self._findings.at_key(steps, "named arms stand under a name of their own, without a dot: `depth: {...}`")
         elif self._unknown_range_keys(raw, steps):
             return
         elif len(scales) != 1:
-            self._findings.at_value(
-                steps, "a range is one of uniform, log or int, as in {log: [0.01, 1], points: 4}"
-            )
+            self._findings.at_value(steps, "a range is one of uniform, log or int, as in {log: [0.01, 1], points: 4}")
         else:
             self._ends(name, field, raw, scales[0], steps)
 
@@ -131,15 +125,11 @@ class SpaceReader:
     def _ends(self, name: str, field: OptionField, raw: dict[str, Any], scale: Any, steps: Steps) -> None:
         ends, points = raw[scale], raw.get("points")
         if points is not None and points is not BROKEN and (type(points) is not int or points < 2):
-            self._findings.at_value(
-                (*steps, "points"), f"must be a whole number of at least 2, not {shown(points)}"
-            )
+            self._findings.at_value((*steps, "points"), f"must be a whole number of at least 2, not {shown(points)}")
         if ends is BROKEN or (isinstance(ends, list) and BROKEN in ends):
             return
         if not isinstance(ends, list) or len(ends) != 2:
-            self._findings.at_value(
-                (*steps, scale), "must be the two ends of the range in brackets, as in [0.01, 1]"
-            )
+            self._findings.at_value((*steps, scale), "must be the two ends of the range in brackets, as in [0.01, 1]")
             return
         low, high = (self._item((*steps, scale, index), field, end) for index, end in enumerate(ends))
         problem = None if BROKEN in (low, high) else _impossible(scale, low, high, field)
@@ -162,9 +152,7 @@ class SpaceReader:
             return "is not an axis; a study has one task, in base"
         if name in sections_of(self._task):
             example = (
-                next((key for key in raw if f"{name}.{key}" in self._fields), None)
-                if isinstance(raw, dict)
-                else None
+                next((key for key in raw if f"{name}.{key}" in self._fields), None) if isinstance(raw, dict) else None
             )
             return f"options are written with a dot here: `{name}.{example or '...'}: [...]`"
         if options and not (isinstance(raw, dict) and all(isinstance(arm, dict) for arm in raw.values())):
@@ -172,9 +160,7 @@ class SpaceReader:
         if name in {column.name for column in TRIAL_COLUMNS}:
             return "is the name of another column of the results; choose another"
         if not _AXIS_NAME.fullmatch(name):
-            return (
-                "is no name for an axis; use lower-case letters, digits and _, or an option with its section"
-            )
+            return "is no name for an axis; use lower-case letters, digits and _, or an option with its section"
         return None
 
     def _arms(self, name: str, raw: Any, steps: Steps) -> None:
@@ -194,9 +180,7 @@ class SpaceReader:
         for option, value in read_mapping(self._findings, steps, raw, "options with their section").items():
             if option in self._fields:
                 here = (*steps, option)
-                settings[option] = read_setting(
-                    self._findings, here, self._fields[option], value, self._fields
-                )
+                settings[option] = read_setting(self._findings, here, self._fields[option], value, self._fields)
             else:
                 self._findings.at_key((*steps, option), unknown_option(option, self._fields))
         return settings

@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.axes import Axis, Point, Setting, Value
 from orchestrator.expressions import Expression, ExpressionError, Number
 from orchestrator.fields import OptionField, config_fields
+from orchestrator.mistakes import shown
 from trainables.config import RunConfig, sections_of
 from trainables.options import did_you_mean
 
@@ -43,9 +44,7 @@ class Resolver:
         """Every option set at a point, expressions not yet computed. ValueError for a foreign point."""
         names = {axis.name for axis in self.axes}
         for name in point.keys() ^ names:
-            raise ValueError(
-                f"{name} is not in the point" if name in names else f"{name} is no axis of this study"
-            )
+            raise ValueError(f"{name} is not in the point" if name in names else f"{name} is no axis of this study")
         settings = dict(self.fixed)
         for axis in self.axes:
             settings.update(axis.settings(point[axis.name]))
@@ -121,9 +120,7 @@ def _fitted(value: Number, field: OptionField) -> Number:
     if not field.is_integer:
         return float(value)
     if abs(value - round(value)) > INTEGRAL:
-        raise ExpressionError(
-            f"gives {value:g}, and a whole number is needed; round(), floor() or ceil() make one"
-        )
+        raise ExpressionError(f"gives {value:g}, and a whole number is needed; round(), floor() or ceil() make one")
     return round(value)
 
 
@@ -138,4 +135,4 @@ def check_names(expression: Expression, fields: Mapping[str, OptionField]) -> No
 
 def point_text(point: Point) -> str:
     """Spell a point: `data.phi=3.6, depth=shared`."""
-    return ", ".join(f"{name}={'null' if value is None else value}" for name, value in point.items())
+    return ", ".join(f"{name}={value if isinstance(value, str) else shown(value)}" for name, value in point.items())

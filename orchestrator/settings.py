@@ -23,9 +23,7 @@ class Event:
         MISSING, "accuracy, loss or margin of an evaluation split, or the name of a probe's measurement"
     )
     split: tuple[str, ...] = option(MISSING, "evaluation split, or a list: the worst of them decides")
-    layer: int | None = option(
-        None, "effective depth of the probe's site, null for its summary over sites", ge=0
-    )
+    layer: int | None = option(None, "effective depth of the probe's site, null for its summary over sites", ge=0)
     position: str | None = option(None, "token position of the probe's site, null for its summary over sites")
     at_least: float | None = option(None, "reached when the metric is at least this")
     at_most: float | None = option(None, "reached when the metric is at most this")
@@ -85,9 +83,7 @@ class Resources:
     gpu: float | Literal["auto"] = option(
         0.0, "GPUs of a worker; a share such as 0.25 packs four on one GPU; or auto", ge=0
     )
-    workers: int | Literal["auto"] = option(
-        "auto", "workers at a time, or auto for what the cluster has", ge=1
-    )
+    workers: int | Literal["auto"] = option("auto", "workers at a time, or auto for what the cluster has", ge=1)
     max_failures: int = option(2, "crashes of one run that are retried", ge=0)
 
 

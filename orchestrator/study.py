@@ -17,7 +17,7 @@ from orchestrator.axes import Axis, Setting, Value, plain
 from orchestrator.expressions import Expression
 from orchestrator.fields import config_fields
 from orchestrator.mistakes import Findings, StudyError
-from orchestrator.read_base import read_base, read_task, unknown_option
+from orchestrator.read_base import read_base, read_task, unknown_section
 from orchestrator.read_options import read_mapping
 from orchestrator.read_settings import (
     read_events,
@@ -33,7 +33,6 @@ from orchestrator.settings import DEFAULT_EVENTS, Event, Resources
 from orchestrator.study_checks import check_study
 from orchestrator.yaml_source import read_source
 from trainables.config import RunConfig, canonical_json, sections_of
-from trainables.options import did_you_mean
 
 __all__ = ["SECTIONS", "Study", "StudyError", "load_study"]
 
@@ -176,8 +175,4 @@ def _unknown_section(key: str) -> str:
         return "is unknown; a study is named by its file"
     if key == "task" or key in sections_of("two_hop"):
         return f"belongs under base: did you mean base.{key}?"
-    suggestion = did_you_mean(key, list(SECTIONS))
-    if suggestion.startswith("did you mean"):
-        return f"is unknown; {suggestion}"
-    option = unknown_option(key, config_fields("two_hop"), "base.")
-    return option if "did you mean" in option else f"is unknown; {suggestion}"
+    return unknown_section(key, list(SECTIONS), config_fields("two_hop"))

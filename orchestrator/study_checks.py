@@ -5,11 +5,13 @@ They run only when the parts are sound by themselves, so that one mistake is not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.axes import Choices, Point, Range
+from orchestrator.fields import config_fields
 from orchestrator.mistakes import Findings, Steps
 from orchestrator.resolver import ResolveError, point_text
 from orchestrator.searchers import SEARCHERS
@@ -69,9 +71,7 @@ def _check_events(study: Study, findings: Findings) -> None:
         return
     for name, event in study.events.items():
         if event.metric not in METRICS:
-            findings.at_value(
-                ("events", name, "metric"), f"nothing measures {event.metric}: eval.probes is empty"
-            )
+            findings.at_value(("events", name, "metric"), f"nothing measures {event.metric}: eval.probes is empty")
 
 
 def _has_probes(study: Study) -> bool:
@@ -84,8 +84,9 @@ def _has_probes(study: Study) -> bool:
 @dataclass
 class _Occurrence:
     steps: Steps
-    first: str
-    count: int = 0
+    first: Problem
+    point: str
+    messages: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -94,7 +95,7 @@ class _PointCheck:
 
     study: Study
     findings: Findings
-    found: dict[tuple[str, str], _Occurrence] = field(default_factory=dict)
+    found: dict[tuple[Steps, str], _Occurrence] = field(default_factory=dict)
     data_checked: set[tuple[object, int]] = field(default_factory=set)
     n_points: int = 0
     longest: int = 0
@@ -103,43 +104,49 @@ class _PointCheck:
         """Check all points, or the corners of a space that is searched as it goes."""
         for _, point in SEARCHERS[self.study.search_kind](self.study).preview():
             self.n_points += 1
-            for problem, seed in self._problems(point):
-                self._note(point, problem, seed)
-        for (key, message), occurrence in self.found.items():
-            self._report(key, message, occurrence)
+            for problem in self._problems(point):
+                self._note(point, problem)
+        for occurrence in self.found.values():
+            self._report(occurrence)
         if not self.found:
             self._check_grace()
 
-    def _problems(self, point: Point) -> Iterator[tuple[Problem, int | None]]:
+    def _problems(self, point: Point) -> Iterator[Problem]:
         try:
             config = self.study.config_at(point, self.study.seeds[0])
         except ResolveError as error:
-            yield Problem(error.key, error.message), None
+            yield Problem(error.key, error.message)
             return
         self.longest = max(self.longest, config.train.steps)
         problems = config.problems()
-        yield from ((problem, None) for problem in problems)
+        yield from problems
         if not problems and config.data.vocabulary <= MAX_VOCABULARY:
             yield from self._data_problems(config)
 
-    def _data_problems(self, config: RunConfig) -> Iterator[tuple[Problem, int | None]]:
+    def _data_problems(self, config: RunConfig) -> Iterator[Problem]:
         for seed in self.study.seeds:
             if (config.data, seed) in self.data_checked or len(self.data_checked) >= MAX_DATA_CHECKS:
                 continue
             self.data_checked.add((config.data, seed))
-            yield from ((problem, seed) for problem in TASKS[config.task].check(config.data, seed))
+            yield from TASKS[config.task].check(config.data, seed)
 
-    def _note(self, point: Point, problem: Problem, seed: int | None) -> None:
-        where = point_text(point)
-        new = _Occurrence(locate(self.study, problem.key, point), where)
-        self.found.setdefault((problem.key, problem.message), new).count += 1
+    def _note(self, point: Point, problem: Problem) -> None:
+        """Collect problems of one place that differ in their numbers only."""
+        steps = locate(self.study, problem, point)
+        known = (steps, re.sub(r"[-+.\d]+", "#", problem.message))
+        new = _Occurrence(steps, problem, point_text(point))
+        self.found.setdefault(known, new).messages.append(problem.message)
 
-    def _report(self, key: str, message: str, occurrence: _Occurrence) -> None:
-        others = occurrence.count - 1
-        where = f" (at {occurrence.first}" if occurrence.first and occurrence.count < self.n_points else ""
-        where += f", and {others} more points)" if where and others else ")" if where else ""
-        known = occurrence.steps if occurrence.steps in self.findings.places else ()
-        self.findings.at_value(occurrence.steps, message + where, key=None if known else key)
+    def _report(self, occurrence: _Occurrence) -> None:
+        problem, messages = occurrence.first, occurrence.messages
+        everywhere = len(set(messages)) == 1 and len(messages) >= self.n_points
+        where = [f"at {occurrence.point}"] if occurrence.point and not everywhere else []
+        where += [f"and {len(messages) - 1} more like it"] if len(messages) > 1 and not everywhere else []
+        message = f"{problem.message} ({', '.join(where)})" if where else problem.message
+        if occurrence.steps in self.findings.places:
+            self.findings.at_value(occurrence.steps, message)
+        else:
+            self.findings.at_key(occurrence.steps, message, key=problem.key)
 
     def _check_grace(self) -> None:
         grace = getattr(self.study.scheduler, "grace_steps", 0)
@@ -150,8 +157,17 @@ class _PointCheck:
             )
 
 
-def locate(study: Study, key: str, point: Point) -> Steps:
-    """Where the file sets an option at a point; the nearest section when it does not."""
+def locate(study: Study, problem: Problem, point: Point) -> Steps:
+    """Where the file sets the option at fault; when that is a default, an option that the message speaks of."""
+    words = set(re.findall(r"[a-z_]+", problem.message))
+    spoken_of = [key for key in config_fields(study.task) if key.partition(".")[2] in words]
+    places = [_set_at(study, key, point) for key in (problem.key, *spoken_of)]
+    found = [steps for steps in places if steps]
+    return found[0] if found else ("base", *problem.key.split("."))
+
+
+def _set_at(study: Study, key: str, point: Point) -> Steps:
+    """Where the file sets an option at a point; empty when it does not."""
     for axis in study.axes:
         value = point[axis.name]
         if key in axis.settings(value):
@@ -160,4 +176,4 @@ def locate(study: Study, key: str, point: Point) -> Steps:
             return ("space", axis.name) if isinstance(axis, Range) else ("space", axis.name, str(value), key)
     if key in study.derived:
         return ("space", key)
-    return ("base", *key.split("."))
+    return ("base", *key.split(".")) if key in study.settings else ()

@@ -67,9 +67,7 @@ def _float(text: str) -> float:
 
 def _refuse_disguise(text: str) -> None:
     if _NOT_FINITE.fullmatch(text):
-        raise ScalarError(
-            f"{text} is not a finite number; leave the option out, or write null where it may be empty"
-        )
+        raise ScalarError(f"{text} is not a finite number; leave the option out, or write null where it may be empty")
     for pattern, why in _DISGUISES:
         if pattern.fullmatch(text):
             raise ScalarError(f"`{text[:40]}` {why}; write a plain decimal number, or quote it")

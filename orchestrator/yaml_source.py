@@ -39,13 +39,11 @@ def read_source(path: str | Path) -> Source:
     """Read a file. Raises StudyError when it is not YAML at all; other mistakes are in `findings`."""
     text = _text(path)
     findings = Findings(str(path))
-    root = _compose(path, text, findings)
+    root, tagged = _compose(path, text, findings)
     if not isinstance(root, yaml.MappingNode):
         found = "empty" if root is None or root.value == "" else "one value or a list"
-        raise _error(
-            path, 1, 1, f"the file is {found}; a study is a mapping of keys such as base, space and seeds"
-        )
-    data = _Converter(findings).mapping(root, ())
+        raise _error(path, 1, 1, f"the file is {found}; a study is a mapping of keys such as base, space and seeds")
+    data = _Converter(findings, tagged).mapping(root, ())
     return Source(text, data, findings)
 
 
@@ -74,9 +72,10 @@ def _position(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
-def _compose(path: str | Path, text: str, findings: Findings) -> yaml.Node | None:
+def _compose(path: str | Path, text: str, findings: Findings) -> tuple[yaml.Node | None, list[yaml.Node]]:
     try:
-        return _Composer(text, findings).get_single_node()
+        composer = _Composer(text, findings)
+        return composer.get_single_node(), composer.tagged
     except ReaderError as error:
         line, column = _position(text[: int(error.position)])
         raise _error(
@@ -98,9 +97,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
         return "a tab cannot indent YAML; use spaces"
     if "another document" in problem:
         return "a second document begins here; write one study per file"
-    where = (
-        f" ({error.context} that began in line {error.context_mark.line + 1})" if error.context_mark else ""
-    )
+    where = f" ({error.context} that began in line {error.context_mark.line + 1})" if error.context_mark else ""
     return f"is not valid YAML: {problem}{where}"
 
 
@@ -113,6 +110,7 @@ class _Composer(Reader, Scanner, Parser, Composer, BaseResolver):
         Parser.__init__(self)
         Composer.__init__(self)
         BaseResolver.__init__(self)
+        self.tagged: list[yaml.Node] = []
         self._findings = findings
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -122,14 +120,17 @@ class _Composer(Reader, Scanner, Parser, Composer, BaseResolver):
             place = (event.start_mark.line + 1, event.start_mark.column + 1)
             self._findings.add(*place, "", f"tag {shown(tag)} is refused; write the plain value")
         node: yaml.Node | None = super().compose_node(parent, index)
+        if tag is not None and node is not None:
+            self.tagged.append(node)
         return node
 
 
 class _Converter:
     """Turns nodes into plain data and remembers their places."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: Findings, tagged: list[yaml.Node]) -> None:
         self._findings = findings
+        self._tagged = {id(node) for node in tagged}
         self._count = 0
         self._open: set[int] = set()
 
@@ -165,17 +166,13 @@ class _Converter:
     def _value(self, node: yaml.Node, steps: Steps) -> Any:
         self._count += 1
         if self._count == MAX_NODES:
-            self._findings.at_value(
-                (), f"has more than {MAX_NODES:,} values once its aliases are written out"
-            )
-        if self._count >= MAX_NODES:
+            self._findings.at_value((), f"has more than {MAX_NODES:,} values once its aliases are written out")
+        if self._count >= MAX_NODES or id(node) in self._tagged:
             return BROKEN
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, steps)
         if id(node) in self._open or len(self._open) >= MAX_DEPTH:
-            self._findings.at_value(
-                steps, "contains itself" if id(node) in self._open else "is nested too deeply"
-            )
+            self._findings.at_value(steps, "contains itself" if id(node) in self._open else "is nested too deeply")
             return BROKEN
         self._open.add(id(node))
         value = self.mapping(node, steps) if isinstance(node, yaml.MappingNode) else self._items(node, steps)

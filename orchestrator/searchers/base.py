@@ -54,6 +54,4 @@ def corners(axes: tuple[Axis, ...]) -> Batch:
     """The ends of the space, the first 1,000 of them."""
     names = [axis.name for axis in axes]
     product = itertools.product(*(axis.corners() for axis in axes))
-    return list(
-        enumerate(dict(zip(names, values, strict=True)) for values in itertools.islice(product, MAX_CORNERS))
-    )
+    return list(enumerate(dict(zip(names, values, strict=True)) for values in itertools.islice(product, MAX_CORNERS)))

@@ -27,9 +27,7 @@ class TpeOptions:
     trials: int = option(40, "points to try; each is run for every seed", ge=1)
     batch: int = option(4, "points chosen at a time, before their values are known", ge=1)
     seed: int = option(0, "seed of the search, not of the runs", ge=0, lt=2**32)
-    objective: Objective = field(
-        default_factory=Objective, metadata={"doc": "what the search drives up or down"}
-    )
+    objective: Objective = field(default_factory=Objective, metadata={"doc": "what the search drives up or down"})
     mode: Literal["max", "min"] = option("max", "whether more is better")
 
 
