@@ -139,3 +139,17 @@ def _probes(at: np.ndarray, regime: Regime, seed: int) -> dict[str, Any]:
 
 def _attempt(rows: dict[str, Any]) -> dict[str, Any]:
     return {"attempt": np.ones(len(rows["step"]), np.int16), **rows}
+
+
+def build_grid(root: Path, name: str = "grid", seeds: int = 2) -> Path:
+    """Write a study over two numeric axes and one of words: more phi and more decay help, shared blocks too."""
+    points = itertools.product((1.8, 3.6, 7.2), (0.03, 0.1, 0.3), ("shared", "untied"), range(seeds))
+    rows = []
+    for number, (phi, decay, depth, seed) in enumerate(points):
+        strength = min(1.0, phi / 7.2 * (decay / 0.3) ** 0.2)
+        regime = Regime(strength * (0.95 if depth == "shared" else 0.3), 900 / strength, strength, 800 / strength)
+        write_run(root, run_id(number), regime, seed)
+        row = trial_row(name, number, STEPS, seed)
+        rows.append({**row, "data.phi": phi, "optim.weight_decay": decay, "depth": depth})
+    write_study(root, name, rows, axes=["data.phi", "optim.weight_decay", "depth"])
+    return root

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 FIGURES = {
     "decoupling_plane": "analysis.figures.decoupling_plane:decoupling_plane",
     "curves": "analysis.figures.curves:curves",
+    "lead": "analysis.figures.lead:lead",
+    "survival": "analysis.figures.survival:survival",
+    "phase_diagram": "analysis.figures.phase_diagram:phase_diagram",
+    "layer_position": "analysis.figures.layer_position:layer_position",
 }
 
 

@@ -45,7 +45,7 @@ def _panel(
     if mine.is_empty():
         return None
     single = _seeds(mine)
-    middle = _median(mine)
+    middle = _median(mine.filter(pl.col("group") == pl.col("regime")))
     ends = _ends(event, mine, tables)
     lines = pl.concat([single.with_columns(line=pl.lit("seed")), middle.with_columns(line=pl.lit("median"))])
     return _chart(event, lines, ends, known), lines.with_columns(event=pl.lit(event.name))
@@ -59,7 +59,7 @@ def _seeds(mine: pl.DataFrame) -> pl.DataFrame:
 
 
 def _median(mine: pl.DataFrame) -> pl.DataFrame:
-    """Median over the trials of a regime, where more than half of them were measured."""
+    """Median over the seeds of a group that has a colour of its own, where more than half were measured."""
     sizes = mine.group_by("regime").agg(size=pl.col("trial_id").n_unique())
     middle = mine.group_by("regime", "step", maintain_order=True).agg(pl.col("value").median(), count=pl.len())
     enough = middle.join(sizes, on="regime").filter(2 * pl.col("count") > pl.col("size"))

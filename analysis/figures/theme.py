@@ -19,6 +19,8 @@ from analysis.text import FIRST, label
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 INK, FAINT = "#222222", "#8a8a8a"
+BLUES = alt.Scale(scheme=alt.SchemeParams("blues", extent=[0, 0.85]), domain=[0, 1], clamp=True)
+"""Colours of a share between 0 and 1."""
 WIDTH, HEIGHT = 280, 200
 LINE_POINTS = 400
 """Most points of one line."""
@@ -148,6 +150,11 @@ def some_trials(known: pl.DataFrame, least: int = 20) -> pl.DataFrame:
     room = CHART_ROWS // least
     rank = pl.int_range(pl.len()).over("regime")
     return known.with_columns(_rank=rank).sort("_rank", "trial_id").head(room).sort("trial_id").drop("_rank")
+
+
+def on_blue(column: str) -> Any:
+    """The colour of a number written on a tile of `BLUES`."""
+    return alt.condition(f"datum['{column}'] > 0.6", alt.value("white"), alt.value(INK))
 
 
 def layered(*charts: Any) -> Any:

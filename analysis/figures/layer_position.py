@@ -1,0 +1,63 @@
+"""Where in the model a measurement stands at the end: depth by token position, one tile per site and regime.
+
+For every probe that is measured per site, on the split of the study's circuit event; the value is the median
+over seeds at the last measurement (logit lens: arXiv 2405.15071 section 3.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from analysis.figures import theme
+from analysis.tables import StudyTables
+
+CAPTION = "Median over seeds at the end of training. Depth 0 is the embedding, k the state after k blocks."
+PROBES = 8
+"""Most probes that are drawn; those named for the bridge come first."""
+REGIMES = 12
+
+
+def layer_position(tables: StudyTables) -> list[theme.Figure] | None:
+    """One figure per probe with sites."""
+    known = theme.regimes(tables)
+    event = theme.event_of(tables, "circuit")
+    split = event.splits[0] if event else "test_oo"
+    rows = _last(tables, known, split)
+    names = sorted(rows["probe"].unique().to_list(), key=lambda name: ("bridge" not in name, "hit" not in name, name))
+    drawn = [(name, rows.filter(pl.col("probe") == name)) for name in names]
+    within = [(name, mine) for name, mine in drawn if mine["value"].is_between(0, 1).all()]
+    return [_figure(name, mine, split, known) for name, mine in within[:PROBES]] or None
+
+
+def _last(tables: StudyTables, known: pl.DataFrame, split: str) -> pl.DataFrame:
+    """Median over trials of the last value at each site."""
+    sited = pl.col("layer").is_not_null() & pl.col("position").is_not_null() & pl.col("value").is_not_nan()
+    rows = tables.probes.filter(sited & (pl.col("split") == split))
+    final = rows.filter(pl.col("step") == pl.col("step").max().over("trial_id"))
+    labelled = final.join(known.lazy().select("trial_id", "regime"), on="trial_id")
+    sites = labelled.group_by("probe", "regime", "layer", "position").agg(
+        pl.col("value").cast(pl.Float64).median().round(4), trials=pl.len()
+    )
+    return sites.sort("probe", "regime", "layer", "position").collect()
+
+
+def _figure(name: str, rows: pl.DataFrame, split: str, known: pl.DataFrame) -> theme.Figure:
+    order = known["regime"].unique(maintain_order=True).to_list()[:REGIMES]
+    shown = rows.filter(pl.col("regime").is_in(order))
+    depths = sorted(shown["layer"].unique().to_list(), reverse=True)
+    base = alt.Chart(shown).encode(
+        x=alt.X("position:N", sort=["h", "r1", "r2"], title="position", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("layer:O", sort=depths, title="depth"),
+        tooltip=[alt.Tooltip(field) for field in ("regime:N", "layer:Q", "position:N", "value:Q", "trials:Q")],
+    )
+    fill = alt.Color("value:Q", scale=theme.BLUES, title=None, legend=None)
+    number = alt.Text("value:Q", format=".2f")
+    words = base.mark_text(fontSize=9).encode(text=number, color=theme.on_blue("value"))
+    tiles = base.mark_rect(stroke="white").encode(color=fill)
+    layers = theme.layered(tiles, words).properties(width=38 * 3, height=22 * len(depths))
+    header = alt.Facet("regime:N", sort=order, title=None)
+    chart: Any = layers.facet(header, columns=4).properties(title=f"{name.replace('_', ' ')} on {split}")
+    return theme.Figure(f"layer_position_{name}", chart, shown, CAPTION)

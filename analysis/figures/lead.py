@@ -1,0 +1,86 @@
+"""Lead of the circuit over the answer, one mark per seed: where the two come apart, and by how much.
+
+Triangles are bounds: the answer (or the circuit) had not come when the run ended, so the lead is at least (at
+most) that far out. Runs in which neither came have no place on the axis: they are counted beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from analysis.decoupling import DELTA, leads
+from analysis.figures import theme
+from analysis.tables import StudyTables
+
+CAPTION = (
+    "Lead = log10 t(generalised) - log10 t(circuit), one mark per seed; bars span the evaluations around both "
+    "crossings. Grey: within 0.1 decades. Triangles are bounds from censored runs: the lead is at least that far out."
+)
+WIDTH = 1.2 * theme.WIDTH
+SHAPES = {
+    "circuit_first": "circle",
+    "simultaneous": "circle",
+    "answer_first": "circle",
+    "fake": "triangle-left",
+    "latent": "triangle-right",
+}
+"""`neither` has no mark."""
+
+
+def lead(tables: StudyTables) -> list[theme.Figure] | None:
+    """One row per group, one mark per trial."""
+    known = theme.regimes(tables)
+    results = tables.results.select("trial_id")
+    found = leads(tables.events.join(results, on="trial_id", how="semi"))
+    rows = known.join(found.drop_nulls("kind").collect(), on="trial_id", how="inner").sort("trial_id")
+    if rows.is_empty():
+        return None
+    placed = _placed(rows)
+    return [theme.Figure("lead", _chart(placed, known), placed, CAPTION)]
+
+
+def _placed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Where each mark stands, beside the others of its group: at the lead or its bound; null for neither."""
+    low, high = pl.col("lead_low"), pl.col("lead_high")
+    bound = pl.when(pl.col("kind") == "fake").then(high).otherwise(low)
+    offset = (pl.int_range(pl.len()).over("group") + 0.5) / pl.len().over("group")
+    both = pl.col("lead").is_not_null()
+    bars = [pl.when(both).then(column).round(4).alias(column.meta.output_name()) for column in (low, high)]
+    place = pl.coalesce("lead", bound).round(4)
+    return rows.select("group", "regime", "trial_id", "seed", "kind", *bars, at=place, offset=offset.round(3))
+
+
+def _chart(rows: pl.DataFrame, known: pl.DataFrame) -> Any:
+    order = known["group"].unique(maintain_order=True).to_list()
+    y = alt.Y("group:N", sort=order, title=None, axis=alt.Axis(labelLimit=200, grid=True, tickBand="extent"))
+    x = alt.X("at:Q", title="lead of the circuit over the answer (decades of steps)")
+    beside = alt.YOffset("offset:Q", scale=alt.Scale(domain=[0, 1]))
+    colour = theme.colour(known, legend=None)
+    shape = alt.Shape("kind:N", scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values())), legend=None)
+    hint = [alt.Tooltip(name) for name in ("group:N", "seed:Q", "kind:N", "at:Q", "lead_low:Q", "lead_high:Q")]
+    base = alt.Chart(rows.filter(pl.col("kind") != "neither")).encode(y=y, yOffset=beside, color=colour)
+    bars = base.mark_rule(strokeWidth=1.2, opacity=0.6).encode(x="lead_low:Q", x2="lead_high:Q")
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, shape=shape, tooltip=hint)
+    height = alt.Step(max(14, min(44, 600 // len(order))))
+    return theme.layered(*_zero(), bars, dots, _neither(rows, y)).properties(width=WIDTH, height=height)
+
+
+def _zero() -> list[Any]:
+    band = alt.Chart(pl.DataFrame({"from": [-DELTA], "to": [DELTA]}))
+    line = alt.Chart(pl.DataFrame({"at": [0]}))
+    return [
+        band.mark_rect(color="#bbbbbb", opacity=0.35).encode(x="from:Q", x2="to:Q"),
+        line.mark_rule(color=theme.FAINT).encode(x="at:Q"),
+    ]
+
+
+def _neither(rows: pl.DataFrame, y: Any) -> Any:
+    """At the right, how many runs of each group had neither event; the groups keep their row even if all had."""
+    count = (pl.col("kind") == "neither").sum()
+    counts = rows.group_by("group", maintain_order=True).agg(count=count, of=pl.len())
+    words = pl.when(pl.col("count") > 0).then(pl.format("neither: {} of {}", "count", "of")).otherwise(pl.lit(""))
+    text = alt.Chart(counts.with_columns(words=words)).mark_text(align="left", fontSize=10, color="#666666")
+    return text.encode(y=y, x=alt.value(WIDTH + 6), text="words:N")

@@ -1,0 +1,124 @@
+"""Survival: share of seeds in which an event has happened, over log step, per regime (Kaplan-Meier).
+
+Ticks are censored runs: followed up to there without the event. Bands are log-log 95 % limits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from analysis import survival as estimate
+from analysis.figures import theme
+from analysis.series import Event
+from analysis.tables import StudyTables
+
+CAPTION = (
+    "Kaplan-Meier estimate per regime of the share of runs in which the event has happened. "
+    "Ticks: runs that were followed up to there without it (censored). With six runs or more per regime, bands are "
+    "95 % limits. Lines that coincide are drawn with different widths."
+)
+BANDS = 4
+"""Most regimes that are drawn with a band, or told apart by width."""
+ENOUGH = 6
+"""Fewest runs per regime for a band to mean something."""
+
+
+def survival(tables: StudyTables) -> list[theme.Figure] | None:
+    """One panel per event of the study."""
+    known = theme.regimes(tables)
+    results = tables.results.select("trial_id")
+    labels = known.lazy().select("trial_id", "regime")
+    events = tables.events.join(results, on="trial_id", how="semi").join(labels, on="trial_id").sort("trial_id")
+    ends = _ends(events)
+    panels = [_panel(event, events, ends, known) for event in theme.ordered_events(tables)]
+    drawn = [panel for panel in panels if panel is not None]
+    if not drawn:
+        return None
+    chart = alt.concat(*(panel[0] for panel in drawn), columns=2).resolve_scale(color="shared")
+    return [theme.Figure("survival", chart, pl.concat([panel[1] for panel in drawn]), CAPTION)]
+
+
+def _ends(events: pl.LazyFrame) -> tuple[float, float]:
+    """Where the time axis of all panels starts and ends."""
+    first, last = pl.min_horizontal(pl.col("time").min(), pl.col("horizon").min()), pl.col("horizon").max()
+    frame = events.select(first=first, last=last).collect()
+    return max(1.0, 0.5 * float(frame["first"][0] or 2)), max(2.0, float(frame["last"][0] or 2))
+
+
+def _panel(
+    event: Event, events: pl.LazyFrame, ends: tuple[float, float], known: pl.DataFrame
+) -> tuple[Any, pl.DataFrame] | None:
+    samples = [sample for sample in estimate.samples(events, event.name, ["regime"]) if sample.n]
+    if not samples:
+        return None
+    steps = pl.concat([_steps(sample, *ends) for sample in samples])
+    censored = pl.concat([_censored(sample, ends[0]) for sample in samples])
+    return _chart(event, steps, censored, known), steps.with_columns(event=pl.lit(event.name))
+
+
+def _steps(sample: estimate.Sample, start: float, end: float) -> pl.DataFrame:
+    """The curve of one regime as steps from `start` to where it was last followed."""
+    curve = estimate.kaplan_meier(sample)
+    last = end if not sample.n_censored else float(sample.time.max())
+    edges = pl.DataFrame({"time": [start], "survival": [1.0], "low": [None], "high": [None]}, schema=_EDGE)
+    rows = pl.concat([edges, curve.select(list(_EDGE))])
+    final = rows.tail(1).with_columns(time=pl.lit(max(last, start)))
+    share = (pl.col("survival", "high", "low") * -1 + 1).round(4)
+    return (
+        pl.concat([rows, final])
+        .with_columns(share)
+        .select(
+            pl.lit(sample.group["regime"]).alias("regime"),
+            pl.col("time").clip(start).round(1).alias("step"),
+            happened="survival",
+            low="high",
+            high="low",
+            n=pl.lit(sample.n),
+            n_censored=pl.lit(sample.n_censored),
+        )
+    )
+
+
+_EDGE = pl.Schema({"time": pl.Float64, "survival": pl.Float64, "low": pl.Float64, "high": pl.Float64})
+
+
+def _censored(sample: estimate.Sample, start: float) -> pl.DataFrame:
+    curve = estimate.kaplan_meier(sample).select("time", "survival")
+    times = pl.DataFrame({"time": sample.time[~sample.observed]}, schema={"time": pl.Float64}).sort("time")
+    found = times.join_asof(curve, on="time")
+    happened = (1 - pl.col("survival").fill_null(1.0)).round(4)
+    step = pl.col("time").clip(start).round(1)
+    rows = found.select(pl.lit(sample.group["regime"]).alias("regime"), step=step, happened=happened)
+    return rows.group_by("regime", "step", "happened", maintain_order=True).agg(runs=pl.len())
+
+
+def _chart(event: Event, steps: pl.DataFrame, censored: pl.DataFrame, known: pl.DataFrame) -> Any:
+    colour = theme.colour(known)
+    y = alt.Y("happened:Q", scale=alt.Scale(domain=[0, 1]), title="share of runs")
+    hint = [alt.Tooltip(name) for name in ("regime:N", "step:Q", "happened:Q", "n:Q", "n_censored:Q")]
+    base = alt.Chart(steps).encode(x=theme.step_axis(), color=colour)
+    lines = _lines(base.encode(y=y, tooltip=hint), known)
+    marks = alt.Chart(censored).mark_tick(thickness=2, size=14, orient="vertical", opacity=1)
+    ticks = marks.encode(x=theme.step_axis(), y=y, color=colour, tooltip=["regime:N", "step:Q", "runs:Q"])
+    layers = [*lines, ticks]
+    if steps["regime"].n_unique() <= BANDS and (steps["n"] >= ENOUGH).all():
+        band = base.mark_area(interpolate="step-after", opacity=0.1)
+        layers.insert(0, band.encode(y=alt.Y("low:Q", title="share of runs"), y2="high:Q"))
+    title = alt.Title(event.name, subtitle=str(event))
+    return theme.layered(*layers).properties(width=theme.WIDTH, height=theme.HEIGHT, title=title)
+
+
+def _lines(base: Any, known: pl.DataFrame) -> list[Any]:
+    """Thick below, thin above, so that no line hides another that runs along it."""
+    regimes = known["regime"].unique(maintain_order=True).to_list()
+    if len(regimes) > BANDS:
+        return [base.mark_line(interpolate="step-after", strokeCap="butt", strokeWidth=2)]
+    return [
+        base.transform_filter(alt.FieldEqualPredicate(field="regime", equal=regime)).mark_line(
+            interpolate="step-after", strokeCap="butt", strokeWidth=2 + 1.3 * (len(regimes) - 1 - place)
+        )
+        for place, regime in enumerate(regimes)
+    ]
