@@ -92,7 +92,8 @@ def _follow(
             break
         values.update(_values(study, store, ledger, asked, batch))
     runs = runs_of(trials)
-    return Standing(trials, runs, Ledger(store, runs, stops), complete=points == searcher.count(study.axes, study.search))
+    complete = points == searcher.count(study.axes, study.search)
+    return Standing(trials, runs, Ledger(store, runs, stops), complete)
 
 
 def _values(
@@ -123,7 +124,7 @@ def last_value(store: Store, trial: Trial, metric: str, split: str) -> float | N
     rows = records.read(RunDir(store, trial.config.run_id), table).to_pylist()
     fitting = [row for row in rows if row["step"] <= trial.horizon and row["split"] == split]
     if table == "probes":
-        fitting = [row for row in fitting if row["probe"] == metric and row["layer"] is None and row["position"] is None]
+        fitting = [row for row in fitting if (row["probe"], row["layer"], row["position"]) == (metric, None, None)]
     if not fitting:
         return None
     value = max(fitting, key=lambda row: int(row["step"]))[metric if table == "evals" else "value"]

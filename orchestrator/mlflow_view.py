@@ -176,7 +176,8 @@ def _points(folder: RunDir) -> Iterator[Point]:
         rows = evals.filter(np.asarray(evals["split"].to_pylist()) == split)
         yield from _curve(f"accuracy/{split}", rows["step"], rows["accuracy"])
     probes = records.read(folder, "probes").to_pylist()
-    summaries = [row for row in probes if row["layer"] is None and row["split"] == "test_oo" and row["value"] is not None]
+    on_test = [row for row in probes if row["layer"] is None and row["split"] == "test_oo"]
+    summaries = [row for row in on_test if row["value"] is not None]
     for name in dict.fromkeys(row["probe"] for row in summaries):
         rows = [row for row in summaries if row["probe"] == name]
         yield from _curve(f"probe/{name}", [row["step"] for row in rows], [row["value"] for row in rows])

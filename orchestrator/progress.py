@@ -86,10 +86,12 @@ class Board:
 
 
 def duration(seconds: float | None) -> str:
-    """`1h05`, `3m20s`, `45s`, or `?`."""
+    """`12 days`, `1h05`, `3m20s`, `45s`, or `?`."""
     if seconds is None:
         return "?"
     whole = round(seconds)
+    if whole >= 100 * 3600:
+        return f"{whole / 86400:,.0f} days"
     if whole >= 3600:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}"
     return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"

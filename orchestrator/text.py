@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,7 +30,8 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
         "time": _time(plan),
         "disk": _bytes(plan.disk_bytes),
     }
-    return "\n".join([f"{study.name}: {study.hypothesis}".strip(), *(f"  {k:<11} {v}" for k, v in lines.items())])
+    title = textwrap.fill(f"{study.name}: {study.hypothesis}".strip(), 79)
+    return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items())])
 
 
 def _time(plan: Plan) -> str:

@@ -46,6 +46,7 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     heartbeat = Heartbeat(on_progress, store)
     with ray_session(), tempfile.TemporaryDirectory(prefix="grokstudy-tune-") as scratch:
+        check_resources(study)
         _tuner(study, runs, heartbeat, scratch, store).fit()
     for run_id in heartbeat.stopped:
         mark_stopped(RunDir(store, run_id))
@@ -72,6 +73,23 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+class ResourcesError(ValueError):
+    """The study asks for more than this machine has."""
+
+
+def check_resources(study: Study) -> None:
+    """Raise ResourcesError where a worker could never be placed. A cluster may still grow, so it is not checked."""
+    import ray
+
+    if "RAY_ADDRESS" in os.environ:
+        return
+    here = ray.cluster_resources()
+    for name, asked in granted(study).items():
+        if asked > here.get(name.upper(), 0.0):
+            found = f"this machine has {here.get(name.upper(), 0.0):g}"
+            raise ResourcesError(f"resources.{name}: {asked:g} asked per worker, {found}; use --{name} to ask for less")
 
 
 def _tuner(study: Study, runs: list[Run], callback: Any, scratch: str, store: Store) -> Any:

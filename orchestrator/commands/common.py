@@ -1,0 +1,54 @@
+"""What the commands share: options, exit codes, reading a study, saying what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from orchestrator.space import Run
+    from orchestrator.study import Study
+
+DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
+"""Exit codes."""
+
+Root = Annotated[str, typer.Option("--root", envvar="GROKSTUDY_ROOT", help="Folder or URI (s3://...) of all results.")]
+StudyFile = Annotated[Path, typer.Argument(help="Study file, e.g. studies/quickstart.yaml.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Training length instead of the study's.")]
+First = Annotated[int | None, typer.Option("--first", min=1, help="Only the first so many trials.")]
+Cpu = Annotated[float | None, typer.Option("--cpu", min=0.0, help="CPU cores of a worker instead of the study's.")]
+Gpu = Annotated[float | None, typer.Option("--gpu", min=0.0, help="GPUs of a worker instead of the study's.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers at a time instead of the study's.")]
+
+
+def stop(message: str) -> NoReturn:
+    """Say what is wrong on standard error and exit as bad input."""
+    typer.echo(message, err=True)
+    raise typer.Exit(BAD_INPUT)
+
+
+def read_study(
+    path: Path, cpu: float | None = None, gpu: float | None = None, workers: int | None = None
+) -> Study:
+    """Read a study file, or stop with its mistakes. The rest replaces its resources."""
+    from orchestrator.study import StudyError, load_study
+
+    try:
+        study = load_study(path)
+    except StudyError as error:
+        stop(str(error))
+    except OSError as error:
+        stop(f"{path}: {error.strerror or error}")
+    asked = {"cpu": cpu, "gpu": gpu, "workers": workers}
+    changed: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    return dataclasses.replace(study, resources=dataclasses.replace(study.resources, **changed))
+
+
+def regime(run: Run) -> str:
+    """A run's place in the space, without seed and length."""
+    values = [str(value) for name, value in run.trials[0].point.items() if name != "train.steps"]
+    return " ".join(values) or "all"

@@ -1,0 +1,134 @@
+"""`grokstudy run`: train what is missing, then answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.commands.common import (
+    DONE,
+    INTERRUPTED,
+    SOME_FAILED,
+    Cpu,
+    First,
+    Gpu,
+    Root,
+    Steps,
+    StudyFile,
+    Workers,
+    read_study,
+    regime,
+    stop,
+)
+from orchestrator.commands.report import draw_report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.driver import Cut, Standing
+    from orchestrator.space import Run
+    from orchestrator.study import Study
+    from trainables.store import Store
+
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again, too.")]
+
+
+def run(
+    study: StudyFile,
+    root: Root = "results",
+    steps: Steps = None,
+    first: First = None,
+    cpu: Cpu = None,
+    gpu: Gpu = None,
+    workers: Workers = None,
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Train what is missing, then answer the study's question. The same command goes on after an interruption."""
+    from orchestrator.driver import Cut, standing
+    from orchestrator.lock import RootBusyError, driver_lock
+    from orchestrator.tuner import ResourcesError
+    from trainables.store import Store
+
+    read, store, cut = read_study(study, cpu, gpu, workers), Store(root), Cut(steps, first)
+    before = standing(read, store, cut)
+    if before.finished(retry_failed):
+        _say_nothing_to_do(read, store, before)
+        raise typer.Exit(_exit_code(before))
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        with driver_lock(store, read.name):
+            _train(read, store, before, cut, retry_failed)
+    except (RootBusyError, ResourcesError) as error:
+        stop(str(error))
+    except KeyboardInterrupt:
+        typer.echo("stopping", err=True)
+    after = standing(read, store, cut)
+    _conclude(read, store, after)
+    raise typer.Exit(_exit_code(after))
+
+
+def _train(study: Study, store: Store, before: Standing, cut: Cut, retry_failed: bool) -> None:
+    from rich.console import Console
+
+    from orchestrator.driver import drive
+
+    console = Console()
+    todo = len(before.ledger.unsettled(retry_failed))
+    settled = len(before.runs) - todo
+    console.print(f"{study.name}: {todo} runs to train, {settled} already done. Starting Ray...", highlight=False)
+    drive(study, store, lambda runs: _launch(study, store, runs, console), cut, retry_failed)
+
+
+def _launch(study: Study, store: Store, runs: list[Run], console: Console) -> None:
+    from orchestrator.progress import Board, Display
+    from orchestrator.tuner import launch
+
+    with Display(Board({run.run_id: run for run in runs}, regime), console) as display:
+        launch(study, runs, store, display)
+
+
+def _conclude(study: Study, store: Store, state: Standing) -> None:
+    """Say what was reached: the answer when all is settled, how to go on when not."""
+    from orchestrator.text import failures_text
+
+    if state.ledger.counts().get("failed"):
+        typer.echo(failures_text(state.ledger), err=True)
+    if not state.finished():
+        counts = ", ".join(f"{n} {name}" for name, n in sorted(state.ledger.counts().items()))
+        typer.echo(f"interrupted ({counts}). Nothing is lost; go on with:\n  grokstudy {' '.join(sys.argv[1:])}")
+        return
+    text, index = draw_report(store, study.name)
+    uri = _sync_mlflow(store, study, state, index)
+    typer.echo(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
+    typer.echo(f"MLflow:  {Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {uri}")
+
+
+def _sync_mlflow(store: Store, study: Study, state: Standing, report_path: str) -> str:
+    from analysis import load
+    from orchestrator.mlflow_view import sync
+
+    tables = load(store.uri, study.name)
+    reached: dict[str, dict[str, float | None]] = {}
+    for row in tables.events.join(tables.trials.select("trial_id", "run_id"), on="trial_id").collect().to_dicts():
+        reached.setdefault(row["run_id"], {})[row["event"]] = row["time"]
+    return sync(store, study, state.ledger, reached, report_path)
+
+
+def _say_nothing_to_do(study: Study, store: Store, state: Standing) -> None:
+    from orchestrator.text import failures_text
+
+    typer.echo(f"{study.name}: all {len(state.runs)} runs are settled, nothing to do.")
+    if state.ledger.counts().get("failed"):
+        typer.echo(failures_text(state.ledger), err=True)
+    typer.echo(f"report: {store.path(f'studies/{study.name}/report/index.html')}")
+
+
+def _exit_code(state: Standing) -> int:
+    if not state.finished():
+        return INTERRUPTED
+    return SOME_FAILED if state.ledger.counts().get("failed") else DONE

@@ -1,0 +1,14 @@
+"""`grokstudy schema`."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+
+def schema() -> None:
+    """Print the JSON Schema of study files, for editors."""
+    from orchestrator.study_schema import study_schema
+
+    typer.echo(json.dumps(study_schema(), indent=1))
