@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+MAX_LINES = 100
+"""Mistakes that an error spells; it holds them all."""
 Steps = tuple[str | int, ...]
 """The way from the top of the file to a value: keys, and numbers of list items."""
 
@@ -43,7 +45,9 @@ class StudyError(ValueError):
         """Sort the mistakes by place."""
         self.path = str(path)
         self.mistakes = sorted(set(mistakes))
-        super().__init__("\n".join(self._line(mistake) for mistake in self.mistakes))
+        lines = [self._line(mistake) for mistake in self.mistakes[:MAX_LINES]]
+        more = len(self.mistakes) - len(lines)
+        super().__init__("\n".join([*lines, f"{path}: and {more:,} more mistakes"] if more else lines))
 
     def _line(self, mistake: Mistake) -> str:
         place = f"{self.path}:{mistake.line}:{mistake.column}" if mistake.line else self.path

@@ -22,6 +22,7 @@ from trainables.config import sections_of
 from trainables.options import did_you_mean
 from trainables.schema import TRIAL_COLUMNS
 
+MAX_POINTS = 10_000
 _SCALES = ("uniform", "log", "int")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _AXIS_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -124,8 +125,9 @@ class SpaceReader:
 
     def _ends(self, name: str, field: OptionField, raw: dict[str, Any], scale: Any, steps: Steps) -> None:
         ends, points = raw[scale], raw.get("points")
-        if points is not None and points is not BROKEN and (type(points) is not int or points < 2):
-            self._findings.at_value((*steps, "points"), f"must be a whole number of at least 2, not {shown(points)}")
+        if points not in (None, BROKEN) and (type(points) is not int or not 2 <= points <= MAX_POINTS):
+            wanted = f"a whole number from 2 to {MAX_POINTS:,}"
+            self._findings.at_value((*steps, "points"), f"must be {wanted}, not {shown(points)}")
         if ends is BROKEN or (isinstance(ends, list) and BROKEN in ends):
             return
         if not isinstance(ends, list) or len(ends) != 2:

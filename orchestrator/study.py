@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from orchestrator.read_settings import (
 )
 from orchestrator.read_space import SpaceReader
 from orchestrator.resolver import Resolver
-from orchestrator.settings import DEFAULT_EVENTS, Event, Resources
+from orchestrator.settings import DEFAULT_EVENTS, METRICS, Event, Resources
 from orchestrator.study_checks import check_study
 from orchestrator.yaml_source import read_source
 from trainables.config import RunConfig, canonical_json, sections_of
@@ -86,6 +86,14 @@ class Study:
         return nested
 
     @property
+    def has_probes(self) -> bool:
+        """Whether any trial measures inside the model."""
+        lists = [self.settings.get("eval.probes", ("by default",))]
+        for axis in self.axes:
+            lists += [axis.settings(value).get("eval.probes", ()) for value in axis.corners()]
+        return any(lists)
+
+    @property
     def spec_hash(self) -> str:
         """16 hex digits over what the study asks for: not its comments, its path or its resources."""
         spec = {
@@ -123,7 +131,12 @@ def load_study(path: str | Path) -> Study:
     study = _read(Path(path), source.text, source.data, source.findings)
     check_study(study, source.findings)
     source.findings.stop_if_any()
-    return study
+    return study if "events" in source.data or study.has_probes else _without_probe_events(study)
+
+
+def _without_probe_events(study: Study) -> Study:
+    """Leave out the default events that nothing in this study measures: they would look like 'never'."""
+    return replace(study, events={name: event for name, event in study.events.items() if event.metric in METRICS})
 
 
 def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> Study:

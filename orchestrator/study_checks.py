@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 MAX_TRIALS = 100_000
 MAX_DATA_CHECKS = 2_000
-MAX_VOCABULARY = 10_000
-"""Larger graphs are not drawn just to check a file; their runs say it when the data cannot be built."""
+MAX_DATA_WORK = 500_000_000
+"""Sum of squared vocabularies: beyond it graphs are not drawn just to check a file; the run itself says it then."""
 
 
 def check_study(study: Study, findings: Findings) -> None:
@@ -67,18 +67,11 @@ def _check_count(study: Study, findings: Findings) -> None:
 
 def _check_events(study: Study, findings: Findings) -> None:
     """An event on a probe's measurement, when no trial has a probe, would be a false 'never'."""
-    if "events" not in {steps[0] for steps in findings.places if steps} or _has_probes(study):
+    if "events" not in {steps[0] for steps in findings.places if steps} or study.has_probes:
         return
     for name, event in study.events.items():
         if event.metric not in METRICS:
             findings.at_value(("events", name, "metric"), f"nothing measures {event.metric}: eval.probes is empty")
-
-
-def _has_probes(study: Study) -> bool:
-    values = [study.settings.get("eval.probes", ("default",))]
-    for axis in study.axes:
-        values += [axis.settings(value).get("eval.probes", ()) for value in axis.corners()]
-    return any(values)
 
 
 @dataclass
@@ -97,6 +90,7 @@ class _PointCheck:
     findings: Findings
     found: dict[tuple[Steps, str], _Occurrence] = field(default_factory=dict)
     data_checked: set[tuple[object, int]] = field(default_factory=set)
+    data_work: int = 0
     n_points: int = 0
     longest: int = 0
 
@@ -120,13 +114,19 @@ class _PointCheck:
         self.longest = max(self.longest, config.train.steps)
         problems = config.problems()
         yield from problems
-        if not problems and config.data.vocabulary <= MAX_VOCABULARY:
+        if not problems:
             yield from self._data_problems(config)
 
     def _data_problems(self, config: RunConfig) -> Iterator[Problem]:
         for seed in self.study.seeds:
-            if (config.data, seed) in self.data_checked or len(self.data_checked) >= MAX_DATA_CHECKS:
+            work = self.data_work + config.data.vocabulary**2
+            if (
+                (config.data, seed) in self.data_checked
+                or work > MAX_DATA_WORK
+                or len(self.data_checked) >= MAX_DATA_CHECKS
+            ):
                 continue
+            self.data_work = work
             self.data_checked.add((config.data, seed))
             yield from TASKS[config.task].check(config.data, seed)
 

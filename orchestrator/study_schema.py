@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from orchestrator.fields import OptionField, config_fields, fields_of
+from orchestrator.read_space import MAX_POINTS
 from orchestrator.searchers import SEARCHERS
 from orchestrator.settings import DEFAULT_EVENTS, SCHEDULERS, Event, Resources
 from orchestrator.study import SECTIONS
@@ -105,7 +106,12 @@ def _axis(field: OptionField) -> Schema:
 
 
 def _range(scale: str, ends: Schema) -> Schema:
-    points = {"type": "integer", "minimum": 2, "description": "values of a grid, both ends included"}
+    points = {
+        "type": "integer",
+        "minimum": 2,
+        "maximum": MAX_POINTS,
+        "description": "values of a grid, both ends included",
+    }
     properties = {scale: ends, "points": points}
     return {"type": "object", "additionalProperties": False, "required": [scale], "properties": properties}
 

@@ -82,6 +82,14 @@ def test_events_given_replace_the_default_ones(tmp_path: Path) -> None:
     assert load_study(write(tmp_path, "events: {}\n")).events == {}
 
 
+def test_default_events_that_nothing_measures_are_left_out(tmp_path: Path) -> None:
+    without = load_study(write(tmp_path, "base: {eval: {probes: []}}\n"))
+    assert sorted(without.events) == ["generalised", "memorised"]
+    arms = "space: {inside: {seen: {eval.probes: [logit_lens]}, unseen: {}}}"
+    some = load_study(write(tmp_path, f"base: {{eval: {{probes: []}}}}\n{arms}\n"))
+    assert some.events == DEFAULT_EVENTS
+
+
 def test_aliases_may_repeat_a_value(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, "base: {data: {phi: &phi 2}}\nspace: {data.phi: [*phi, 3]}\n"))
     assert [trial.config.data.phi for trial in all_trials(study)] == [2.0, 3.0]
@@ -223,12 +231,8 @@ def refusal(path: Path) -> StudyError | None:
 
 
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-TOKENS = st.sampled_from(
-    "{ } [ ] : - &a *a !!set ' \" # | > ? % @ ~ null true no -1 0 1e9 3.5 kind model.layers data phi seeds é \u2028".split(
-        " "
-    )
-    + [": ", ", ", "\n", "  ", "\t", "1 / 0"]
-)
+WORDS = "{ } [ ] : - &a *a !!set ' \" # | > ? % @ ~ null true no -1 0 1e9 3.5 kind model.layers data phi seeds é"
+TOKENS = st.sampled_from([*WORDS.split(), ": ", ", ", "\n", "  ", "\t", "\u2028", "1 / 0"])
 
 
 @FUZZ

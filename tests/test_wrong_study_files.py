@@ -213,7 +213,7 @@ SPACE: dict[str, tuple[str, list[Expected]]] = {
     ),
     "one point": (
         "space: {optim.lr: {log: [1e-4, 1e-2], points: 1}}\n",
-        [(1, 47, "space.optim.lr.points", "at least 2")],
+        [(1, 47, "space.optim.lr.points", "from 2 to 10,000")],
     ),
     "more points than numbers": (
         "space: {model.layers: {int: [1, 3], points: 9}}\n",
@@ -405,6 +405,14 @@ def test_the_error_spells_file_line_column_key_and_message(tmp_path: Path) -> No
         f"{path}:2:1: seed: is unknown; did you mean seeds?",
     ]
     assert isinstance(caught.value, ValueError)
+
+
+def test_an_error_of_many_mistakes_is_cut_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("seeds: [" + "x, " * 150 + "]")
+    with pytest.raises(StudyError, match=r"and 50 more mistakes$") as caught:
+        load_study(path)
+    assert len(caught.value.mistakes) == 150
 
 
 def test_a_missing_file_is_told_without_a_line(tmp_path: Path) -> None:
