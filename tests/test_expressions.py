@@ -113,10 +113,10 @@ def test_what_has_no_usable_value_is_an_error_when_computed(text: str) -> None:
     "text", ["1" * (MAX_LENGTH + 1), "-" * 100 + "1", "(" * 90 + "1" + ")" * 90 + "*" * 30, "+".join("1" * 60)]
 )
 def test_long_and_deep_expressions_are_refused_quickly(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ExpressionError):
         Expression.parse(text)
-    assert time.perf_counter() - started < 0.2
+    assert time.process_time() - started < 0.2
 
 
 leaves = st.one_of(

@@ -134,10 +134,10 @@ space:
   depth: {shared: {model.layers: 2}, untied: {model.layers: 4, model.loops: 1}}
 seeds: 5
 """
-    started = time.perf_counter()
+    started = time.process_time()
     trials = all_trials(study_of(tmp_path, text))
     runs = runs_of(trials)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     assert len(trials) == len(runs) == 10_000
 
 

@@ -230,7 +230,7 @@ def refusal(path: Path) -> StudyError | None:
     return None
 
 
-FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WORDS = "{ } [ ] : - &a *a !!set ' \" # | > ? % @ ~ null true no -1 0 1e9 3.5 kind model.layers data phi seeds é"
 TOKENS = st.sampled_from([*WORDS.split(), ": ", ", ", "\n", "  ", "\t", "\u2028", "1 / 0"])
 
