@@ -80,7 +80,8 @@ def _follow(
     stops = isinstance(study.scheduler, Asha)
     while batch := searcher.next_points(values):
         points += len(batch)
-        asked = cut.of(trials_of(study, batch))
+        possible, refused = _possible(study, batch)
+        asked = cut.of(possible)
         trials += asked
         ledger = Ledger(store, runs_of(asked), stops)
         todo = ledger.unsettled(retry_failed)
@@ -90,10 +91,26 @@ def _follow(
             ledger = Ledger(store, runs_of(asked), stops)
         if any(state.state in ("missing", "interrupted") for state in ledger.states.values()):
             break
-        values.update(_values(study, store, ledger, asked, batch))
+        values.update(_values(study, store, ledger, asked, batch) | dict.fromkeys(refused))
     runs = runs_of(trials)
     complete = points == searcher.count(study.axes, study.search)
     return Standing(trials, runs, Ledger(store, runs, stops), complete)
+
+
+def _possible(study: Study, batch: list[tuple[int, Point]]) -> tuple[list[Trial], list[int]]:
+    """The trials of a batch, and the numbers of points that a search proposed but that cannot be trained."""
+    trials: list[Trial] = []
+    refused: list[int] = []
+    for number, point in batch:
+        try:
+            here = trials_of(study, [(number, point)])
+        except ValueError:
+            here = []
+        if not here or here[0].config.problems():
+            refused.append(number)
+        else:
+            trials += here
+    return trials, refused
 
 
 def _values(
