@@ -35,7 +35,7 @@ def answer(tables: StudyTables) -> pl.DataFrame:
 def _left(frame: pl.DataFrame, other: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     if by:
         return frame.join(other, on=by, how="left", nulls_equal=True, maintain_order="left")
-    return pl.concat([frame, other], how="horizontal")
+    return pl.concat([frame, other], how="horizontal_extend")
 
 
 def _keys(by: list[str]) -> list[Any]:

@@ -37,8 +37,11 @@ EVENTS = pl.Schema(
 
 def find_events(series: pl.LazyFrame, events: Mapping[str, Mapping[str, Any]]) -> pl.LazyFrame:
     """Find when each event happened: one row per trial and event (`EVENTS`)."""
-    onsets = _onsets(_runs_of_hits(series, _as_frame(parse_events(events))))
-    found = series.select(KEYS).unique().join(onsets, on=KEYS, how="left")
+    rules = _as_frame(parse_events(events))
+    pairs = series.select(KEYS).unique().sort(KEYS).join(rules, on="event", maintain_order="left")
+    keyed = pairs.with_row_index("key")  # one integer instead of two texts: ten times less to sort
+    onsets = _onsets(_runs_of_hits(series, keyed))
+    found = keyed.select("key", *KEYS).join(onsets, on="key", how="left")
     unreached = pl.when(pl.col("horizon").is_null()).then(pl.lit("no_data")).otherwise(pl.lit("censored"))
     state = pl.when(pl.col("upper").is_not_null()).then(pl.lit("observed")).otherwise(unreached)
     columns = found.with_columns(state=state, time=_crossing())
@@ -59,39 +62,40 @@ def _as_frame(events: Sequence[Event]) -> pl.LazyFrame:
     return pl.LazyFrame(rows, schema=fields, orient="row").rename({"name": "event"})
 
 
-def _runs_of_hits(series: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
+def _runs_of_hits(series: pl.LazyFrame, keyed: pl.LazyFrame) -> pl.LazyFrame:
     """Collapse each series into alternating runs of hits and misses, in order of step."""
     value = pl.col("value").cast(pl.Float32)
     hit = pl.when("rising").then(value >= pl.col("threshold")).otherwise(value <= pl.col("threshold"))
-    points = series.filter(value.is_not_null() & value.is_not_nan()).sort(*KEYS, "step")
-    points = points.join(events, on="event", how="inner", maintain_order="left").with_columns(hit=hit)
-    begins = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in (*KEYS, "hit"))
-    runs = points.with_columns(run=begins.cum_sum()).group_by("run", maintain_order=True)
-    return runs.agg(
-        pl.first(*KEYS, "hit", "threshold", "consecutive", "stable"),
+    measured = series.filter(value.is_not_null() & value.is_not_nan()).join(keyed, on=KEYS)
+    points = measured.select("key", "step", value, hit.alias("hit")).sort("key", "step")
+    begins = (pl.col("key") != pl.col("key").shift()) | (pl.col("hit") != pl.col("hit").shift())
+    runs = points.with_columns(run=begins.fill_null(True).cum_sum()).group_by("run", maintain_order=True)
+    alike = runs.agg(
+        pl.first("key", "hit"),
         length=pl.len(),
         first_step=pl.first("step"),
         first_value=pl.first("value"),
         last_step=pl.last("step"),
         last_value=pl.last("value"),
     )
+    return alike.join(keyed.drop(KEYS), on="key", maintain_order="left")
 
 
 def _onsets(runs: pl.LazyFrame) -> pl.LazyFrame:
     """The run of hits with which each event begins and the miss before it; else the last sure miss."""
-    is_last = pl.col("run") == pl.col("run").max().over(KEYS)
+    is_last = pl.col("run") == pl.col("run").max().over("key")
     lost = ~pl.col("hit") & ((pl.col("length") >= 2) | is_last)
     marked = runs.with_columns(
-        lower=pl.col("last_step").shift().over(KEYS),
-        lower_value=pl.col("last_value").shift().over(KEYS),
-        lost_later=lost.cum_sum(reverse=True).over(KEYS) > 0,
+        lower=pl.col("last_step").shift().over("key"),
+        lower_value=pl.col("last_value").shift().over("key"),
+        lost_later=lost.cum_sum(reverse=True).over("key") > 0,
     )
     held = pl.col("hit") & (pl.col("length") >= pl.col("consecutive"))
     begins = held & ~(pl.col("stable") & pl.col("lost_later"))
     fields = ("lower", "lower_value", "first_step", "first_value")
     onset = {name: pl.col(name).filter(begins).first() for name in fields}
     not_yet = pl.when("hit").then("lower").otherwise("last_step").last()
-    return marked.group_by(KEYS).agg(
+    return marked.group_by("key").agg(
         pl.first("threshold"),
         horizon=pl.last("last_step"),
         lower=pl.when(begins.any()).then(onset["lower"]).otherwise(not_yet),

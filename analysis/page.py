@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from analysis.decoupling import CLASSES, VERDICTS
+from analysis.findings import findings
 from analysis.series import parse_events
 from analysis.tables import StudyTables
 from analysis.text import NOTE, cells
@@ -76,6 +77,7 @@ def page(
         f"<h2>Answer</h2>{_answer(frame)}{_legend(tables)}",
         *(["<h2>Figures</h2>"] if figures else []),
         *map(_figure, figures),
+        *_findings(findings(tables)),
         f"<h2>Not finished, diverged or failed</h2>{_failures(failures)}",
         f"<h2>Censored</h2>{_censored(tables)}",
         f"<h2>Study file</h2><pre>{_text(tables.text or json.dumps(tables.spec, indent=1))}</pre>",
@@ -148,6 +150,19 @@ def _library() -> str:
 def _json(spec: Mapping[str, Any]) -> str:
     bare = {key: value for key, value in spec.items() if key != "$schema"}
     return json.dumps(bare, separators=(",", ":")).replace("</", "<\\/")
+
+
+def _findings(found: Sequence[tuple[str, pl.DataFrame]]) -> list[str]:
+    """Estimates and tests, rounded; null is a dash."""
+    tables = []
+    for title, frame in found:
+        rows = [{name: _number(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
+        tables.append(f"<details><summary>{_text(title)}</summary>{_table(rows)}</details>")
+    return ["<h2>Statistics</h2>", *tables] if tables else []
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _failures(failures: pl.DataFrame) -> str:

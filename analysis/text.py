@@ -59,7 +59,7 @@ def share_text(value: float | None) -> str:
 
 def time_cell(row: Mapping[str, Any], event: str) -> str:
     """When an event came, in words."""
-    observed, censored = row[f"{event}_observed"], row[f"{event}_censored"]
+    observed, censored = row[f"{event}_observed"] or 0, row[f"{event}_censored"] or 0
     beyond = f">{steps_text(row[f'{event}_at_beyond'])}"
     if not observed:
         return beyond if censored else "not measured"

@@ -63,9 +63,7 @@ def run_id(number: int) -> str:
     return f"{number:016d}"
 
 
-def trial_row(
-    study: str, number: int, horizon: int, seed: int, state: str = "done", **axes: Any
-) -> dict[str, Any]:
+def trial_row(study: str, number: int, horizon: int, seed: int, state: str = "done", **axes: Any) -> dict[str, Any]:
     """One row of trials.parquet."""
     known = {"trial_id": f"{study}-{number:04d}", "run_id": run_id(number), "horizon": horizon}
     return {**known, "seed": seed, "state": state, **axes}
@@ -102,9 +100,7 @@ def write_run(root: Path, run: str, regime: Regime, seed: int, steps: int = STEP
 def _steps(step: np.ndarray) -> dict[str, Any]:
     loss = 0.05 + 5 / (1 + (step / 300) ** 2)
     flat = np.ones(len(step))
-    return _attempt(
-        {"step": step, "loss": loss, "grad_norm": flat, "weight_norm": 30 * flat, "lr": 2e-3 * flat}
-    )
+    return _attempt({"step": step, "loss": loss, "grad_norm": flat, "weight_norm": 30 * flat, "lr": 2e-3 * flat})
 
 
 def _evals(at: np.ndarray, regime: Regime, seed: int) -> dict[str, Any]:
@@ -124,9 +120,7 @@ def _evals(at: np.ndarray, regime: Regime, seed: int) -> dict[str, Any]:
 
 def _probes(at: np.ndarray, regime: Regime, seed: int) -> dict[str, Any]:
     summary = curve(at, regime.bridge * (1 - 0.01 * seed), regime.bridge_at * (1 + 0.08 * seed))
-    rows: list[tuple[Any, ...]] = [
-        (int(s), "bridge_hit", None, None, v) for s, v in zip(at, summary, strict=True)
-    ]
+    rows: list[tuple[Any, ...]] = [(int(s), "bridge_hit", None, None, v) for s, v in zip(at, summary, strict=True)]
     for layer in range(5):
         for place, position in enumerate(("h", "r1", "r2")):
             share = max(0.0, 1 - 0.3 * abs(layer - 2)) * (0.1, 1.0, 0.3)[place]

@@ -138,14 +138,14 @@ def metric_title(event: Event) -> str:
 
 def thin(rows: pl.DataFrame, keys: Sequence[str], lines: int) -> pl.DataFrame:
     """At most one point per line and bucket of log step: the last of each bucket."""
-    points = max(20, min(LINE_POINTS, CHART_ROWS // max(1, lines)))
+    points = max(30, min(LINE_POINTS, CHART_ROWS // max(1, lines)))
     step = pl.col("step").cast(pl.Float64).clip(1).log10()
     share = (step - step.min()) / (step.max() - step.min()).clip(1e-9)
     marked = rows.sort(*keys, "step").with_columns(_bucket=(share * (points - 1)).floor())
     return marked.unique([*keys, "_bucket"], keep="last", maintain_order=True).drop("_bucket")
 
 
-def some_trials(known: pl.DataFrame, least: int = 20) -> pl.DataFrame:
+def some_trials(known: pl.DataFrame, least: int = 60) -> pl.DataFrame:
     """Trials to draw as single lines: all, or as many as fit, the first seeds of every regime alike."""
     room = CHART_ROWS // least
     rank = pl.int_range(pl.len()).over("regime")

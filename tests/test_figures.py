@@ -1,0 +1,131 @@
+"""Every registered figure keeps the contract; what a chart shows is small, complete and coloured alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from synthetic import REGIMES, build, build_grid, run_id, trial_row, write_run, write_study
+
+from analysis.figures import FIGURES, draw, load
+from analysis.figures.theme import CHART_ROWS, LINE_POINTS, PALETTE, Figure, colour, regimes, spec, thin
+from analysis.tables import StudyTables
+from analysis.tables import load as load_tables
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> StudyTables:
+    return load_tables(build(tmp_path_factory.mktemp("figures")), "regimes")
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> StudyTables:
+    return load_tables(build_grid(tmp_path_factory.mktemp("grid")), "grid")
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> StudyTables:
+    root = tmp_path_factory.mktemp("empty")
+    write_study(root, "s", [trial_row("s", 0, 100, 0, state="missing")], axes=[])
+    return load_tables(root, "s")
+
+
+def drawn(name: str, tables: StudyTables) -> list[Figure]:
+    return load(name)(tables) or []
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text in a specification."""
+    if isinstance(value, dict):
+        yield from (text for part in value.values() for text in strings(part))
+    elif isinstance(value, list):
+        yield from (text for part in value for text in strings(part))
+    elif isinstance(value, str):
+        yield value
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_named_charted_and_explained(name: str, plain: StudyTables, grid: StudyTables) -> None:
+    figures = drawn(name, plain) or drawn(name, grid)
+    assert figures, f"{name} applies to neither synthetic study"
+    for figure in figures:
+        assert figure.name.startswith(name.split("_")[0])
+        assert figure.caption.endswith(".")
+        assert 0 < len(figure.data) <= CHART_ROWS
+        assert not set(figure.data.schema.dtypes()) & {pl.List, pl.Struct, pl.Object}
+        described = spec(figure.chart)
+        assert described["config"]["axis"]
+        assert json.dumps(described, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_repeats_exactly(name: str, plain: StudyTables, grid: StudyTables) -> None:
+    for tables in (plain, grid):
+        one, two = ([json.dumps(spec(figure.chart)) for figure in drawn(name, tables)] for _ in range(2))
+        assert one == two
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_study_without_data_has_no_figure(name: str, empty: StudyTables) -> None:
+    assert not drawn(name, empty)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_study_without_the_usual_events_does_not_stop_a_figure(name: str, tmp_path: Path) -> None:
+    build(tmp_path, seeds=1, events={"late": {"metric": "accuracy", "split": "test_ii", "at_least": 0.8}})
+    drawn(name, load_tables(tmp_path, "regimes"))
+
+
+def test_the_phase_diagram_needs_two_numeric_axes(plain: StudyTables, grid: StudyTables) -> None:
+    assert load("phase_diagram")(plain) is None
+    names = [figure.name for figure in drawn("phase_diagram", grid)]
+    assert names == ["phase_verdict", "phase_accuracy", "phase_circuit"]
+
+
+def test_regimes_have_one_colour_each_in_all_figures(plain: StudyTables) -> None:
+    known = regimes(plain)
+    scale = colour(known).to_dict()["scale"]
+    assert scale == {"domain": list(REGIMES), "range": list(PALETTE[:4])}
+    for figure in draw(plain):
+        text = json.dumps(spec(figure.chart))
+        if '"field": "regime"' in text and '"color"' in text and "layer_position" not in figure.name:
+            assert json.dumps(scale["domain"]) in text
+
+
+def test_many_groups_are_coloured_by_the_axis_of_words(grid: StudyTables) -> None:
+    known = regimes(grid)
+    assert known["group"].n_unique() == 18
+    assert known["regime"].unique(maintain_order=True).to_list() == ["shared", "untied"]
+
+
+def test_axes_have_titles_with_units(plain: StudyTables) -> None:
+    texts = set(strings(spec(drawn("curves", plain)[0].chart)))
+    assert "training step (log scale)" in texts
+    assert "accuracy on train_ii, atomic_id >= 0.95 for 3 evaluations" in texts
+    assert "circuit: bridge hit on test_oo" in set(strings(spec(drawn("decoupling_plane", plain)[0].chart)))
+
+
+def test_censored_runs_are_marked(plain: StudyTables) -> None:
+    text = json.dumps(spec(drawn("curves", plain)[0].chart))
+    assert text.count('"state": "censored"') == 12
+    lead = drawn("lead", plain)[0].data
+    assert dict(lead.group_by("kind").len().rows()) == {"neither": 3, "latent": 3, "fake": 3, "answer_first": 3}
+
+
+def test_lines_are_thinned_evenly_in_log_step() -> None:
+    rows = pl.DataFrame({"line": ["a"] * 5000, "step": range(5000)})
+    kept = thin(rows, ["line"], 1)
+    assert len(kept) <= LINE_POINTS
+    assert {1, 2, 3, 4999} <= set(kept["step"])
+    assert len(thin(rows, ["line"], 10_000)) <= 30
+
+
+def test_a_study_of_one_run_can_be_drawn(tmp_path: Path) -> None:
+    write_run(tmp_path, run_id(0), REGIMES["both_hops"], seed=0)
+    write_study(tmp_path, "s", [trial_row("s", 0, 3000, 0)], axes=[])
+    names = [figure.name for figure in draw(load_tables(tmp_path, "s"))]
+    assert names[:4] == ["decoupling_plane", "curves", "lead", "survival"]
