@@ -24,7 +24,7 @@ from trainables.checkpoint import Checkpoint
 from trainables.config import RunConfig
 from trainables.evaluate import evaluate, stack_splits
 from trainables.losses import LOSSES
-from trainables.member import Member
+from trainables.member import Member, common_step
 from trainables.model import Transformer
 from trainables.optimizer import AdamW, learning_rates
 from trainables.probes.base import Scene
@@ -61,12 +61,10 @@ class Pack:
             raise ValueError("runs of different shape cannot train as one pack")
         self.device = torch.device(_choose(device))
         self.config = configs[0]
-        self.members = [Member.open(config, store) for config in configs]
+        together = common_step(configs, store) if len(configs) > 1 else None
+        self.members = [Member.open(config, store, together) for config in configs]
         self.all_members = list(self.members)
-        starts = {member.start for member in self.members}
-        if len(starts) != 1:
-            raise ValueError(f"runs at different steps cannot train as one pack: {sorted(starts)}")
-        self.step = starts.pop()
+        self.step = self.members[0].start
         self.steps_per_second = 0.0
         self._evaluated: int | None = None
         self._build()
@@ -215,7 +213,8 @@ class Pack:
                 splits = [(b.split.name, b.split.n[row]) for b in behaviours]
                 self._add_evals(member, splits, behaviour_XM[:, row].reshape(-1, 3))
                 sites = [(m.probe, m.split, m.layer, m.position, m.n[row]) for m in measured]
-                self._add_probes(member, sites, values_XM[:, row])
+                if sites:
+                    self._add_probes(member, sites, values_XM[:, row])
 
     def _add_evals(self, member: Member, splits: list[tuple[str, int]], values: NDArray[np.float32]) -> None:
         names, counts = zip(*splits, strict=True)
@@ -229,8 +228,6 @@ class Pack:
     def _add_probes(
         self, member: Member, sites: list[tuple[str, str, int | None, str | None, int]], values: NDArray[np.float32]
     ) -> None:
-        if not sites:
-            return
         probe, split, layer, position, n = (list(column) for column in zip(*sites, strict=True))
         value = [float(v) if np.isfinite(v) else None for v in values]
         steps = np.full(len(sites), self.step)
