@@ -84,6 +84,9 @@ class Resources:
         0.0, "GPUs of a worker; a share such as 0.25 packs four on one GPU; or auto", ge=0
     )
     workers: int | Literal["auto"] = option("auto", "workers at a time, or auto for what the cluster has", ge=1)
+    pack: int | Literal["auto"] = option(
+        "auto", "runs of equal shape that train as one stacked model, or auto for as many as pay", ge=1
+    )
     max_failures: int = option(2, "crashes of one run that are retried", ge=0)
 
 

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from orchestrator.ledger import Ledger
+from orchestrator.packer import PackSize, packs_of
 from orchestrator.settings import Asha
 from orchestrator.space import Run
 from orchestrator.study import Study
@@ -47,7 +49,8 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
     heartbeat = Heartbeat(on_progress, store)
     with ray_session(), tempfile.TemporaryDirectory(prefix="grokstudy-tune-") as scratch:
         check_resources(study)
-        _tuner(study, runs, heartbeat, scratch, store).fit()
+        packs = _packs(study, runs, store)
+        _tuner(study, packs, heartbeat, scratch, store).fit()
     for run_id in heartbeat.stopped:
         mark_stopped(RunDir(store, run_id))
 
@@ -92,7 +95,40 @@ def check_resources(study: Study) -> None:
             raise ResourcesError(f"resources.{name}: {asked:g} asked per worker, {found}; use --{name} to ask for less")
 
 
-def _tuner(study: Study, runs: list[Run], callback: Any, scratch: str, store: Store) -> Any:
+def _packs(study: Study, runs: list[Run], store: Store) -> list[list[Run]]:
+    """Put runs together as far as that pays. A scheduler that stops trials needs each run by itself."""
+    steps = {run_id: state.step for run_id, state in Ledger(store, runs, False).states.items()}
+    alone = isinstance(study.scheduler, Asha)
+    return packs_of(runs, steps, (lambda _, __: 1) if alone else _sizer(study), workers_here(study))
+
+
+def _sizer(study: Study) -> PackSize:
+    """How to find the size of a pack: as the study says, or measured where the workers will run."""
+    import ray
+
+    from trainables.speed import pack_size
+
+    asked, resources = study.resources.pack, granted(study)
+    if isinstance(asked, int):
+        return lambda _, most: min(asked, most)
+    threads = max(1, int(resources["cpu"]))
+    if not resources["gpu"]:
+        return lambda config, most: pack_size(config, most, "cpu", threads)
+    probe = ray.remote(num_cpus=resources["cpu"], num_gpus=resources["gpu"])(pack_size)
+    return lambda config, most: int(ray.get(probe.remote(config, most, "cuda", threads)))
+
+
+def workers_here(study: Study) -> int:
+    """Workers that the cluster has room for now, at least one."""
+    import ray
+
+    here, resources = ray.cluster_resources(), granted(study)
+    fit = [int(here.get(name.upper(), 0.0) / asked) for name, asked in resources.items() if asked]
+    asked = study.resources.workers
+    return max(1, min([*fit, asked] if isinstance(asked, int) else fit))
+
+
+def _tuner(study: Study, packs: list[list[Run]], callback: Any, scratch: str, store: Store) -> Any:
     from ray import tune
 
     from orchestrator.worker import PackTrainable
@@ -100,9 +136,9 @@ def _tuner(study: Study, runs: list[Run], callback: Any, scratch: str, store: St
     resources = study.resources
     return tune.Tuner(
         tune.with_resources(PackTrainable, granted(study)),
-        param_space={"pack": tune.grid_search([_pack(study, [run], store) for run in runs])},
+        param_space={"pack": tune.grid_search([_pack(study, pack, store) for pack in packs])},
         tune_config=tune.TuneConfig(
-            scheduler=_scheduler(study, max(run.config.train.steps for run in runs)),
+            scheduler=_scheduler(study, max(run.config.train.steps for pack in packs for run in pack)),
             reuse_actors=True,
             max_concurrent_trials=resources.workers if isinstance(resources.workers, int) else None,
             trial_dirname_creator=lambda trial: str(trial.trial_id),

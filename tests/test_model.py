@@ -91,7 +91,8 @@ def test_equals_a_decoder_written_with_torch_modules() -> None:
     resid = weights["embed"][inputs[0]] + weights["position"]
     for block in ("0", "1"):
         resid = resid + _reference_attention(weights, block, _reference_norm(weights, f"{block}.norm1", resid))
-        hidden = _reference_norm(weights, f"{block}.norm2", resid) @ weights[f"{block}.up"] + weights[f"{block}.up.bias"]
+        normed = _reference_norm(weights, f"{block}.norm2", resid)
+        hidden = normed @ weights[f"{block}.up"] + weights[f"{block}.up.bias"]
         resid = resid + F.gelu(hidden) @ weights[f"{block}.down"] + weights[f"{block}.down.bias"]
     torch.testing.assert_close(model.residual(model.unpack(flat_MP), inputs)[0], resid, rtol=1e-4, atol=1e-5)
 

@@ -222,3 +222,20 @@ def test_warnings_are_silent_on_a_clean_run(small: Small, store: Store) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         finish(small(train={"steps": 20}), store)
+
+
+def test_a_pack_goes_on_from_the_newest_step_that_all_members_have(small: Small, tmp_path: Path) -> None:
+    configs = [small(), small(seed=1)]
+    store = Store(tmp_path / "pack")
+    pack = Pack(configs, store)
+    while pack.step < 40:
+        pack._segment()
+    for name in store.list(RunDir(store, configs[1].run_id).checkpoints):
+        if "step-000000040" in name:
+            store.delete(name)
+    again = Pack(configs, store)
+    assert again.step == 20
+    while not again.finished:
+        again.advance(60.0)
+    for config in configs:
+        assert table(RunDir(store, config.run_id), "steps")["step"].to_pylist() == list(range(60))

@@ -46,7 +46,8 @@ def test_data_is_the_same_on_every_machine() -> None:
 def test_answers_are_reached_by_composing_facts() -> None:
     data = build(exposure="both_hops")
     graph = data.graph
-    tail = {(h, r): t for h, r, t in zip(graph.head.tolist(), graph.relation.tolist(), graph.tail.tolist(), strict=True)}
+    facts = zip(graph.head.tolist(), graph.relation.tolist(), graph.tail.tolist(), strict=True)
+    tail = {(head, relation): tail for head, relation, tail in facts}
     for name, examples in data.splits.items():
         for (h, r1, r2), answer, bridge in zip(examples.tokens, examples.answer, examples.bridge, strict=True):
             first = tail[int(h), int(r1) - data.entities]

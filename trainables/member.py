@@ -35,15 +35,16 @@ class Member:
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def open(cls, config: RunConfig, store: Store) -> Member:
-        """Take the lease, restore the newest valid checkpoint and clear what lies behind it.
+    def open(cls, config: RunConfig, store: Store, at_most: int | None = None) -> Member:
+        """Take the lease, restore the newest valid checkpoint (not beyond `at_most`) and clear what lies behind it.
 
         Raises ValueError when the data cannot be built as configured.
         """
         run = RunDir(store, config.run_id)
         data = TASKS[config.task].build(config.data, config.seed, config.eval.max_examples)
         lease = Lease.take(run)
-        restored, torn = checkpoint.newest(run, at_most=config.train.steps)
+        last = config.train.steps if at_most is None else min(at_most, config.train.steps)
+        restored, torn = checkpoint.newest(run, at_most=last)
         start = 0 if restored is None else restored.step
         run.clear("FAILED.json")
         run.clear("DONE.json")
@@ -97,3 +98,14 @@ class Member:
             },
         )
         self.outcome, self.ended_at = outcome, step
+
+
+def common_step(configs: list[RunConfig], store: Store) -> int:
+    """The newest step from which all these runs can go on: that of a valid checkpoint of each, or 0."""
+    limit = min(config.train.steps for config in configs)
+    while True:
+        found = [checkpoint.newest(RunDir(store, config.run_id), at_most=limit)[0] for config in configs]
+        steps = {0 if state is None else state.step for state in found}
+        if len(steps) == 1:
+            return steps.pop()
+        limit = min(steps)

@@ -16,6 +16,9 @@ from trainables.optimizer import AdamW
 PROBE_FLOPS = 4e9
 """Largest training step that is measured as it is."""
 PROBE_SECONDS = 0.3
+PACK_GAIN = 1.1
+"""A pack is doubled only when the summed speed rises by a tenth."""
+MEMORY_SHARE = 0.8
 
 
 def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1) -> float:
@@ -36,21 +39,46 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1) -
     return 1.0 / (high + per_example * (batch - 4 * small))
 
 
+def pack_size(config: RunConfig, most: int, device: str = "cpu", threads: int = 1) -> int:
+    """Members of a pack beyond which the summed speed stops rising, or memory would not hold twice as many.
+
+    Doubles the pack as long as that is worth PACK_GAIN. On a CPU that is soon over: one member keeps a core busy.
+    """
+    torch.set_num_threads(threads)
+    at = torch.device(device)
+    members, speed = 1, 1.0 / _seconds_per_step(config, at)
+    while 2 * members <= most and _fits(config, 2 * members, at):
+        doubled = 2 * members / _seconds_per_step(config, at, 2 * members)
+        if doubled < PACK_GAIN * speed:
+            break
+        members, speed = 2 * members, doubled
+    return members
+
+
+def _fits(config: RunConfig, members: int, device: torch.device) -> bool:
+    """Whether a pack of this size stays within its share of the GPU, judged by half of it that has just been run."""
+    if device.type != "cuda":
+        return True
+    peak = torch.cuda.max_memory_allocated(device)
+    free, _ = torch.cuda.mem_get_info(device)
+    return 2 * peak < MEMORY_SHARE * (free + peak)
+
+
 def _with_batch(config: RunConfig, batch: int) -> RunConfig:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, batch=batch))
 
 
-def _seconds_per_step(config: RunConfig, device: torch.device) -> float:
+def _seconds_per_step(config: RunConfig, device: torch.device, members: int = 1) -> float:
     model = Transformer(config.model, config.data.vocabulary)
-    flat_MP = model.initial(0)[None].to(device).requires_grad_()
-    optimizer = AdamW([config], model.matrix_mask(), device)
-    shape = (1, config.train.batch)
+    flat_MP = model.initial(0).expand(members, -1).to(device).clone().requires_grad_()
+    optimizer = AdamW([config] * members, model.matrix_mask(), device)
+    shape = (members, config.train.batch)
     batch = Batch(
         torch.randint(config.data.vocabulary, (*shape, POSITIONS), device=device),
         torch.full(shape, POSITIONS - 1, device=device),
         torch.randint(config.data.vocabulary, shape, device=device),
     )
-    lr_M = torch.full((1,), config.optim.lr, device=device)
+    lr_M = torch.full((members,), config.optim.lr, device=device)
 
     def update(step: int) -> None:
         loss_M = LOSSES[config.train.loss](model, model.unpack(flat_MP), batch)
