@@ -137,7 +137,7 @@ def _attempt(rows: dict[str, Any]) -> dict[str, Any]:
 
 def build_grid(root: Path, name: str = "grid", seeds: int = 2) -> Path:
     """Write a study over two numeric axes and one of words: more phi and more decay help, shared blocks too."""
-    points = itertools.product((1.8, 3.6, 7.2), (0.03, 0.1, 0.3), ("shared", "untied"), range(seeds))
+    points = itertools.product((1.8, 3.6, 7.2), (0.03, 0.3), ("shared", "untied"), range(seeds))
     rows = []
     for number, (phi, decay, depth, seed) in enumerate(points):
         strength = min(1.0, phi / 7.2 * (decay / 0.3) ** 0.2)

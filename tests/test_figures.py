@@ -64,9 +64,9 @@ def test_a_figure_is_named_charted_and_explained(name: str, plain: StudyTables, 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_repeats_exactly(name: str, plain: StudyTables, grid: StudyTables) -> None:
-    for tables in (plain, grid):
-        one, two = ([json.dumps(spec(figure.chart)) for figure in drawn(name, tables)] for _ in range(2))
-        assert one == two
+    tables = grid if name == "phase_diagram" else plain
+    one, two = ([json.dumps(spec(figure.chart)) for figure in drawn(name, tables)] for _ in range(2))
+    assert one == two
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -98,7 +98,7 @@ def test_regimes_have_one_colour_each_in_all_figures(plain: StudyTables) -> None
 
 def test_many_groups_are_coloured_by_the_axis_of_words(grid: StudyTables) -> None:
     known = regimes(grid)
-    assert known["group"].n_unique() == 18
+    assert known["group"].n_unique() == 12
     assert known["regime"].unique(maintain_order=True).to_list() == ["shared", "untied"]
 
 

@@ -29,7 +29,7 @@ def curves(tables: StudyTables) -> list[theme.Figure] | None:
     panels = [_panel(event, rows, tables, known) for event in theme.ordered_events(tables)]
     drawn = [panel for panel in panels if panel is not None]
     chart = alt.concat(*(panel[0] for panel in drawn), columns=2).resolve_scale(color="shared")
-    return [theme.Figure("curves", chart, pl.concat([panel[1] for panel in drawn]), CAPTION)]
+    return [theme.Figure("curves", chart, pl.concat([panel[1] for panel in drawn]), CAPTION + theme.drawn_of(known))]
 
 
 def _rows(tables: StudyTables, known: pl.DataFrame) -> pl.DataFrame:
@@ -44,7 +44,7 @@ def _panel(
     mine = rows.filter(pl.col("event") == event.name)
     if mine.is_empty():
         return None
-    single = _seeds(mine)
+    single = _seeds(mine.sort("trial_id", "step"))
     middle = _median(mine.filter(pl.col("group") == pl.col("regime")))
     ends = _ends(event, mine, tables)
     lines = pl.concat([single.with_columns(line=pl.lit("seed")), middle.with_columns(line=pl.lit("median"))])
@@ -72,7 +72,7 @@ def _ends(event: Event, mine: pl.DataFrame, tables: StudyTables) -> pl.DataFrame
     """Where each trial reached the event, or where it was last seen without it."""
     last = mine.sort("step").group_by("trial_id", maintain_order=True).agg(pl.last("step", "value", "regime", "seed"))
     found = tables.events.filter(pl.col("event") == event.name).select("trial_id", "state", "time").collect()
-    joined = theme.some_trials(last.join(found, on="trial_id"))
+    joined = theme.some_trials(last.join(found, on="trial_id").sort("trial_id"))
     reached = pl.col("state") == "observed"
     step = pl.when(reached).then("time").otherwise(pl.col("step").cast(pl.Float64)).round(1)
     value = pl.when(reached).then(event.threshold).otherwise(pl.col("value").cast(pl.Float64).round(4))

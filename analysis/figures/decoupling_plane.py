@@ -31,7 +31,8 @@ def decoupling_plane(tables: StudyTables) -> list[theme.Figure] | None:
     paths = theme.thin(_paths(tables, chosen), ["trial_id"], len(chosen))
     if paths.is_empty():
         return None
-    return [theme.Figure("decoupling_plane", _chart(paths, answer, circuit, known), paths, CAPTION)]
+    chart = _chart(paths, answer, circuit, known)
+    return [theme.Figure("decoupling_plane", chart, paths, CAPTION + theme.drawn_of(known))]
 
 
 def _paths(tables: StudyTables, chosen: pl.DataFrame) -> pl.DataFrame:

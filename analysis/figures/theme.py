@@ -152,6 +152,12 @@ def some_trials(known: pl.DataFrame, least: int = 60) -> pl.DataFrame:
     return known.with_columns(_rank=rank).sort("_rank", "trial_id").head(room).sort("trial_id").drop("_rank")
 
 
+def drawn_of(known: pl.DataFrame) -> str:
+    """A sentence to add to a caption when not every run is drawn as a line of its own."""
+    drawn = len(some_trials(known))
+    return "" if drawn == len(known) else f" Lines are drawn for {drawn} of {len(known)} runs."
+
+
 def on_blue(column: str) -> Any:
     """The colour of a number written on a tile of `BLUES`."""
     return alt.condition(f"datum['{column}'] > 0.6", alt.value("white"), alt.value(INK))
