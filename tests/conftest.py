@@ -26,6 +26,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failing storage is tried again for a moment only."""
+    monkeypatch.setenv("GROKSTUDY_PATIENCE_S", "0.3")
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty root."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import pickle
 import re
 import warnings
 from dataclasses import dataclass
@@ -60,6 +61,13 @@ def newest(run: RunDir, at_most: int | None = None) -> tuple[Checkpoint | None, 
     return None, torn
 
 
+def drop_after(run: RunDir, step: int) -> None:
+    """Remove checkpoints beyond `step`: an attempt that goes on from there writes them again."""
+    for later, name in _names(run):
+        if later > step:
+            run.store.delete(name)
+
+
 def steps(run: RunDir) -> list[int]:
     """Steps of which there is a checkpoint file, ascending."""
     return [step for step, _ in _names(run)]
@@ -83,8 +91,11 @@ def _load(run: RunDir, name: str) -> Checkpoint | None:
     match = _NAME.search(name)
     if match is None or hashlib.sha256(content).hexdigest()[:16] != match[2]:
         return None
-    state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    return Checkpoint(int(state["step"]), *(state[field] for field in _FIELDS))
+    try:
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        return Checkpoint(int(state["step"]), *(state[field] for field in _FIELDS))
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError):
+        return None  # whole, but not one of ours
 
 
 def _prune(run: RunDir) -> None:

@@ -42,12 +42,13 @@ class Member:
         """
         run = RunDir(store, config.run_id)
         data = TASKS[config.task].build(config.data, config.seed, config.eval.max_examples)
-        lease = Lease.take(run)
+        lease = Lease.take(run, max(checkpoint.steps(run), default=0))
         last = config.train.steps if at_most is None else min(at_most, config.train.steps)
-        restored, torn = checkpoint.newest(run, at_most=last)
+        restored, torn = restorable(run, last)
         start = 0 if restored is None else restored.step
         run.clear("FAILED.json")
         run.clear("DONE.json")
+        checkpoint.drop_after(run, start)
         records.rewind(run, start)
         grid = set(eval_steps(config.eval, config.train.steps))
         member = cls(config, run, lease, data, restored, torn, records.Recorder(lease, start), grid)
@@ -100,11 +101,20 @@ class Member:
         self.outcome, self.ended_at = outcome, step
 
 
+def restorable(run: RunDir, at_most: int) -> tuple[checkpoint.Checkpoint | None, list[str]]:
+    """The newest valid checkpoint before which every row is there, and the names of torn ones passed over."""
+    found, torn = checkpoint.newest(run, at_most)
+    if found is not None and (intact := records.intact_until(run, found.step)) < found.step:
+        found, more = checkpoint.newest(run, intact)
+        torn += more
+    return found, torn
+
+
 def common_step(configs: list[RunConfig], store: Store) -> int:
     """The newest step from which all these runs can go on: that of a valid checkpoint of each, or 0."""
     limit = min(config.train.steps for config in configs)
     while True:
-        found = [checkpoint.newest(RunDir(store, config.run_id), at_most=limit)[0] for config in configs]
+        found = [restorable(RunDir(store, config.run_id), limit)[0] for config in configs]
         steps = {0 if state is None else state.step for state in found}
         if len(steps) == 1:
             return steps.pop()

@@ -1,23 +1,26 @@
 """The one writer of the metric tables: rows are gathered in memory and committed as whole Parquet parts.
 
 A part is named by the step of its first row and ends where the next begins. `cut(step)` commits everything before
-`step`; `rewind(step)` removes every part that starts at or after `step`. A checkpoint is only written after a cut
-at its step, so an attempt that restores it writes the same rows again, once.
+`step`; `rewind(step)` removes every row at or after `step`. A checkpoint is only written after a cut at its step, so
+an attempt that restores it writes the same rows again, once.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainables.rundir import Lease, RunDir
 from trainables.schema import TABLES, Column
+from trainables.store import Store
 
 _PART = re.compile(r"/part-(\d{9})\.parquet$")
 
@@ -41,12 +44,54 @@ def part_starts(run: RunDir, table: str) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
+def intact_until(run: RunDir, step: int) -> int:
+    """The largest s <= `step` with every row before s in a readable part. Names the part that is at fault."""
+    return min(_intact_table(run, table, step) for table in TABLES)
+
+
+def _intact_table(run: RunDir, table: str, step: int) -> int:
+    end = 0
+    for start in (start for start in part_starts(run, table) if start < step):
+        rows = _row_count(run.store, run.part(table, start))
+        if rows is None or (table == "steps" and start != end):
+            fault = "is torn" if rows is None else f"does not follow on step {end}"
+            again = min(start, end) if table == "steps" else start
+            warnings.warn(f"{run.part(table, start)} {fault}: training again from {again} or before", stacklevel=2)
+            return again
+        end = start + rows
+    return min(end, step) if table == "steps" else step
+
+
+def _row_count(store: Store, name: str) -> int | None:
+    """Rows of a part by its footer; None when it is torn."""
+    try:
+        with store.fs.open_input_file(store.path(name)) as file:
+            return int(pq.ParquetFile(file).metadata.num_rows)
+    except (pa.ArrowException, OSError):
+        return None
+
+
 def rewind(run: RunDir, step: int) -> None:
-    """Remove every part that starts at or after `step`."""
+    """Remove every row at or after `step`: the parts that start there, and the end of one that reaches beyond it."""
     for table in TABLES:
-        for start in part_starts(run, table):
+        starts = part_starts(run, table)
+        for start in starts:
             if start >= step:
                 run.store.delete(run.part(table, start))
+        before = [start for start in starts if start < step]
+        if before:
+            _shorten(run, run.part(table, before[-1]), step)
+
+
+def _shorten(run: RunDir, name: str, step: int) -> None:
+    """Rewrite a part without its rows at or after `step`. A torn part is left for `verify` to name."""
+    try:
+        rows = pq.read_table(io.BytesIO(run.store.read(name)))
+        kept = rows.filter(pc.less(rows["step"], step))
+    except (pa.ArrowException, KeyError):
+        return
+    if len(kept) < len(rows):
+        run.store.write(name, encode(kept))
 
 
 class Recorder:

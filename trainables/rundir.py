@@ -1,7 +1,7 @@
 """The run directory: the only state there is. Paths, markers and the lease of one run.
 
     runs/<run_id>/run.json                  configuration, data hash, versions; written at the first start
-    runs/<run_id>/lease.json                the attempt that may write
+    runs/<run_id>/lease.json                the attempt that may write, and how many in a row got no further
     runs/<run_id>/checkpoints/step-*.pt     see checkpoint.py
     runs/<run_id>/DONE.json                 {"step", "reason", ...}, written last
     runs/<run_id>/FAILED.json               {"error", "traceback", ...}, written last
@@ -67,13 +67,17 @@ class Lease:
     run: RunDir
     attempt: int
     token: str
+    stuck: int = 0
+    """How many attempts in a row before this one ended without a word and without a newer checkpoint."""
 
     @classmethod
-    def take(cls, run: RunDir) -> Lease:
-        """Start the next attempt; whoever held the lease before has lost it."""
-        previous = run.read("lease.json") or {"attempt": 0}
-        lease = cls(run, int(previous["attempt"]) + 1, uuid.uuid4().hex)
-        run.write("lease.json", {"attempt": lease.attempt, "token": lease.token})
+    def take(cls, run: RunDir, reached: int = 0) -> Lease:
+        """Start the next attempt at step `reached`; whoever held the lease before has lost it."""
+        previous = _previous(run)
+        silent = not any(run.store.exists(f"{run.folder}/{name}") for name in ("DONE.json", "FAILED.json"))
+        stuck = previous["stuck"] + 1 if silent and previous.get("reached") == reached else 0
+        lease = cls(run, previous["attempt"] + 1, uuid.uuid4().hex, stuck)
+        run.write("lease.json", {"attempt": lease.attempt, "token": lease.token, "reached": reached, "stuck": stuck})
         return lease
 
     def check(self) -> None:
@@ -82,3 +86,13 @@ class Lease:
         if current is None or current.get("token") != self.token:
             holder = "nobody" if current is None else f"attempt {current.get('attempt')}"
             raise LeaseLostError(f"run {self.run.run_id}: attempt {self.attempt} lost its lease to {holder}")
+
+
+def _previous(run: RunDir) -> dict[str, int]:
+    """Numbers of the last lease. One that is torn has lost its count, not its run: attempts start again at 1."""
+    try:
+        found = run.read("lease.json") or {}
+    except ValueError:
+        found = {}
+    numbers = {name: value for name, value in found.items() if isinstance(value, int)}
+    return {"attempt": 0, "stuck": 0, **numbers}

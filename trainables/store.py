@@ -1,17 +1,31 @@
 """Files under a root that is a local folder or any pyarrow URI (s3://, gs://). Every write is all or nothing.
 
 Local: temporary name in the same folder, fsync, then an atomic rename. Object stores: one PUT.
+Storage that fails for a while (full disk, lost connection) is tried again, ever more slowly, for GROKSTUDY_PATIENCE_S
+seconds; then StorageError. A link below a local root that leads out of it is refused.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from pyarrow import fs
+
+PATIENCE_S = 120.0
+"""How long failing storage is tried again, unless GROKSTUDY_PATIENCE_S says otherwise."""
+_LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+_LASTING_TEXTS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
+_Result = TypeVar("_Result")
+
+
+class StorageError(OSError):
+    """The storage failed for longer than we wait. Nothing that was committed is lost."""
 
 
 class Store:
@@ -26,28 +40,27 @@ class Store:
             self.uri = str(Path(root).expanduser().resolve())
             self.fs, self.base = fs.LocalFileSystem(), self.uri
         self.local = isinstance(self.fs, fs.LocalFileSystem)
+        self.patience_s = float(os.environ.get("GROKSTUDY_PATIENCE_S", PATIENCE_S))
 
     def path(self, relative: str) -> str:
         """Full path inside the file system."""
         parts = PurePosixPath(relative)
         if parts.is_absolute() or ".." in parts.parts:
             raise ValueError(f"{relative!r} leaves the root {self.uri}")
-        return f"{self.base}/{relative}" if relative else self.base
+        full = f"{self.base}/{relative}" if relative else self.base
+        if self.local and not f"{os.path.realpath(full)}/".startswith(f"{self.base.rstrip('/')}/"):
+            raise ValueError(f"{full} is a link that leaves the root {self.uri}; remove it")
+        return full
 
     def write(self, relative: str, data: bytes) -> None:
         """Write a whole file, visible only once complete."""
         full = self.path(relative)
-        if self.local:
-            _write_local(Path(full), data)
-        else:
-            with self.fs.open_output_stream(full) as out:
-                out.write(data)
+        self._patiently(f"write {full}", lambda: self._put(full, data))
 
     def read(self, relative: str) -> bytes:
         """Read a whole file. Raises FileNotFoundError."""
-        with self.fs.open_input_stream(self.path(relative)) as stream:
-            content: bytes = stream.read()
-        return content
+        full = self.path(relative)
+        return self._patiently(f"read {full}", lambda: self._get(full))
 
     def write_json(self, relative: str, value: Any) -> None:
         """Write a value as indented JSON."""
@@ -67,17 +80,55 @@ class Store:
     def list(self, relative: str, *, recursive: bool = False) -> list[str]:
         """Files and folders below a folder, as sorted relative paths; empty when it does not exist."""
         selector = fs.FileSelector(self.path(relative), recursive=recursive, allow_not_found=True)
-        names = [info.path for info in self.fs.get_file_info(selector) if not _temporary(info.path)]
+        found = self._patiently(f"list {selector.base_dir}", lambda: self.fs.get_file_info(selector))
+        names = [info.path for info in found if not _temporary(info.path)]
         return sorted(str(PurePosixPath(name).relative_to(self.base)) for name in names)
 
     def exists(self, relative: str) -> bool:
         """Whether a file or folder is there."""
-        return bool(self.fs.get_file_info(self.path(relative)).type != fs.FileType.NotFound)
+        full = self.path(relative)
+        info = self._patiently(f"look for {full}", lambda: self.fs.get_file_info(full))
+        return bool(info.type != fs.FileType.NotFound)
 
     def delete(self, relative: str) -> None:
         """Remove a file; nothing happens when it is not there."""
         if self.exists(relative):
-            self.fs.delete_file(self.path(relative))
+            full = self.path(relative)
+            self._patiently(f"remove {full}", lambda: self.fs.delete_file(full))
+
+    def _put(self, full: str, data: bytes) -> None:
+        if self.local:
+            _write_local(Path(full), data)
+            return
+        with self.fs.open_output_stream(full) as out:
+            out.write(data)
+
+    def _get(self, full: str) -> bytes:
+        with self.fs.open_input_stream(full) as stream:
+            content: bytes = stream.read()
+        return content
+
+    def _patiently(self, what: str, action: Callable[[], _Result]) -> _Result:
+        """Do it, again and again while the storage fails in a way that may pass."""
+        begun, wait = time.monotonic(), 0.1
+        while True:
+            try:
+                return action()
+            except OSError as error:
+                if not _may_pass(error):
+                    raise
+                if time.monotonic() + wait - begun > self.patience_s:
+                    raise StorageError(
+                        f"cannot {what}: {error} (tried for {time.monotonic() - begun:.0f} s). "
+                        "Free space or repair the storage, then run the same command again"
+                    ) from error
+            time.sleep(wait)
+            wait = min(2 * wait, 5.0)
+
+
+def _may_pass(error: OSError) -> bool:
+    lasting = isinstance(error, _LASTING) or any(text in str(error) for text in _LASTING_TEXTS)
+    return not lasting and not isinstance(error, StorageError)
 
 
 def _temporary(path: str) -> bool:

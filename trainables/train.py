@@ -29,7 +29,7 @@ from trainables.model import Transformer
 from trainables.optimizer import AdamW, learning_rates
 from trainables.probes.base import Scene
 from trainables.rundir import LeaseLostError
-from trainables.store import Store
+from trainables.store import StorageError, Store
 from trainables.tasks import TASKS
 
 CHUNK = 100
@@ -67,6 +67,8 @@ class Pack:
         self.step = self.members[0].start
         self.steps_per_second = 0.0
         self._evaluated: int | None = None
+        self.stopping = False
+        """Set from outside (a signal): `advance` returns at the next whole chunk."""
         self._build()
 
     def _build(self) -> None:
@@ -95,7 +97,7 @@ class Pack:
     def advance(self, seconds: float) -> list[Progress]:
         """Train for about this long, or until every member has ended; returns where each member stands."""
         begun, first = time.monotonic(), self.step
-        while self.members and time.monotonic() - begun < seconds:
+        while self.members and not self.stopping and time.monotonic() - begun < seconds:
             self._segment()
         elapsed = max(time.monotonic() - begun, 1e-9)
         self.steps_per_second = (self.step - first) / elapsed
@@ -272,11 +274,12 @@ def failures_recorded(pack: Pack) -> Iterator[None]:
     """Write FAILED.json with the traceback for every member that has not ended, then let the error go on."""
     try:
         yield
-    except (LeaseLostError, KeyboardInterrupt, SystemExit):
-        raise
+    except (LeaseLostError, StorageError, KeyboardInterrupt, SystemExit):
+        raise  # interrupted: the run itself did nothing wrong
     except BaseException as error:
-        for member in pack.members:
-            member.run.write("FAILED.json", failure(error, member.lease.attempt, pack.step))
+        with contextlib.suppress(OSError):
+            for member in pack.members:
+                member.run.write("FAILED.json", failure(error, member.lease.attempt, pack.step))
         raise
 
 
