@@ -82,6 +82,10 @@ def _images(name: str, chart: Any, data: pl.DataFrame) -> dict[str, bytes]:
 
 
 def _write(store: Store, folder: str, files: dict[str, bytes]) -> ReportPaths:
+    """Write the files, and remove figures of an earlier report that are no longer drawn."""
     for name, content in files.items():
         store.write(f"{folder}/{name}", content)
+    for path in store.list(folder):
+        if path.endswith((".png", ".svg", ".csv")) and path.removeprefix(f"{folder}/") not in files:
+            store.delete(path)
     return ReportPaths(store.path(f"{folder}/index.html"), {name: store.path(f"{folder}/{name}") for name in files})

@@ -92,7 +92,10 @@ def test_the_charts_in_the_page_can_be_parsed(paths: ReportPaths) -> None:
 
 def test_the_same_tables_give_the_same_bytes(root: Path, paths: ReportPaths) -> None:
     before = {name: Path(path).read_bytes() for name, path in paths.files.items()}
+    stale = Path(paths.index).parent / "no_longer_drawn.png"
+    stale.write_bytes(b"")
     again = write_report(root, "regimes", VERSIONS)
+    assert not stale.exists()
     assert {name: Path(path).read_bytes() for name, path in again.files.items()} == before
 
 

@@ -81,7 +81,9 @@ def _ends(event: Event, mine: pl.DataFrame, tables: StudyTables) -> pl.DataFrame
 
 def _chart(event: Event, lines: pl.DataFrame, ends: pl.DataFrame, known: pl.DataFrame) -> Any:
     colour = theme.colour(known)
-    y = alt.Y("value:Q", title=event.metric.replace("_", " "))
+    share = bool(lines["value"].is_between(0, 1).all())
+    scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(zero=False)
+    y = alt.Y("value:Q", title=event.metric.replace("_", " "), scale=scale)
     hint = [alt.Tooltip(name) for name in ("regime:N", "seed:Q", "step:Q", "value:Q")]
     base = alt.Chart(lines).encode(x=theme.step_axis(), y=y, color=colour, tooltip=hint)
     seeds = base.transform_filter("datum.line == 'seed'").mark_line(strokeWidth=0.8, opacity=0.35)

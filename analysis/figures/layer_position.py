@@ -15,8 +15,8 @@ from analysis.figures import theme
 from analysis.tables import StudyTables
 
 CAPTION = "Median over seeds at the end of training. Depth 0 is the embedding, k the state after k blocks."
-PROBES = 8
-"""Most probes that are drawn; those named for the bridge come first."""
+PROBES = 6
+"""Most probes that are drawn; of the logit lens, hits come before ranks and probabilities."""
 REGIMES = 12
 
 
@@ -26,10 +26,14 @@ def layer_position(tables: StudyTables) -> list[theme.Figure] | None:
     event = theme.event_of(tables, "circuit")
     split = event.splits[0] if event else "test_oo"
     rows = _last(tables, known, split)
-    names = sorted(rows["probe"].unique().to_list(), key=lambda name: ("bridge" not in name, "hit" not in name, name))
+    names = sorted(rows["probe"].unique().to_list(), key=_place)
     drawn = [(name, rows.filter(pl.col("probe") == name)) for name in names]
     within = [(name, mine) for name, mine in drawn if mine["value"].is_between(0, 1).all()]
     return [_figure(name, mine, split, known) for name, mine in within[:PROBES]] or None
+
+
+def _place(name: str) -> tuple[bool, bool, str]:
+    return name.startswith("lens_") and not name.endswith("_hit"), "bridge" not in name, name
 
 
 def _last(tables: StudyTables, known: pl.DataFrame, split: str) -> pl.DataFrame:

@@ -56,7 +56,10 @@ def _placed(rows: pl.DataFrame) -> pl.DataFrame:
 def _chart(rows: pl.DataFrame, known: pl.DataFrame) -> Any:
     order = known["group"].unique(maintain_order=True).to_list()
     y = alt.Y("group:N", sort=order, title=None, axis=alt.Axis(labelLimit=200, grid=True, tickBand="extent"))
-    x = alt.X("at:Q", title="lead of the circuit over the answer (decades of steps)")
+    widest = rows.select(pl.max_horizontal(pl.col("at", "lead_low", "lead_high").abs().max())).item()
+    edge = 1.1 * max(0.5, widest or 0)
+    scale = alt.Scale(domain=[-edge, edge], nice=False)
+    x = alt.X("at:Q", title="lead of the circuit over the answer (decades of steps)", scale=scale)
     beside = alt.YOffset("offset:Q", scale=alt.Scale(domain=[0, 1]))
     colour = theme.colour(known, legend=None)
     shape = alt.Shape("kind:N", scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values())), legend=None)
