@@ -80,8 +80,10 @@ class Eval:
     every: int = option(100, "steps between evaluations on the linear grid", ge=1)
     per_decade: int = option(20, "evaluations per factor of ten on the log grid", ge=1)
     max_examples: int = option(1000, "largest size of an evaluation split", ge=1)
-    probes: tuple[str, ...] = option(("logit_lens",), "measurements inside the model at each evaluation")
-    probe_examples: int = option(500, "largest number of examples per split that a probe looks at", ge=1)
+    probes: tuple[str, ...] = option(
+        ("logit_lens", "patching", "cqsp"), "measurements inside the model at each evaluation"
+    )
+    probe_examples: int = option(100, "largest number of examples per split that a probe looks at", ge=1)
 
 
 SECTIONS: dict[str, type[Any]] = {"model": Model, "optim": Optim, "train": Train, "eval": Eval}

@@ -10,7 +10,7 @@ Axes: M member, B example, T token position, H head, K head width, D residual wi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -137,6 +137,19 @@ class Transformer:
             return self.unembed(weights, at_position(self.residual(weights, tokens_MBT, edit), answer_at_MB))
         resid_MBTD = embedded_MBTD = self._embed(weights, tokens_MBT)
         for depth in range(1, self.depth):
+            resid_MBTD = self._block(weights, *self._into(depth, resid_MBTD, embedded_MBTD))
+        name, resid_MBTD = self._into(self.depth, resid_MBTD, embedded_MBTD)
+        return self.unembed(weights, self._block(weights, name, resid_MBTD, answer_at_MB).squeeze(2))
+
+    def resume(
+        self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor
+    ) -> Tensor:
+        """Answer logits (M, B, V) of a run whose states at depths 0, 1, ... are `path`, the last of them edited."""
+        resid_MBTD = path[-1]
+        embedded_MBTD = self._embed(weights, tokens_MBT) if self.options.input_injection else resid_MBTD
+        if len(path) > self.depth:
+            return self.unembed(weights, at_position(resid_MBTD, answer_at_MB))
+        for depth in range(len(path), self.depth):
             resid_MBTD = self._block(weights, *self._into(depth, resid_MBTD, embedded_MBTD))
         name, resid_MBTD = self._into(self.depth, resid_MBTD, embedded_MBTD)
         return self.unembed(weights, self._block(weights, name, resid_MBTD, answer_at_MB).squeeze(2))

@@ -28,6 +28,7 @@ from trainables.member import Member, common_step
 from trainables.model import Transformer
 from trainables.optimizer import AdamW, learning_rates
 from trainables.probes.base import Scene
+from trainables.probes.queries import Queries
 from trainables.rundir import LeaseLostError
 from trainables.store import StorageError, Store
 from trainables.tasks import TASKS
@@ -66,9 +67,9 @@ class Pack:
         self.all_members = list(self.members)
         self.step = self.members[0].start
         self.steps_per_second = 0.0
-        self._evaluated: int | None = None
         self.stopping = False
         """Set from outside (a signal): `advance` returns at the next whole chunk."""
+        self._evaluated: int | None = None
         self._build()
 
     def _build(self) -> None:
@@ -84,7 +85,7 @@ class Pack:
         self.flat_MP.requires_grad_()
         self.training = TrainingSet([d.train for d in data], [c.seed for c in configs], self.device)
         self.splits = stack_splits(data, self.device)
-        self.probe_splits = stack_splits(data, self.device, self.config.eval.probe_examples)
+        self.queries = Queries.build(data, [c.seed for c in configs], self.config.eval.probe_examples, self.device)
 
     def _initial(self, member: Member) -> Tensor:
         return self.model.initial(member.config.seed) if member.restored is None else member.restored.flat_P
@@ -206,17 +207,17 @@ class Pack:
             entities = self.members[0].data.entities
             behaviours = evaluate(self.model, weights, self.splits, entities)
             positions = TASKS[self.config.task].positions
-            scene = Scene(self.model, weights, self.probe_splits, entities, positions)
+            scene = Scene(self.model, weights, self.queries, entities, positions)
             measured = [m for name in self.config.eval.probes for m in probes.load(name)(scene)]
-            values_XM = _gather([m.value_M for m in measured])
+            values_XM, n_XM = _gather([m.value_M for m in measured]), _gather([m.n_M for m in measured])
             behaviour_XM = _gather([x for b in behaviours for x in (b.accuracy_M, b.loss_M, b.margin_M)])
         for row, member in enumerate(self.members):
             if member in due:
                 splits = [(b.split.name, b.split.n[row]) for b in behaviours]
                 self._add_evals(member, splits, behaviour_XM[:, row].reshape(-1, 3))
-                sites = [(m.probe, m.split, m.layer, m.position, m.n[row]) for m in measured]
+                sites = [(m.probe, m.split, m.layer, m.position) for m in measured]
                 if sites:
-                    self._add_probes(member, sites, values_XM[:, row])
+                    self._add_probes(member, sites, values_XM[:, row], n_XM[:, row])
 
     def _add_evals(self, member: Member, splits: list[tuple[str, int]], values: NDArray[np.float32]) -> None:
         names, counts = zip(*splits, strict=True)
@@ -228,13 +229,14 @@ class Pack:
         member.accuracy = dict(zip(names, accuracy.tolist(), strict=True))
 
     def _add_probes(
-        self, member: Member, sites: list[tuple[str, str, int | None, str | None, int]], values: NDArray[np.float32]
-    ) -> None:
-        probe, split, layer, position, n = (list(column) for column in zip(*sites, strict=True))
+        self, member: Member, sites: list[tuple[str, str, int | None, str | None]], values: NDArray[np.float32],
+        n: NDArray[np.float32],
+    ) -> None:  # fmt: skip
+        probe, split, layer, position = (list(column) for column in zip(*sites, strict=True))
         value = [float(v) if np.isfinite(v) else None for v in values]
         steps = np.full(len(sites), self.step)
         columns = {"step": steps, "probe": probe, "split": split, "layer": layer, "position": position}
-        member.recorder.add("probes", {**columns, "value": value, "n": n})
+        member.recorder.add("probes", {**columns, "value": value, "n": n.astype(np.int32)})
 
     def _state(self, row: int) -> Checkpoint:
         return Checkpoint(
@@ -254,7 +256,7 @@ class Pack:
         self.optimizer.keep(rows)
         self.training.keep(rows)
         self.splits = {name: split.keep(rows) for name, split in self.splits.items()}
-        self.probe_splits = {name: split.keep(rows) for name, split in self.probe_splits.items()}
+        self.queries = self.queries.keep(rows)
 
     def _precision(self) -> contextlib.AbstractContextManager[object]:
         if self.config.train.precision == "fp32":

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trainables.probes.base import Probe
 
-PROBES = {"logit_lens": "trainables.probes.logit_lens:logit_lens"}
+PROBES = {
+    "logit_lens": "trainables.probes.logit_lens:logit_lens",
+    "patching": "trainables.probes.patching:patching",
+    "restoration": "trainables.probes.restoration:restoration",
+    "cqsp": "trainables.probes.cqsp:cqsp",
+    "cosine": "trainables.probes.cosine:cosine",
+    "hop2_reader": "trainables.probes.hop2_reader:hop2_reader",
+    "consistency": "trainables.probes.consistency:consistency",
+}
 
 
 def load(name: str) -> Probe:

@@ -1,20 +1,31 @@
 """What a probe is: a pure function of a scene, returning measurements per member.
 
-A probe never changes weights or random state; it runs without gradients.
+A probe never changes weights or random state; it runs without gradients. Interventions write the state of one run
+(the donor) into another (the receiver) at one site and go on from there; blocks before the site are not computed
+again. Shared by the probes and computed once per checkpoint: the clean runs, the runs of the contexts, and the
+transplants of the clean state into the context.
+
+The causal site is (l*, r1): l* is, per member, the depth from 1 to the last but one whose transplant at r1 succeeds
+most often on `train_ii`. No other split has a part in the choice, so none of their values is selected on noise.
+
+Axes: M member, S query, T token, D width, V vocabulary, J split, K inner depth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from trainables.evaluate import SplitBatch
+from trainables.evaluate import margins
 from trainables.model import Transformer
+from trainables.probes.queries import Queries
 
-TWO_HOP_SPLITS = ("train_ii", "test_ii", "test_io", "test_oi", "test_oo")
+MIN_CORRECT = 10
+"""A share of the correctly answered queries is not defined on fewer than these."""
 
 
 @dataclass(frozen=True)
@@ -26,36 +37,146 @@ class Measurement:
     layer: int | None
     position: str | None
     value_M: Tensor
-    n: tuple[int, ...]
+    n_M: Tensor
+    """Examples really used."""
+
+
+@dataclass(frozen=True)
+class Transplants:
+    """What the model answers with a donor state at one place, for every inner depth."""
+
+    success_KMS: Tensor
+    """Whether the answer is the donor's."""
+    gap_KMS: Tensor
+    """Logit of the donor's answer minus logit of the receiver's."""
 
 
 @dataclass
 class Scene:
-    """A pack at one checkpoint, and the examples to look at."""
+    """A pack at one checkpoint, and the queries to look at."""
 
     model: Transformer
     weights: dict[str, Tensor]
-    splits: dict[str, SplitBatch]
+    queries: Queries
     entities: int
     positions: tuple[str, ...]
-    _states: dict[str, Tensor] = field(default_factory=dict)
 
-    def two_hop(self) -> Iterable[SplitBatch]:
-        """The splits whose examples have a bridge."""
-        return (self.splits[name] for name in TWO_HOP_SPLITS if name in self.splits)
+    @property
+    def inner(self) -> range:
+        """Depths at which a bridge can be read: after a block and before another. (0,) if there is one block."""
+        return range(1, self.model.depth) or range(1)
 
-    def states(self, split: SplitBatch) -> Tensor:
-        """Residual stream (L + 1, M, S, T, D) at every effective depth, kept for the next probe."""
-        if split.name not in self._states:
-            seen: list[Tensor] = []
+    @property
+    def r1(self) -> int:
+        """Place of the first relation, where a causal model can know the bridge."""
+        return self.positions.index("r1")
 
-            def record(_: int, resid_MSTD: Tensor) -> Tensor:
-                seen.append(resid_MSTD)
-                return resid_MSTD
+    @cached_property
+    def clean(self) -> list[Tensor]:
+        """States (M, S, T, D) of the queries at every effective depth."""
+        return self.run(self.queries.tokens_MST)
 
-            self.model.residual(self.weights, split.tokens_MST, record)
-            self._states[split.name] = torch.stack(seen)
-        return self._states[split.name]
+    @cached_property
+    def context(self) -> list[Tensor]:
+        """States of the contexts."""
+        return self.run(self.queries.context_MST)
+
+    @cached_property
+    def clean_logits_MSV(self) -> Tensor:
+        """What the model says to the queries."""
+        return self.finish(self.queries.tokens_MST, self.clean)
+
+    @cached_property
+    def correct_MS(self) -> Tensor:
+        """Whether the model answers the query."""
+        return self.queries.real_MS & self.says(self.clean_logits_MSV, self.queries.answer_MS)
+
+    @cached_property
+    def in_context_MS(self) -> Tensor:
+        """Queries that have a context."""
+        return self.queries.context_answer_MS >= 0
+
+    @cached_property
+    def bridge_transplants(self) -> Transplants:
+        """The clean state at r1 written into the context at r1."""
+        return self.transplants(self.r1)
+
+    @cached_property
+    def site_M(self) -> Tensor:
+        """Index into `inner` of each member's l*."""
+        success_KMJ, _ = self.means(self.bridge_transplants.success_KMS, self.in_context_MS)
+        return success_KMJ[:, :, 0].nan_to_num(-1.0).argmax(dim=0)
+
+    def run(self, tokens_MST: Tensor) -> list[Tensor]:
+        """States (M, S, T, D) at every effective depth."""
+        seen: list[Tensor] = []
+
+        def record(_: int, resid_MSTD: Tensor) -> Tensor:
+            seen.append(resid_MSTD)
+            return resid_MSTD
+
+        self.model.residual(self.weights, tokens_MST, record)
+        return seen
+
+    def finish(self, tokens_MST: Tensor, path: list[Tensor]) -> Tensor:
+        """Answer logits (M, S, V) of two-hop queries whose states from depth 0 on are `path`, the rest computed."""
+        answer_at_MS = torch.full_like(tokens_MST[:, :, 0], 2)
+        return self.model.resume(self.weights, tokens_MST, path, answer_at_MS).float()
+
+    def patched(self, tokens_MST: Tensor, states: list[Tensor], depth: int, place: int, donor_MSD: Tensor) -> Tensor:
+        """Answer logits (M, S, V) of the receiver with a donor state at one site."""
+        resid_MSTD = states[depth].clone()
+        resid_MSTD[:, :, place] = donor_MSD
+        return self.finish(tokens_MST, [*states[:depth], resid_MSTD])
+
+    def transplants(self, place: int) -> Transplants:
+        """Write the clean state at one place into the context, at every inner depth."""
+        q = self.queries
+        logits = [
+            self.patched(q.context_MST, self.context, depth, place, self.clean[depth][:, :, place])
+            for depth in self.inner
+        ]
+        success = [self.says(logits_MSV, q.answer_MS) for logits_MSV in logits]
+        gap = [logit_gap(logits_MSV, q.answer_MS, q.context_answer_MS) for logits_MSV in logits]
+        return Transplants(torch.stack(success), torch.stack(gap))
+
+    def says(self, logits_MSV: Tensor, token_MS: Tensor) -> Tensor:
+        """Whether a token is above every other entity (M, S), as in the accuracy."""
+        return margins(logits_MSV, token_MS.clamp(min=0), self.entities) > 0
+
+    def at_site(self, value_KMx: Tensor) -> Tensor:
+        """Each member's value at its own l* (M, x), of values at every inner depth."""
+        return value_KMx[self.site_M, torch.arange(value_KMx.shape[1], device=value_KMx.device)]
+
+    def means(self, value_xMS: Tensor, used_MS: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
+        """Mean (x, M, J) over the used queries of each split, NaN below `least` of them; and how many (M, J)."""
+        share_SJ = torch.nn.functional.one_hot(self.queries.split_S, len(self.queries.splits)).float()
+        used_MSJ = (used_MS & self.queries.real_MS)[..., None] * share_SJ
+        n_MJ = used_MSJ.sum(dim=1)
+        value_xMS = torch.where(used_MS, value_xMS.float(), 0.0)
+        mean_xMJ = (value_xMS[..., None] * used_MSJ).sum(dim=-2) / n_MJ
+        return mean_xMJ.masked_fill(n_MJ < max(least, 1), torch.nan), n_MJ
+
+    def rows(
+        self, probe: str, site: tuple[int, int] | None, value_MS: Tensor, used_MS: Tensor, least: int = 1
+    ) -> Iterator[Measurement]:
+        """One mean per split, at a (depth, place) or as a summary."""
+        return self.split_rows(probe, site, *self.means(value_MS, used_MS, least))
+
+    def split_rows(
+        self, probe: str, site: tuple[int, int] | None, value_MJ: Tensor, n_MJ: Tensor
+    ) -> Iterator[Measurement]:
+        """One measurement per split."""
+        layer, position = (None, None) if site is None else (site[0], self.positions[site[1]])
+        for split, value_M, n_M in zip(self.queries.splits, value_MJ.unbind(1), n_MJ.unbind(1), strict=True):
+            yield Measurement(probe, split, layer, position, value_M, n_M)
 
 
 Probe = Callable[[Scene], Iterable[Measurement]]
+
+
+def logit_gap(logits_MSV: Tensor, token_MS: Tensor, other_MS: Tensor) -> Tensor:
+    """Logit of one token minus logit of another (M, S); -1 for a token that is not there is allowed."""
+    both_MS2 = torch.stack([token_MS, other_MS], dim=-1).clamp(min=0)
+    own_MS, other = logits_MSV.gather(-1, both_MS2).unbind(-1)
+    return own_MS - other

@@ -1,13 +1,15 @@
 """Logit lens: which token does each intermediate state already spell?
 
 lens(x) = W_U norm_final(x) for the state x at (depth, position). For a token class c (b bridge, t answer, r2 second
-relation): rank_c = 1 + #{v : lens_v > lens_c}, hit = [rank 1], MRR = mean 1/rank, prob = softmax probability
-(SCIENCE: arXiv 2405.15071 section 3.2; 2601.09049 section 3). Depth 0 is the embedding.
+relation): rank_c = #{v : lens_v >= lens_c} (1 is alone at the top; ties count against), hit = [rank 1],
+MRR = mean 1/rank, prob = mean softmax probability (arXiv 2405.15071 section 3.2; 2601.09049 section 3). Depth 0 is
+the embedding.
 
-Summaries: `bridge_hit`, `bridge_mrr` at position r1, best depth from 1 to the last but one (the strict site);
+Summaries: `bridge_hit` and `bridge_mrr` at position r1, best depth from 1 to the last but one (the strict site);
 `bridge_hit_any`, the any-site rule of 2601.09049: the bridge is top 1 at any depth and position before the last
-depth; `bridge_hit_permuted` and `bridge_hit_any_permuted`, the same for the bridge of another example (baseline).
-Decodable is not used: for that see the causal probes.
+depth; `bridge_hit_permuted` and `bridge_hit_any_permuted`, the same for the bridge of another query (baseline);
+`r2_mrr` at position r2, best depth as above (what hop 2 needs is still there).
+Decodable is not used (arXiv 2505.23653): for that see `patching` and `cqsp`.
 """
 
 from __future__ import annotations
@@ -17,77 +19,74 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from trainables.evaluate import SplitBatch
 from trainables.probes.base import Measurement, Scene
 
-Ranks = dict[str, Tensor]
+Ranks = dict[str, list[Tensor]]
+"""Token class -> rank (M, S, T) at every depth."""
 
 
 def logit_lens(scene: Scene) -> Iterable[Measurement]:
-    """Measure every two-hop split."""
-    for split in scene.two_hop():
-        yield from _split(scene, split)
+    """Measure every split at every site."""
+    wanted = _tokens(scene)
+    ranks: Ranks = {name: [] for name in wanted}
+    for depth, resid_MSTD in enumerate(scene.clean):
+        logits_MSTV = scene.model.unembed(scene.weights, resid_MSTD[:, :, : len(scene.positions)]).float()
+        total_MST = logits_MSTV.logsumexp(dim=-1)
+        for name, token_MS in wanted.items():
+            rank_MST, own_MST = lens_rank(logits_MSTV, token_MS)
+            ranks[name].append(rank_MST)
+            if name != "permuted":
+                yield from _site_rows(scene, name, depth, rank_MST, (own_MST - total_MST).exp())
+    yield from _summaries(scene, ranks)
 
 
-def _split(scene: Scene, split: SplitBatch) -> Iterator[Measurement]:
-    ranks: list[Ranks] = []
-    for depth, resid_MSTD in enumerate(scene.states(split)):
-        logits_MSTV = scene.model.unembed(scene.weights, resid_MSTD).float()
-        wanted = _tokens(split)
-        ranks.append({name: lens_rank(logits_MSTV, token_MS) for name, token_MS in wanted.items()})
-        yield from _site_rows(scene, split, depth, logits_MSTV, wanted, ranks[-1])
-    yield from _summaries(scene, split, ranks)
-
-
-def _tokens(split: SplitBatch) -> dict[str, Tensor]:
-    """Token (M, S) of each class; `permuted` is the bridge of the next example."""
-    bridge_MS = split.bridge_MS.clamp(min=0)
+def _tokens(scene: Scene) -> dict[str, Tensor]:
+    """Token (M, S) of each class; `permuted` is the bridge of the query before, within its split."""
+    q = scene.queries
+    bridge_MS = q.bridge_MS.clamp(min=0)
     return {
-        "bridge": bridge_MS,
-        "answer": split.answer_MS,
-        "r2": split.tokens_MST[:, :, 2],
-        "permuted": _next_example(bridge_MS, split.n),
-    }
+        "bridge": bridge_MS, "answer": q.answer_MS.clamp(min=0), "r2": q.tokens_MST[:, :, 2],
+        "permuted": bridge_MS.gather(1, _before(scene)),
+    }  # fmt: skip
 
 
-def _next_example(token_MS: Tensor, n: tuple[int, ...]) -> Tensor:
-    """Shift each member's real examples by one, cyclically."""
-    shifted = token_MS.clone()
-    for member, count in enumerate(n):
-        shifted[member, :count] = token_MS[member, :count].roll(1)
-    return shifted
+def _before(scene: Scene) -> Tensor:
+    """Column (M, S) of the query before in the same split; before the first comes the last real one."""
+    q = scene.queries
+    column_S = torch.arange(len(q.split_S), device=q.split_S.device)
+    begin_S = torch.searchsorted(q.split_S, q.split_S)
+    same_SS = q.split_S[:, None] == q.split_S
+    last_MS = begin_S + (q.real_MS[:, None] & same_SS).sum(dim=-1) - 1
+    return torch.where(column_S == begin_S, last_MS, column_S - 1).clamp(min=0)
 
 
-def lens_rank(logits_MSTV: Tensor, token_MS: Tensor) -> Tensor:
-    """Rank (M, S, T) of a token at each position, 1 is the top."""
+def lens_rank(logits_MSTV: Tensor, token_MS: Tensor) -> tuple[Tensor, Tensor]:
+    """Rank (M, S, T) of a token at each position, ties counted against it; and its logit."""
     index = token_MS[:, :, None, None].expand(-1, -1, logits_MSTV.shape[2], 1)
     own = logits_MSTV.gather(-1, index)
-    return 1 + (logits_MSTV > own).sum(dim=-1)
+    return (logits_MSTV >= own).sum(dim=-1), own.squeeze(-1)
 
 
-def _site_rows(
-    scene: Scene, split: SplitBatch, depth: int, logits_MSTV: Tensor, wanted: dict[str, Tensor], ranks: Ranks
-) -> Iterator[Measurement]:
-    prob_MSTV = logits_MSTV.softmax(dim=-1)
-    for place, position in enumerate(scene.positions):
-        for name in ("bridge", "answer", "r2"):
-            rank_MS = ranks[name][:, :, place].float()
-            prob_MS = prob_MSTV[:, :, place].gather(-1, wanted[name][:, :, None]).squeeze(-1)
-            values = {"hit": rank_MS == 1, "mrr": 1 / rank_MS, "rank": rank_MS, "prob": prob_MS}
-            for measure, value_MS in values.items():
-                label = f"lens_{name}_{measure}"
-                yield Measurement(label, split.name, depth, position, split.mean(value_MS), split.n)
+def _site_rows(scene: Scene, name: str, depth: int, rank_MST: Tensor, prob_MST: Tensor) -> Iterator[Measurement]:
+    measures = {"hit": rank_MST == 1, "mrr": 1 / rank_MST, "rank": rank_MST, "prob": prob_MST}
+    value_XTMS = torch.stack([value.float() for value in measures.values()]).permute(0, 3, 1, 2)
+    mean_XTMJ, n_MJ = scene.means(value_XTMS, scene.queries.real_MS)
+    for measure, mean_TMJ in zip(measures, mean_XTMJ, strict=True):
+        for place, mean_MJ in enumerate(mean_TMJ):
+            yield from scene.split_rows(f"lens_{name}_{measure}", (depth, place), mean_MJ, n_MJ)
 
 
-def _summaries(scene: Scene, split: SplitBatch, ranks: list[Ranks]) -> Iterator[Measurement]:
-    def row(name: str, value_M: Tensor) -> Measurement:
-        return Measurement(name, split.name, None, None, value_M, split.n)
+def _summaries(scene: Scene, ranks: Ranks) -> Iterator[Measurement]:
+    real_MS, r1, r2 = scene.queries.real_MS, scene.r1, scene.positions.index("r2")
 
-    r1 = scene.positions.index("r1")
-    inner = ranks[1:-1] or ranks[:-1]
-    for suffix, token in (("", "bridge"), ("_permuted", "permuted")):
-        at_r1 = [depth[token][:, :, r1] for depth in inner]
-        yield row(f"bridge_hit{suffix}", torch.stack([split.mean(rank == 1) for rank in at_r1]).amax(dim=0))
-        anywhere = torch.stack([(depth[token] == 1).any(dim=-1) for depth in ranks[:-1]]).any(dim=0)
-        yield row(f"bridge_hit_any{suffix}", split.mean(anywhere))
-    yield row("bridge_mrr", torch.stack([split.mean(1 / depth["bridge"][:, :, r1]) for depth in inner]).amax(dim=0))
+    def best(name: str, value_KMS: Tensor) -> Iterator[Measurement]:
+        mean_KMJ, n_MJ = scene.means(value_KMS, real_MS)
+        return scene.split_rows(name, None, mean_KMJ.amax(dim=0), n_MJ)
+
+    inner = {name: torch.stack([rank[depth] for depth in scene.inner]) for name, rank in ranks.items()}
+    for suffix, name in (("", "bridge"), ("_permuted", "permuted")):
+        yield from best(f"bridge_hit{suffix}", inner[name][..., r1] == 1)
+        hits = torch.stack([(rank_MST == 1).any(dim=-1) for rank_MST in ranks[name][:-1]])
+        yield from scene.rows(f"bridge_hit_any{suffix}", None, hits.any(dim=0), real_MS)
+    yield from best("bridge_mrr", 1 / inner["bridge"][..., r1])
+    yield from best("r2_mrr", 1 / inner["r2"][..., r2])

@@ -1,0 +1,204 @@
+"""What the probes look at, drawn once per pack: two-hop queries, and for each what it is compared with.
+
+For a query (h, r1, r2) with bridge b and answer t:
+- corrupted, one for each place: the token there replaced by one of the same type for which the changed query is a
+  real chain with another answer (arXiv 2405.15071 section 3.2; SCIENCE 2.2);
+- context: another chain (h', r1', r2) of two in-distribution facts, with the same r2, another bridge and answer;
+- facts: in- and out-of-distribution atomic facts (h', r') -> b that lead to the same bridges.
+
+Everything comes from the seed's streams `probe/...`: it is the same in a pack as alone, and a query keeps its
+partners when more examples are asked for.
+
+Axes: M member, S query (the splits side by side), T token, P changed place, F fact, G group of facts (one bridge).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables.randomness import IntArray, Stream
+from trainables.tasks.two_hop import Examples, TaskData
+
+TWO_HOP_SPLITS = ("train_ii", "test_ii", "test_io", "test_oi", "test_oo")
+GROUPS = 256
+"""Largest number of bridges whose facts are compared."""
+ID_FACTS, OOD_FACTS = 4, 2
+"""Largest number of facts of each kind per bridge."""
+
+Columns = dict[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The queries of a pack, padded to the longest split of its members."""
+
+    splits: tuple[str, ...]
+    split_S: Tensor
+    """Index into `splits` of each column."""
+    real_MS: Tensor
+    """False where padded."""
+    tokens_MST: Tensor
+    answer_MS: Tensor
+    bridge_MS: Tensor
+    corrupted_MSPT: Tensor
+    corrupted_answer_MSP: Tensor
+    """-1 where no replacement exists."""
+    context_MST: Tensor
+    context_answer_MS: Tensor
+    """-1 where no context exists."""
+    group_MS: Tensor
+    """Group of the query's bridge, -1 if it has none."""
+    own_fact_MS: Tensor
+    """Row of the query's first hop among the facts, -1 if it is not there."""
+    fact_MFT: Tensor
+    fact_group_MF: Tensor
+    """-1 where padded."""
+    fact_ood_MF: Tensor
+    groups: int
+    """G, the same for all members."""
+
+    @classmethod
+    def build(cls, data: list[TaskData], seeds: list[int], cap: int, device: torch.device) -> Queries:
+        """Draw the queries of every member, at most `cap` per split."""
+        splits = tuple(name for name in TWO_HOP_SPLITS if name in data[0].splits)
+        members = [_member(d, seed, splits, cap) for d, seed in zip(data, seeds, strict=True)]
+        widths = [max(len(m[0][name]["answer"]) for m in members) for name in splits]
+        tensors: dict[str, Tensor] = {}
+        for column in members[0][0][splits[0]]:
+            rows = [
+                np.concatenate([_padded(m[0][name][column], w) for name, w in zip(splits, widths, strict=True)])
+                for m in members
+            ]
+            tensors[column] = torch.from_numpy(np.stack(rows)).to(device)
+        longest = max(len(m[1]["fact_group"]) for m in members)
+        for column in members[0][1]:
+            tensors[column] = torch.from_numpy(np.stack([_padded(m[1][column], longest) for m in members])).to(device)
+        return cls(
+            splits=splits, split_S=torch.arange(len(splits)).repeat_interleave(torch.tensor(widths)).to(device),
+            real_MS=tensors["answer"] >= 0, groups=max(int(m[1]["fact_group"].max(initial=-1)) + 1 for m in members),
+            tokens_MST=tensors["tokens"].clamp(min=0), answer_MS=tensors["answer"], bridge_MS=tensors["bridge"],
+            corrupted_MSPT=tensors["corrupted"].clamp(min=0), corrupted_answer_MSP=tensors["corrupted_answer"],
+            context_MST=tensors["context"].clamp(min=0), context_answer_MS=tensors["context_answer"],
+            group_MS=tensors["group"], own_fact_MS=tensors["own_fact"], fact_MFT=tensors["fact"].clamp(min=0),
+            fact_group_MF=tensors["fact_group"], fact_ood_MF=tensors["fact_ood"] == 1,
+        )  # fmt: skip
+
+    def keep(self, rows: Tensor) -> Queries:
+        """Drop all members but these."""
+        names = [field.name for field in dataclasses.fields(self) if "_M" in field.name]
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+
+class Lookup:
+    """The knowledge graph as a table: which fact a head and a relation make."""
+
+    def __init__(self, data: TaskData) -> None:
+        """Index the graph's facts."""
+        self.graph, self.entities = data.graph, data.entities
+        self.relations = data.vocabulary - data.entities - 1
+        self.fact_ER = np.full((self.entities, self.relations), -1, np.int64)
+        self.fact_ER[self.graph.head, self.graph.relation] = np.arange(len(self.graph.head))
+
+    def fact(self, head: IntArray, relation: IntArray) -> IntArray:
+        """Row of the fact (head, relation), -1 where there is none or the head is -1."""
+        return np.where(head >= 0, self.fact_ER[head, relation], -1)
+
+    def tail(self, head: IntArray, relation: IntArray) -> IntArray:
+        """Tail of the fact (head, relation), -1 where there is none."""
+        fact = self.fact(head, relation)
+        return np.where(fact >= 0, self.graph.tail[fact], -1)
+
+
+def _member(data: TaskData, seed: int, splits: tuple[str, ...], cap: int) -> tuple[dict[str, Columns], Columns]:
+    """Columns of each split, and columns of the facts."""
+    lookup = Lookup(data)
+    queries = {name: data.splits[name].take(slice(cap)) for name in splits}
+    chosen = _facts(lookup, np.concatenate([q.bridge for q in queries.values()]), seed)
+    group_of = np.full(data.entities, -1, np.int64)
+    bridges = np.unique(data.graph.tail[chosen])
+    group_of[bridges] = np.arange(len(bridges))
+    row_of = np.full(len(data.graph.head), -1, np.int64)
+    row_of[chosen] = np.arange(len(chosen))
+    columns = {
+        name: {
+            "tokens": q.tokens, "answer": q.answer, "bridge": q.bridge, "group": group_of[q.bridge],
+            "own_fact": row_of[lookup.fact(q.tokens[:, 0], q.tokens[:, 1] - data.entities)],
+            **_corrupted(lookup, q, seed, name), **_contexts(lookup, q, seed, name),
+        }
+        for name, q in queries.items()
+    }  # fmt: skip
+    facts = data.graph.atomic(chosen, data.entities, data.vocabulary - 1)
+    ood = data.graph.ood[chosen].astype(np.int64)
+    return columns, {"fact": facts.tokens, "fact_group": group_of[facts.answer], "fact_ood": ood}
+
+
+def _facts(lookup: Lookup, bridges: IntArray, seed: int) -> IntArray:
+    """Facts whose tail is a bridge with at least two in-distribution facts, a few of each kind per bridge."""
+    graph = lookup.graph
+    order = Stream(seed, "probe/facts").permutation(len(graph.tail))
+    kind = 2 * graph.tail + graph.ood
+    order = order[np.argsort(kind[order], kind="stable")]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order)) - np.searchsorted(kind[order], kind[order], side="left")
+    incoming = np.bincount(graph.tail[~graph.ood], minlength=lookup.entities)
+    wanted = np.zeros(lookup.entities, bool)
+    wanted[bridges] = True
+    entities = Stream(seed, "probe/entities").permutation(lookup.entities)
+    chosen = entities[(wanted & (incoming >= 2))[entities]][:GROUPS]
+    limit = np.where(graph.ood, OOD_FACTS, ID_FACTS)
+    return np.flatnonzero((rank < limit) & np.isin(graph.tail, chosen))
+
+
+def _corrupted(lookup: Lookup, queries: Examples, seed: int, name: str) -> Columns:
+    """For each place the query with another token there, and its answer."""
+    heads, relations = np.arange(lookup.entities)[None], np.arange(lookup.relations)[None]
+    h, r1, r2 = queries.tokens.T[:, :, None] - np.array([0, lookup.entities, lookup.entities])[:, None, None]
+    answers = (
+        lookup.tail(lookup.tail(heads, r1), r2),
+        lookup.tail(lookup.tail(h, relations), r2),
+        lookup.tail(queries.bridge[:, None], relations),
+    )
+    tokens = np.repeat(queries.tokens[:, None], 3, axis=1)
+    changed = np.full((len(queries), 3), -1, np.int64)
+    for place, answer_SC in enumerate(answers):
+        valid_SC = (answer_SC >= 0) & (answer_SC != queries.answer[:, None])
+        rows, choice = _pick(valid_SC, Stream(seed, f"probe/{name}/corrupted/{place}"))
+        tokens[rows, place, place] = choice + (lookup.entities if place else 0)
+        changed[rows, place] = answer_SC[rows, choice]
+    return {"corrupted": tokens, "corrupted_answer": changed}
+
+
+def _contexts(lookup: Lookup, queries: Examples, seed: int, name: str) -> Columns:
+    """For each query another in-distribution chain that ends in the same relation."""
+    graph = lookup.graph
+    first = np.flatnonzero(~graph.ood)
+    bridge_1F = graph.tail[first][None]
+    second_SF = lookup.fact(bridge_1F, queries.tokens[:, 2:] - lookup.entities)
+    answer_SF = graph.tail[second_SF]
+    known_SF = (second_SF >= 0) & ~graph.ood[second_SF]
+    other_SF = (bridge_1F != queries.bridge[:, None]) & (answer_SF != queries.answer[:, None])
+    rows, choice = _pick(known_SF & other_SF, Stream(seed, f"probe/{name}/context"))
+    tokens, answer = queries.tokens.copy(), np.full(len(queries), -1, np.int64)
+    tokens[rows, 0] = graph.head[first[choice]]
+    tokens[rows, 1] = lookup.entities + graph.relation[first[choice]]
+    answer[rows] = answer_SF[rows, choice]
+    return {"context": tokens, "context_answer": answer}
+
+
+def _pick(valid_SC: NDArray[np.bool_], stream: Stream) -> tuple[IntArray, IntArray]:
+    """A uniform choice among the valid candidates of each row: the rows that have one, and the choices."""
+    count = valid_SC.sum(axis=1)
+    wanted = np.floor(stream.uniform(len(count)) * count).astype(np.int64)
+    choice = (valid_SC.cumsum(axis=1) > wanted[:, None]).argmax(axis=1)
+    rows = np.flatnonzero(count > 0)
+    return rows, choice[rows]
+
+
+def _padded(rows: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    return np.concatenate([rows, np.full((length - len(rows), *rows.shape[1:]), -1, np.int64)])
