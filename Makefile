@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-fast check setup clean
+.PHONY: demo test test-fast check setup clean bench
 .DEFAULT_GOAL := check
 
 demo: setup  ## train studies/quickstart.yaml and answer its question (about 3 minutes on 2 cores)
@@ -31,3 +31,7 @@ check: setup  ## lint and types
 
 clean:  ## remove the environment (results stay)
 	rm -rf $(VENV)
+
+bench: setup  ## benchmarks: one JSON line per figure, each a comparison made side by side
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.engine

@@ -83,7 +83,8 @@ def _experiment(client: Any, store: Store) -> str:
     if found is not None:
         return str(found.experiment_id)
     location = f"file://{store.path('mlflow-artifacts')}" if store.local else f"{store.uri}/mlflow-artifacts"
-    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=kind))
 
 
 def _known(client: Any, experiment: str) -> dict[str, Any]:
