@@ -122,7 +122,7 @@ curves = st.lists(st.integers(0, 20).map(lambda share: share / 20), min_size=2, 
 hysteresis = st.integers(1, 4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(curves, hysteresis, st.booleans(), st.integers(0, 20), st.integers(0, 20))
 def test_a_higher_threshold_is_never_reached_sooner(
     values: list[float | None], consecutive: int, stable: bool, one: int, other: int
@@ -134,7 +134,7 @@ def test_a_higher_threshold_is_never_reached_sooner(
         assert easy["time"] <= hard["time"] + 1e-9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(curves, hysteresis, st.booleans())
 def test_the_time_lies_between_its_evaluations(values: list[float | None], consecutive: int, stable: bool) -> None:
     row = found(values, hold=consecutive, stable=stable)
@@ -145,7 +145,7 @@ def test_the_time_lies_between_its_evaluations(values: list[float | None], conse
         assert (row["lower"] or 0) <= row["horizon"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(curves, hysteresis, st.integers(2, 50))
 def test_the_time_scales_with_the_steps(values: list[float | None], consecutive: int, factor: int) -> None:
     steps = [100 * (place + 1) for place in range(len(values))]
@@ -156,7 +156,7 @@ def test_the_time_scales_with_the_steps(values: list[float | None], consecutive:
         assert scaled["time"] == pytest.approx(factor * row["time"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(curves, hysteresis)
 def test_asking_for_more_can_only_delay(values: list[float | None], consecutive: int) -> None:
     rows = [found(values, hold=consecutive), found(values, hold=consecutive + 1),

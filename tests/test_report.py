@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from synthetic import build, run_id, trial_row, write_study
 
-from analysis.report import ReportPaths, write_report
+from analysis.answer import answer
+from analysis.page import page as html_page
+from analysis.report import ReportPaths, failures, write_report
+from analysis.tables import load
 from trainables.store import Store
 
 VERSIONS = {"grokstudy": "0.1.0", "commit": "abc1234"}
@@ -100,7 +103,8 @@ def test_the_same_tables_give_the_same_bytes(root: Path, paths: ReportPaths) -> 
 
 
 def test_crashes_are_listed_with_their_traceback_and_divergence_beside_them(root: Path) -> None:
-    page = Path(write_report(root, "crash").index).read_text()
+    tables = load(root, "crash")
+    page = html_page(tables, answer(tables), [], {}, failures(root, tables))
     assert "1 diverged, 1 failed." in page
     assert "RuntimeError: no memory" in page
     assert "in &lt;module&gt;" in page

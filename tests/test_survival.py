@@ -75,7 +75,7 @@ def test_degenerate_samples_give_nulls_and_no_warning(times: list[float], observ
     assert not curve.select(pl.any_horizontal(pl.col("survival", "low", "high").is_nan().any())).to_series().any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=20))
 def test_survival_never_rises(rows: list[tuple[int, bool]]) -> None:
     curve = kaplan_meier(sample([time for time, _ in rows], [seen for _, seen in rows]))
