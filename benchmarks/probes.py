@@ -77,7 +77,7 @@ def measure(pack: Pack, names: list[str]) -> None:
     """Run probes at the present weights, as an evaluation does."""
     with torch.no_grad():
         weights = pack.model.unpack(pack.flat_MP)
-        scene = Scene(pack.model, weights, pack.queries, pack.config.data.entities, TASKS[pack.config.task].positions)
+        scene = Scene(pack.model, weights, pack.queries, pack.config.data.entities)
         measured = [m for name in names for m in probes.load(name)(scene)]
         torch.stack([m.value_M for m in measured]).cpu()
 

@@ -50,7 +50,7 @@ class Plan:
 
 def make_plan(trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, speed: Speed | None) -> Plan:
     """Count the work; `speed` measures steps per second of a configuration (None: no estimate of time)."""
-    from trainables.model import parameter_count
+    from trainables.families import parameter_count
 
     todo = ledger.unsettled()
     left = [(run.config, run.config.train.steps - ledger.states[run.run_id].step) for run in todo]
@@ -80,7 +80,7 @@ def workers_here(cpu: float | str, asked: int | str) -> int:
 
 
 def _sizes(runs: list[Run]) -> list[int]:
-    from trainables.model import parameter_count
+    from trainables.families import parameter_count
 
     return [parameter_count(run.config.model, run.config.data.vocabulary) for run in runs]
 

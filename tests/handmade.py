@@ -22,7 +22,7 @@ from trainables.config import Model
 from trainables.model import Transformer
 from trainables.probes.base import Measurement, Scene
 from trainables.probes.queries import Queries
-from trainables.tasks.two_hop import POSITIONS, TaskData, TwoHop, TwoHopOptions
+from trainables.tasks.two_hop import TaskData, TwoHop, TwoHopOptions
 
 Facts = NDArray[np.bool_]
 SHARP = 30.0
@@ -96,7 +96,7 @@ class Handmade:
     def scene(self) -> Scene:
         """This model on up to 200 queries of each split."""
         queries = Queries.build([self.data], [0], 200, torch.device("cpu"))
-        return Scene(self.model, self.weights, queries, self.data.entities, POSITIONS)
+        return Scene(self.model, self.weights, queries, self.data.entities)
 
 
 def circuit(data: TaskData, first: Facts | None = None, second: Facts | None = None) -> Handmade:

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from trainables.batches import Batch
 from trainables.config import Model
-from trainables.losses import IGNORED, all_tokens_loss, answer_loss, next_tokens
-from trainables.model import Transformer, at_position, parameter_count
+from trainables.families import parameter_count
+from trainables.losses import LOSSES
+from trainables.model import Transformer
+from trainables.network import IGNORED, at_position
 
 VOCABULARY = 13
 VARIANTS = {
@@ -117,14 +119,15 @@ def test_losses_against_hand_counted_targets() -> None:
     batch = Batch(
         torch.tensor([[[4, 7, 8], [5, 9, 12]]]), answer_at_MB=torch.tensor([[2, 1]]), answer_MB=torch.tensor([[1, 3]])
     )
-    assert next_tokens(batch).tolist() == [[[7, 8, 1], [9, 3, IGNORED]]]
     model = Transformer(Model(width=16, heads=2), VOCABULARY)
+    targets = model.targets(batch.tokens_MBT, batch.answer_at_MB, batch.answer_MB)
+    assert targets.tolist() == [[[7, 8, 1], [9, 3, IGNORED]]]
     weights = model.unpack(rows(model, [0]))
     logits = model.unembed(weights, model.residual(weights, batch.tokens_MBT))[0].log_softmax(-1)
     answer = -(logits[0, 2, 1] + logits[1, 1, 3]) / 2
     every = -(logits[0, 0, 7] + logits[0, 1, 8] + logits[0, 2, 1] + logits[1, 0, 9] + logits[1, 1, 3]) / 5
-    torch.testing.assert_close(answer_loss(model, weights, batch)[0], answer)
-    torch.testing.assert_close(all_tokens_loss(model, weights, batch)[0], every)
+    torch.testing.assert_close(LOSSES["answer"](model, weights, batch)[0], answer)
+    torch.testing.assert_close(LOSSES["all_tokens"](model, weights, batch)[0], every)
 
 
 def test_at_position_picks_one_state_per_example() -> None:

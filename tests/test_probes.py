@@ -10,17 +10,18 @@ import torch
 
 from trainables import probes
 from trainables.config import Model
-from trainables.model import Transformer
+from trainables.families import build
 from trainables.probes.base import Measurement, Scene
 from trainables.probes.queries import Lookup, Queries
 from trainables.schema import SPLITS
-from trainables.tasks.two_hop import POSITIONS, TaskData, TwoHop, TwoHopOptions
+from trainables.tasks.two_hop import TaskData, TwoHop, TwoHopOptions
 
 MODELS = {
     "looped": Model(width=16, heads=2),
     "one_block": Model(width=16, heads=2, layers=1, loops=1),
     "post_norm": Model(width=16, heads=2, norm_place="post", activation="relu", tied=False),
     "injected": Model(width=16, heads=2, layers=1, loops=3, input_injection=True),
+    "mixer": Model(family="mixer", width=16, layers=1, thinks=2, slots=2),
 }
 SEEDS = [3, 4, 5]
 CPU = torch.device("cpu")
@@ -36,10 +37,11 @@ DATA = [data(seed) for seed in SEEDS]
 
 def scene(options: Model, rows: list[int]) -> Scene:
     """An untrained model with large weights, so that states differ, on the data of some seeds."""
-    model = Transformer(options, DATA[0].vocabulary)
-    flat_MP = torch.stack([10 * model.initial(SEEDS[row]) for row in rows])
+    model = build(options, DATA[0].vocabulary)
+    scale = 10.0 if options.family == "decoder" else 1.0
+    flat_MP = torch.stack([scale * model.initial(SEEDS[row]) for row in rows])
     queries = Queries.build([DATA[row] for row in rows], [SEEDS[row] for row in rows], 40, CPU)
-    return Scene(model, model.unpack(flat_MP), queries, DATA[0].entities, POSITIONS)
+    return Scene(model, model.unpack(flat_MP), queries, DATA[0].entities)
 
 
 def measure(name: str, where: Scene) -> list[Measurement]:
@@ -131,7 +133,7 @@ def test_values_are_in_range_and_sites_exist(probe: str, options: Model) -> None
         assert (m.n_M >= 0).all()
         assert m.split in SPLITS
         assert (m.layer is None) == (m.position is None)
-        assert m.layer is None or (0 <= m.layer <= where.model.depth and m.position in POSITIONS)
+        assert m.layer is None or (0 <= m.layer <= where.model.depth and m.position in where.positions)
 
 
 def test_no_two_rows_of_the_whole_set_are_of_the_same_thing() -> None:

@@ -21,24 +21,25 @@ from torch import Tensor
 from trainables.rundir import Lease, RunDir
 
 _NAME = re.compile(r"step-(\d{9})-([0-9a-f]{16})\.pt$")
-_FIELDS = ("flat_P", "mean_P", "square_P")
+_FIELDS = ("flat_P", "mean_P", "square_P", "average_P")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State after `step` updates: flat parameters and the two moments of AdamW, each (P,), on the CPU."""
+    """State after `step` updates: flat parameters, the two moments of AdamW and, with `train.ema`, the average."""
 
     step: int
     flat_P: Tensor
     mean_P: Tensor
     square_P: Tensor
+    average_P: Tensor | None = None
 
 
 def save(lease: Lease, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, then drop those that the keeping rule no longer wants. Checks the lease first."""
     buffer = io.BytesIO()
-    tensors = {name: getattr(checkpoint, name).detach().cpu().clone() for name in _FIELDS}
-    torch.save({"step": checkpoint.step, **tensors}, buffer)
+    tensors = {name: getattr(checkpoint, name) for name in _FIELDS if getattr(checkpoint, name) is not None}
+    torch.save({"step": checkpoint.step, **{k: v.detach().cpu().clone() for k, v in tensors.items()}}, buffer)
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()[:16]
     lease.check()
@@ -93,7 +94,7 @@ def _load(run: RunDir, name: str) -> Checkpoint | None:
         return None
     try:
         state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-        return Checkpoint(int(state["step"]), *(state[field] for field in _FIELDS))
+        return Checkpoint(int(state.pop("step")), **state)
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError):
         return None  # whole, but not one of ours
 

@@ -22,8 +22,11 @@ NUMERICS = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The decoder-only transformer (arXiv 2405.15071 section 2 and appendix E.2 for shared blocks)."""
+    """A causal decoder (arXiv 2405.15071), or the attention-free mixer of 2601.09049's code; see FAMILY_OPTIONS."""
 
+    family: Literal["decoder", "mixer"] = option(
+        "decoder", "causal transformer with blocks in a loop, or attention-free mixer with recursive states"
+    )
     layers: int = option(2, "unique transformer blocks", ge=1)
     loops: int = option(2, "times the stack of blocks is applied; effective depth is layers x loops", ge=1)
     width: int = option(64, "width D of the residual stream", ge=1)
@@ -41,6 +44,25 @@ class Model:
     )
     init_scale: float = option(0.5, "scale of the fan_in initialisation", gt=0)
     embedding_std: float = option(0.02, "std of token and position embeddings", gt=0)
+    cycles: int = option(2, "mixer: cycles of thinking and committing; only the last has gradients", ge=1)
+    thinks: int = option(6, "mixer: updates of the inner state per cycle", ge=1)
+    slots: int = option(16, "mixer: learned vectors beside the tokens", ge=0)
+    inner_multiple: int = option(8, "mixer: inner widths are rounded up to a multiple (256 in the paper's code)", ge=1)
+
+    @property
+    def depth(self) -> int:
+        """Effective depth: number of block applications, or of the mixer's state updates."""
+        return self.layers * self.loops if self.family == "decoder" else self.cycles * (self.thinks + 1)
+
+
+FAMILY_OPTIONS = {
+    "decoder": (
+        "loops", "heads", "norm", "norm_place", "activation", "positions", "tied", "bias", "input_injection", "init",
+        "init_scale", "embedding_std",
+    ),
+    "mixer": ("cycles", "thinks", "slots", "inner_multiple"),
+}  # fmt: skip
+"""Options that mean something for one family only; layers, width and mlp_ratio are common."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +89,10 @@ class Train:
 
     steps: int = option(3000, "optimiser steps", ge=1)
     batch: int = option(256, "examples per step, drawn with replacement", ge=1)
-    loss: Literal["answer", "all_tokens"] = option("answer", "cross-entropy of the answer, or of every next token")
+    loss: Literal["answer", "all_tokens", "answer_stablemax", "all_tokens_stablemax"] = option(
+        "answer", "cross-entropy of the answer, or of every token to be said; softmax, or stablemax (arXiv 2501.04697)"
+    )
+    ema: float = option(0.0, "decay of the average of the weights that is evaluated, 0 for none", ge=0, lt=1)
     precision: Literal["fp32", "bf16"] = option("fp32", "arithmetic of the forward pass; master weights are fp32")
     checkpoint_every: int = option(1000, "steps between checkpoints (does not change any number)", ge=1)
 
@@ -130,8 +155,8 @@ class RunConfig:
 
     @property
     def depth(self) -> int:
-        """Effective depth: number of block applications."""
-        return self.model.layers * self.model.loops
+        """Effective depth of the model."""
+        return self.model.depth
 
     def identity(self) -> dict[str, Any]:
         """The part of the configuration that changes the numbers."""
@@ -195,11 +220,20 @@ def _bounds(config: RunConfig) -> Iterator[Problem]:
         yield Problem("seed", f"{config.seed} is not possible; it must be at least 0")
 
 
+def _of_another_family(model: Model) -> Iterator[Problem]:
+    """Options that were changed although the family does not have them."""
+    for family, names in FAMILY_OPTIONS.items():
+        for name in names if family != model.family else ():
+            if getattr(model, name) != getattr(Model, name):
+                yield Problem(f"model.{name}", f"means nothing for model.family {model.family}; leave it out")
+
+
 def _cross_checks(config: RunConfig) -> Iterator[Problem]:
     from trainables.probes import PROBES
 
     model, train = config.model, config.train
-    if model.heads > 0 and model.width % model.heads:
+    yield from _of_another_family(model)
+    if model.family == "decoder" and model.heads > 0 and model.width % model.heads:
         yield Problem("model.heads", f"{model.heads} heads do not divide width {model.width}")
     if config.optim.schedule == "cosine" and config.optim.warmup >= train.steps:
         yield Problem("optim.warmup", f"{config.optim.warmup} is not shorter than train.steps = {train.steps}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainables.losses import token_losses
-from trainables.model import Transformer
+from trainables.network import Network
 from trainables.tasks.two_hop import Examples, TaskData
 
 CHUNK = 4096
@@ -84,13 +84,13 @@ def stack_splits(data: list[TaskData], device: torch.device, cap: int | None = N
 
 
 def evaluate(
-    model: Transformer, weights: dict[str, Tensor], splits: dict[str, SplitBatch], entities: int
+    model: Network, weights: dict[str, Tensor], splits: dict[str, SplitBatch], entities: int
 ) -> list[Behaviour]:
     """Measure every split. Arg max and margin are taken over the entity tokens 0 .. entities - 1."""
     return [_evaluate(model, weights, split, entities) for split in splits.values()]
 
 
-def _evaluate(model: Transformer, weights: dict[str, Tensor], split: SplitBatch, entities: int) -> Behaviour:
+def _evaluate(model: Network, weights: dict[str, Tensor], split: SplitBatch, entities: int) -> Behaviour:
     pieces = []
     for start in range(0, split.tokens_MST.shape[1], CHUNK):
         part = slice(start, start + CHUNK)

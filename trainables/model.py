@@ -1,6 +1,5 @@
-"""Decoder-only transformer over few tokens, for a pack of M members at once.
+"""Decoder-only transformer over few tokens, for a pack of M members at once (family `decoder`).
 
-All parameters of a member lie in one flat row: `flat_MP` is the only thing that is trained, saved and restored.
 Blocks are unique `layers`, applied `loops` times (parameter sharing, arXiv 2405.15071 appendix E.2). Effective
 depth counts block applications: 0 is the embedding, k the residual stream after k blocks.
 
@@ -10,41 +9,16 @@ Axes: M member, B example, T token position, H head, K head width, D residual wi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.config import Model
-from trainables.randomness import Stream
+from trainables.network import IGNORED, Edit, Network, Parameter, at_position
 
 POSITIONS = 3
-
-Edit = Callable[[int, Tensor], Tensor]
-"""(effective depth, resid_MBTD) -> resid_MBTD: sees the residual stream, and may replace it."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One named block of the flat row."""
-
-    name: str
-    shape: tuple[int, ...]
-    std: float | None
-    """Standard deviation of the initial values; None: constant `fill`."""
-    fill: float = 0.0
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
-
-    @property
-    def is_matrix(self) -> bool:
-        """Whether `optim.decay: matrices` decays it."""
-        return len(self.shape) > 1
 
 
 def layout(options: Model, vocabulary: int) -> list[Parameter]:
@@ -77,37 +51,23 @@ def layout(options: Model, vocabulary: int) -> list[Parameter]:
     return parameters
 
 
-class Transformer:
+class Transformer(Network):
     """The function of the network. Holds no weights: they are passed in as `flat_MP` or as unpacked `weights`."""
+
+    positions = ("h", "r1", "r2")
 
     def __init__(self, options: Model, vocabulary: int) -> None:
         """Lay out the parameters of one member."""
+        super().__init__(layout(options, vocabulary), options.depth)
         self.options = options
         self.vocabulary = vocabulary
-        self.parameters = layout(options, vocabulary)
-        self.size = sum(parameter.size for parameter in self.parameters)
-        self.depth = options.layers * options.loops
 
-    def initial(self, seed: int) -> Tensor:
-        """Initial flat row (P,) of a member; the same on every device."""
-        stream = Stream(seed, "init")
-        rows = [
-            torch.full((p.size,), p.fill) if p.std is None else torch.from_numpy(stream.normal(p.size)) * p.std
-            for p in self.parameters
-        ]
-        return torch.cat(rows)
-
-    def matrix_mask(self) -> Tensor:
-        """(P,) 1 where the parameter belongs to a matrix, 0 for gains and biases."""
-        return torch.cat([torch.full((p.size,), float(p.is_matrix)) for p in self.parameters])
-
-    def unpack(self, flat_MP: Tensor) -> dict[str, Tensor]:
-        """Name -> view with leading member axis. One split, so that its backward pass is one concatenation."""
-        members = flat_MP.shape[0]
-        pieces = torch.split(flat_MP, [p.size for p in self.parameters], dim=1)
-        return {
-            p.name: piece.view(members, *p.shape) for p, piece in zip(self.parameters, pieces, strict=True)
-        }
+    def targets(self, tokens_MBT: Tensor, answer_at_MB: Tensor, answer_MB: Tensor) -> Tensor:
+        """The following input token, the answer at its place, ignored behind it."""
+        shifted = F.pad(tokens_MBT[:, :, 1:], (0, 1), value=IGNORED)
+        place = torch.arange(shifted.shape[2], device=shifted.device)
+        target = torch.where(place == answer_at_MB[:, :, None], answer_MB[:, :, None], shifted)
+        return target.masked_fill(place > answer_at_MB[:, :, None], IGNORED)
 
     def residual(self, weights: dict[str, Tensor], tokens_MBT: Tensor, edit: Edit | None = None) -> Tensor:
         """Residual stream after the last block (M, B, T, D), before the final norm.
@@ -135,22 +95,29 @@ class Transformer:
         """Logits (M, B, V) at each example's answer position. Without `edit` the last block skips the others."""
         if edit is not None:
             return self.unembed(weights, at_position(self.residual(weights, tokens_MBT, edit), answer_at_MB))
-        resid_MBTD = embedded_MBTD = self._embed(weights, tokens_MBT)
-        for depth in range(1, self.depth):
-            resid_MBTD = self._block(weights, *self._into(depth, resid_MBTD, embedded_MBTD))
-        name, resid_MBTD = self._into(self.depth, resid_MBTD, embedded_MBTD)
-        return self.unembed(weights, self._block(weights, name, resid_MBTD, answer_at_MB).squeeze(2))
+        embedded_MBTD = self._embed(weights, tokens_MBT)
+        return self._go_on(weights, 0, embedded_MBTD, embedded_MBTD, answer_at_MB)
 
     def resume(
         self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor
     ) -> Tensor:
         """Answer logits (M, B, V) of a run whose states at depths 0, 1, ... are `path`, the last of them edited."""
-        resid_MBTD = path[-1]
-        embedded_MBTD = self._embed(weights, tokens_MBT) if self.options.input_injection else resid_MBTD
         if len(path) > self.depth:
-            return self.unembed(weights, at_position(resid_MBTD, answer_at_MB))
-        for depth in range(len(path), self.depth):
-            resid_MBTD = self._block(weights, *self._into(depth, resid_MBTD, embedded_MBTD))
+            return self.unembed(weights, at_position(path[-1], answer_at_MB))
+        embedded_MBTD = self._embed(weights, tokens_MBT) if self.options.input_injection else path[-1]
+        return self._go_on(weights, len(path) - 1, path[-1], embedded_MBTD, answer_at_MB)
+
+    def _go_on(
+        self,
+        weights: dict[str, Tensor],
+        depth: int,
+        resid_MBTD: Tensor,
+        embedded_MBTD: Tensor,
+        answer_at_MB: Tensor,
+    ) -> Tensor:
+        """Answer logits (M, B, V) from the states at a depth before the last."""
+        for after in range(depth + 1, self.depth):
+            resid_MBTD = self._block(weights, *self._into(after, resid_MBTD, embedded_MBTD))
         name, resid_MBTD = self._into(self.depth, resid_MBTD, embedded_MBTD)
         return self.unembed(weights, self._block(weights, name, resid_MBTD, answer_at_MB).squeeze(2))
 
@@ -188,9 +155,7 @@ class Transformer:
             return torch.bmm(x_MND, weights[name])
         return torch.baddbmm(bias[:, None], x_MND, weights[name])
 
-    def _block(
-        self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor, at_MB: Tensor | None = None
-    ) -> Tensor:
+    def _block(self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor, at_MB: Tensor | None = None) -> Tensor:
         """One block; with `at_MB` its output is only computed at one position per example (T becomes 1)."""
         norm1, norm2 = f"{name}.norm1", f"{name}.norm2"
         own_MBTD = resid_MBTD if at_MB is None else at_position(resid_MBTD, at_MB)[:, :, None]
@@ -232,19 +197,8 @@ def causal_attention(q_NTHK: Tensor, k_NSHK: Tensor, v_NSHK: Tensor, place_NT: T
     return mixed_NTHK
 
 
-def at_position(resid_MBTD: Tensor, position_MB: Tensor) -> Tensor:
-    """The state (M, B, D) at one position per example."""
-    index = position_MB[:, :, None, None].expand(-1, -1, 1, resid_MBTD.shape[-1])
-    return resid_MBTD.gather(2, index).squeeze(2)
-
-
 def step_flops(options: Model, vocabulary: int, batch: int, length: int = POSITIONS) -> float:
     """Floating-point operations of one training step of one member: three times the forward matrix products."""
     per_token = 2 * options.width * options.width * (4 + 2 * options.mlp_ratio)
     forward = batch * (length * options.layers * options.loops * per_token + 2 * options.width * vocabulary)
     return 3.0 * forward
-
-
-def parameter_count(options: Model, vocabulary: int) -> int:
-    """Number of parameters of one member."""
-    return sum(parameter.size for parameter in layout(options, vocabulary))

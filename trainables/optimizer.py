@@ -1,7 +1,8 @@
 """AdamW on the flat rows of a pack, with learning rate, weight decay and betas per member.
 
 Equal to `torch.optim.AdamW` for one member (decoupled weight decay, Loshchilov and Hutter, arXiv 1711.05101).
-Everything is a handful of operations on (M, P), whatever the number of layers.
+Everything is a handful of operations on (M, P), whatever the number of layers. The average of the weights
+(`train.ema`: average <- ema * average + (1 - ema) * weights after each update) is kept here too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from trainables.checkpoint import Checkpoint
 from trainables.config import RunConfig
 
 
@@ -30,7 +32,7 @@ def learning_rates(configs: list[RunConfig], start: int, stop: int) -> Tensor:
 
 
 class AdamW:
-    """Moments and update of a pack."""
+    """Moments, update and average of a pack."""
 
     def __init__(self, configs: list[RunConfig], matrix_mask_P: Tensor, device: torch.device) -> None:
         """Zero moments for M members of P parameters."""
@@ -48,6 +50,28 @@ class AdamW:
         self.mask_P = matrix_mask_P.to(device) if options[0].decay == "matrices" else None
         self.mean_MP = torch.zeros(len(configs), len(matrix_mask_P), device=device)
         self.square_MP = torch.zeros_like(self.mean_MP)
+        self.ema_M1 = column([config.train.ema for config in configs])
+        self.averages = any(config.train.ema > 0 for config in configs)
+        self.average_MP: Tensor | None = None
+
+    def begin(self, flat_MP: Tensor, restored: list[Checkpoint | None]) -> None:
+        """Take moments and averages from checkpoints; an average begins at the initial weights."""
+        self.average_MP = flat_MP.detach().clone() if self.averages else None
+        for row, checkpoint in enumerate(restored):
+            if checkpoint is not None:
+                self.mean_MP[row] = checkpoint.mean_P.to(flat_MP.device)
+                self.square_MP[row] = checkpoint.square_P.to(flat_MP.device)
+                if self.average_MP is not None and checkpoint.average_P is not None:
+                    self.average_MP[row] = checkpoint.average_P.to(flat_MP.device)
+
+    def evaluated(self, flat_MP: Tensor) -> Tensor:
+        """The weights to evaluate: their average, or the weights themselves."""
+        return flat_MP.detach() if self.average_MP is None else self.average_MP
+
+    def checkpoint(self, flat_MP: Tensor, row: int, step: int) -> Checkpoint:
+        """The state of one member."""
+        average_P = None if self.average_MP is None or self.ema_M1[row] == 0 else self.average_MP[row]
+        return Checkpoint(step, flat_MP.detach()[row], self.mean_MP[row], self.square_MP[row], average_P)
 
     def step(self, flat_MP: Tensor, grad_MP: Tensor, lr_M: Tensor, step: int) -> Tensor:
         """Update the rows in place with the gradient of update `step` (from 0); returns its norm (M,)."""
@@ -62,10 +86,14 @@ class AdamW:
         size_M1 = lr_M1 / (1.0 - self.beta1_M1 ** (step + 1))
         root_MP = self.square_MP.sqrt().div_((1.0 - self.beta2_M1 ** (step + 1)).sqrt()).add_(self.eps_M1)
         flat_MP.addcdiv_(self.mean_MP * -size_M1, root_MP)
+        if self.average_MP is not None:
+            self.average_MP.lerp_(flat_MP, 1.0 - self.ema_M1)
         norm_M: Tensor = norm_M1.squeeze(1)
         return norm_M
 
     def keep(self, rows: Tensor) -> None:
         """Drop all members but these."""
-        for name in ("beta1_M1", "beta2_M1", "eps_M1", "decay_M1", "clip_M1", "mean_MP", "square_MP"):
+        for name in ("beta1_M1", "beta2_M1", "eps_M1", "decay_M1", "clip_M1", "ema_M1", "mean_MP", "square_MP"):
             setattr(self, name, getattr(self, name)[rows].contiguous())
+        if self.average_MP is not None:
+            self.average_MP = self.average_MP[rows].contiguous()

@@ -9,8 +9,9 @@ import torch
 
 from trainables.batches import Batch
 from trainables.config import RunConfig
+from trainables.families import build, step_flops
 from trainables.losses import LOSSES
-from trainables.model import POSITIONS, Transformer, step_flops
+from trainables.model import POSITIONS
 from trainables.optimizer import AdamW
 
 PROBE_FLOPS = 4e9
@@ -69,7 +70,7 @@ def _with_batch(config: RunConfig, batch: int) -> RunConfig:
 
 
 def _seconds_per_step(config: RunConfig, device: torch.device, members: int = 1) -> float:
-    model = Transformer(config.model, config.data.vocabulary)
+    model = build(config.model, config.data.vocabulary)
     flat_MP = model.initial(0).expand(members, -1).to(device).clone().requires_grad_()
     optimizer = AdamW([config] * members, model.matrix_mask(), device)
     shape = (members, config.train.batch)

@@ -20,18 +20,16 @@ from torch import Tensor
 
 from trainables import probes
 from trainables.batches import TrainingSet
-from trainables.checkpoint import Checkpoint
 from trainables.config import RunConfig
 from trainables.evaluate import evaluate, stack_splits
+from trainables.families import build
 from trainables.losses import LOSSES
 from trainables.member import Member, common_step
-from trainables.model import Transformer
 from trainables.optimizer import AdamW, learning_rates
 from trainables.probes.base import Scene
 from trainables.probes.queries import Queries
 from trainables.rundir import LeaseLostError
 from trainables.store import StorageError, Store
-from trainables.tasks import TASKS
 
 CHUNK = 100
 """Largest number of steps between two looks at the clock; metrics leave the device once per chunk."""
@@ -75,13 +73,10 @@ class Pack:
     def _build(self) -> None:
         data = [member.data for member in self.members]
         configs = [member.config for member in self.members]
-        self.model = Transformer(self.config.model, data[0].vocabulary)
+        self.model = build(self.config.model, data[0].vocabulary)
         self.optimizer = AdamW(configs, self.model.matrix_mask(), self.device)
         self.flat_MP = torch.stack([self._initial(member) for member in self.members]).to(self.device)
-        for row, member in enumerate(self.members):
-            if member.restored is not None:
-                self.optimizer.mean_MP[row] = member.restored.mean_P.to(self.device)
-                self.optimizer.square_MP[row] = member.restored.square_P.to(self.device)
+        self.optimizer.begin(self.flat_MP, [member.restored for member in self.members])
         self.flat_MP.requires_grad_()
         self.training = TrainingSet([d.train for d in data], [c.seed for c in configs], self.device)
         self.splits = stack_splits(data, self.device)
@@ -120,7 +115,7 @@ class Pack:
             return
         for row, member in enumerate(self.members):
             if self.step > member.start:
-                member.commit(self._state(row))
+                member.commit(self.optimizer.checkpoint(self.flat_MP, row, self.step))
 
     def _segment(self) -> None:
         """Evaluate if due, train to the next stop, commit what is due there."""
@@ -190,7 +185,7 @@ class Pack:
         for row, member in enumerate(self.members):
             due = self.step % self.config.train.checkpoint_every == 0 or member in ending
             if due and self.step > member.start:
-                member.commit(self._state(row))
+                member.commit(self.optimizer.checkpoint(self.flat_MP, row, self.step))
         if ending:
             self._evaluate([member for member in self.members if member in ending or self.step in member.eval_at])
             for member in ending:
@@ -203,11 +198,10 @@ class Pack:
             return
         self._evaluated = self.step
         with torch.no_grad(), self._precision():
-            weights = self.model.unpack(self.flat_MP)
+            weights = self.model.unpack(self.optimizer.evaluated(self.flat_MP))
             entities = self.members[0].data.entities
             behaviours = evaluate(self.model, weights, self.splits, entities)
-            positions = TASKS[self.config.task].positions
-            scene = Scene(self.model, weights, self.queries, entities, positions)
+            scene = Scene(self.model, weights, self.queries, entities)
             measured = [m for name in self.config.eval.probes for m in probes.load(name)(scene)]
             values_XM, n_XM = _gather([m.value_M for m in measured]), _gather([m.n_M for m in measured])
             behaviour_XM = _gather([x for b in behaviours for x in (b.accuracy_M, b.loss_M, b.margin_M)])
@@ -237,11 +231,6 @@ class Pack:
         steps = np.full(len(sites), self.step)
         columns = {"step": steps, "probe": probe, "split": split, "layer": layer, "position": position}
         member.recorder.add("probes", {**columns, "value": value, "n": n.astype(np.int32)})
-
-    def _state(self, row: int) -> Checkpoint:
-        return Checkpoint(
-            self.step, self.flat_MP.detach()[row], self.optimizer.mean_MP[row], self.optimizer.square_MP[row]
-        )
 
     def _drop(self, ended: list[Member]) -> None:
         """Go on without the members that have ended."""

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from trainables.evaluate import margins
-from trainables.model import Transformer
+from trainables.network import Network
 from trainables.probes.queries import Queries
 
 MIN_CORRECT = 10
@@ -55,11 +55,15 @@ class Transplants:
 class Scene:
     """A pack at one checkpoint, and the queries to look at."""
 
-    model: Transformer
+    model: Network
     weights: dict[str, Tensor]
     queries: Queries
     entities: int
-    positions: tuple[str, ...]
+
+    @property
+    def positions(self) -> tuple[str, ...]:
+        """Names of the positions that are measured."""
+        return self.model.positions
 
     @property
     def inner(self) -> range:
