@@ -56,7 +56,9 @@ class Ledger:
             return RunState("failed", int(failed.get("step", 0)), failed.get("error"), failed.get("traceback"))
         if "run.json" not in names and "lease.json" not in names:
             return RunState("missing", 0)
-        return RunState("interrupted", _newest_checkpoint(self._store.list(folder.checkpoints)))
+        step = _newest_checkpoint(self._store.list(folder.checkpoints))
+        # A longer study has come further than this one asks for: its rows are complete up to there.
+        return RunState("done" if step >= run.config.train.steps else "interrupted", step)
 
     def _done(self, run: Run, marker: dict[str, object]) -> RunState:
         step, reason = int(str(marker["step"])), str(marker["reason"])

@@ -10,10 +10,12 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from orchestrator.breaker import Breaker, HaltedError
 from orchestrator.ledger import Ledger
 from orchestrator.packer import PackSize, packs_of
 from orchestrator.settings import Asha
@@ -39,20 +41,24 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
     """Train these runs to their length, each with its retries.
 
     A run that fails for good ends up as FAILED.json, not as an exception. Returns early, with runs unfinished, when
-    the process receives SIGINT.
+    the process receives SIGINT. Raises HaltedError when it is pointless to go on.
     """
     set_environment()
     from orchestrator.heartbeat import Heartbeat, mark_stopped
 
     # Tune warns once per trial that its own loggers, which are off, left no file.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    heartbeat = Heartbeat(on_progress, store)
+    breaker = Breaker()
+    heartbeat = Heartbeat(on_progress, store, breaker)
     with ray_session(), tempfile.TemporaryDirectory(prefix="grokstudy-tune-") as scratch:
         check_resources(study)
         packs = _packs(study, runs, store)
-        _tuner(study, packs, heartbeat, scratch, store).fit()
-    for run_id in heartbeat.stopped:
+        with heartbeat.watchdog:
+            _tuner(study, packs, heartbeat, scratch, store).fit()
+    for run_id in heartbeat.stopped if isinstance(study.scheduler, Asha) else ():
         mark_stopped(RunDir(store, run_id))
+    if breaker.reason is not None:
+        raise HaltedError(breaker.reason)
 
 
 def set_environment() -> None:
@@ -71,7 +77,9 @@ def ray_session() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler there that aborts
     try:
         yield
     finally:
@@ -131,6 +139,7 @@ def workers_here(study: Study) -> int:
 def _tuner(study: Study, packs: list[list[Run]], callback: Any, scratch: str, store: Store) -> Any:
     from ray import tune
 
+    from orchestrator.heartbeat import Brake
     from orchestrator.worker import PackTrainable
 
     resources = study.resources
@@ -148,7 +157,8 @@ def _tuner(study: Study, packs: list[list[Run]], callback: Any, scratch: str, st
             storage_path=scratch,
             verbose=0,
             callbacks=[callback],
-            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            stop=Brake(callback.breaker),
+            failure_config=tune.FailureConfig(max_failures=-1),  # of processes; see shift.py
         ),
     )
 
@@ -167,6 +177,7 @@ def _pack(study: Study, runs: list[Run], store: Store) -> dict[str, Any]:
     return {
         "root": store.uri,
         "cpus": granted(study)["cpu"],
+        "max_failures": study.resources.max_failures,
         "runs": [run.config.to_dict() for run in runs],
     }
 

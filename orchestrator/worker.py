@@ -1,20 +1,23 @@
 """What Ray Tune runs: a pack of runs as a class trainable. One of the few files that know Ray.
 
 Each `step()` trains for a heartbeat's time and reports where the pack stands. Ray's own checkpoints are not used:
-a retried worker opens the run directories and goes on from what it finds there.
+a retried worker opens the run directories and goes on from what it finds there. Ray only ever retries a process that
+died; what fails inside it is handled by `shift.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from typing import Any
 
 from ray import tune
 
+from orchestrator.shift import Shift
 from trainables.config import RunConfig
 from trainables.store import Store
-from trainables.train import Pack, failures_recorded
+from trainables.train import Pack
 
 HEARTBEAT_S = 2.0
 
@@ -23,34 +26,39 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
     """Trains the runs of `config["pack"]` under its root."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Open the pack on what Ray granted."""
+        """Take over the pack, on what Ray granted."""
         pack = config["pack"]
         configs = [RunConfig.from_dict(raw) for raw in pack["runs"]]
-        threads = max(1, int(pack["cpus"]))
-        self.pack = Pack(configs, Store(pack["root"]), device=_device(), threads=threads)
+        store, threads = Store(pack["root"]), max(1, int(pack["cpus"]))
+        self.shift = Shift(
+            configs, store, lambda runs: Pack(runs, store, device=_device(), threads=threads), pack["max_failures"]
+        )
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take over another pack in the same process; the old one may have been ended by the scheduler."""
+        if self.shift.unusable:
+            os._exit(1)  # the next worker starts in a process of its own
         self.cleanup()
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
         """Train for a heartbeat."""
-        with failures_recorded(self.pack):
-            progress = self.pack.advance(HEARTBEAT_S)
+        lines = self.shift.advance(HEARTBEAT_S)
         return {
-            "progress": [vars(line) for line in progress],
-            "done": self.pack.finished,
-            "step": self.pack.step,
+            "progress": lines,
+            "done": self.shift.finished,
+            "halt": self.shift.halt,
+            "step": lines[0]["step"] if lines else 0,
             "pid": os.getpid(),
-            **{f"accuracy/{split}": value for split, value in progress[0].accuracy.items()},
+            "host": socket.gethostname(),
+            **{f"accuracy/{split}": value for split, value in (lines[0]["accuracy"] if lines else {}).items()},
         }
 
     def cleanup(self) -> None:
         """Leave a checkpoint when ended from outside."""
         with contextlib.suppress(Exception):
-            self.pack.checkpoint_now()
+            self.shift.checkpoint_now()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: the run directory is the state."""

@@ -73,9 +73,9 @@ class Lease:
     @classmethod
     def take(cls, run: RunDir, reached: int = 0) -> Lease:
         """Start the next attempt at step `reached`; whoever held the lease before has lost it."""
-        previous = _previous(run)
+        previous = last_lease(run)
         silent = not any(run.store.exists(f"{run.folder}/{name}") for name in ("DONE.json", "FAILED.json"))
-        stuck = previous["stuck"] + 1 if silent and previous.get("reached") == reached else 0
+        stuck = previous["stuck"] + 1 if silent and previous["reached"] == reached else 0
         lease = cls(run, previous["attempt"] + 1, uuid.uuid4().hex, stuck)
         run.write("lease.json", {"attempt": lease.attempt, "token": lease.token, "reached": reached, "stuck": stuck})
         return lease
@@ -88,11 +88,11 @@ class Lease:
             raise LeaseLostError(f"run {self.run.run_id}: attempt {self.attempt} lost its lease to {holder}")
 
 
-def _previous(run: RunDir) -> dict[str, int]:
-    """Numbers of the last lease. One that is torn has lost its count, not its run: attempts start again at 1."""
+def last_lease(run: RunDir) -> dict[str, int]:
+    """The numbers of the newest lease: attempt, reached, stuck. One that is torn has lost its count, not its run: attempts start again at 1."""
     try:
         found = run.read("lease.json") or {}
     except ValueError:
         found = {}
     numbers = {name: value for name, value in found.items() if isinstance(value, int)}
-    return {"attempt": 0, "stuck": 0, **numbers}
+    return {"attempt": 0, "reached": -1, "stuck": 0, **numbers}

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from trainables.store import Store
 
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again, too.")]
+Report = Annotated[bool, typer.Option("--report/--no-report", help="Answer and draw the report at the end.")]
 
 
 def run(
@@ -47,12 +48,14 @@ def run(
     gpu: Gpu = None,
     workers: Workers = None,
     retry_failed: RetryFailed = False,
+    report: Report = True,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command goes on after an interruption."""
+    from orchestrator.breaker import HaltedError
     from orchestrator.driver import Cut, standing
     from orchestrator.lock import RootBusyError, driver_lock
     from orchestrator.tuner import ResourcesError
-    from trainables.store import Store
+    from trainables.store import StorageError, Store
 
     read, store, cut = read_study(study, cpu, gpu, workers), Store(root), Cut(steps, first)
     before = standing(read, store, cut)
@@ -66,9 +69,11 @@ def run(
     except (RootBusyError, ResourcesError) as error:
         stop(str(error))
     except KeyboardInterrupt:
+    except (HaltedError, StorageError) as error:
+        typer.echo(str(error), err=True)
         typer.echo("stopping", err=True)
     after = standing(read, store, cut)
-    _conclude(read, store, after)
+    _conclude(read, store, after, report)
     raise typer.Exit(_exit_code(after))
 
 
@@ -92,7 +97,7 @@ def _launch(study: Study, store: Store, runs: list[Run], console: Console) -> No
         launch(study, runs, store, display)
 
 
-def _conclude(study: Study, store: Store, state: Standing) -> None:
+def _conclude(study: Study, store: Store, state: Standing, report: bool) -> None:
     """Say what was reached: the answer when all is settled, how to go on when not."""
     from orchestrator.text import failures_text
 
@@ -103,6 +108,9 @@ def _conclude(study: Study, store: Store, state: Standing) -> None:
         typer.echo(f"interrupted ({counts}). Nothing is lost; go on with:\n  grokstudy {' '.join(sys.argv[1:])}")
         return
     text, index = draw_report(store, study.name)
+    if not report:
+        typer.echo(f"{study.name}: all {len(state.runs)} runs are settled")
+        return
     uri = _sync_mlflow(store, study, state, index)
     typer.echo(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
     typer.echo(f"MLflow:  {Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {uri}")
