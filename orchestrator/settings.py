@@ -29,7 +29,7 @@ class Event:
     at_most: float | None = option(None, "reached when the metric is at most this")
     for_: int = option(3, "consecutive evaluations that must hold", ge=1)
     stable: bool = option(
-        False, "also require the median over the following 10% of the run to stay within 90% of the threshold"
+        False, "also require that it is never lost again: two evaluations in a row short of the threshold, or the last one"
     )
 
     def to_json(self) -> dict[str, Any]:
@@ -43,8 +43,11 @@ class Event:
 DEFAULT_EVENTS = {
     "memorised": Event(metric="accuracy", split=("train_ii",), at_least=0.95),
     "generalised": Event(metric="accuracy", split=("test_oo",), at_least=0.5),
-    "circuit": Event(metric="bridge_hit", split=("test_oo",), at_least=0.85),
+    "circuit": Event(metric="cqsp", split=("test_oi",), at_least=0.5),
+    "decodable": Event(metric="bridge_hit", split=("test_oo",), at_least=0.85),
 }
+"""`circuit` is causal: the state that an out-of-distribution first hop leaves at r1, put into another query, acts as
+its bridge (cross-query semantic patching, arXiv 2505.23653). `decodable` is what a logit lens can read there."""
 
 
 @dataclass(frozen=True, kw_only=True)
