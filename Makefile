@@ -20,6 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 test: setup check  ## format, lint, types, all tests
+	./scripts/system-packages.sh
 	$(BIN)/python -m pytest
 
 test-fast: setup  ## tests that take no Ray, no training, no server: under a minute

@@ -159,6 +159,7 @@ def _tuner(study: Study, packs: list[list[Run]], callback: Any, scratch: str, st
             callbacks=[callback],
             stop=Brake(callback.breaker),
             failure_config=tune.FailureConfig(max_failures=-1),  # of processes; see shift.py
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # would need storage shared by all nodes
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,6 +76,7 @@ class Member:
             "data": self.data.sizes,
             "versions": installed("torch", "numpy", "pyarrow"),
             "commit": git_commit(),
+            "host": platform.node(),
             "started": (self.run.read("run.json") or {}).get("started", round(time.time(), 3)),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -22,13 +23,13 @@ def installed(*packages: str) -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str | None:
-    """Commit of the source tree, with `+changes` when it is not clean; None outside a checkout."""
+    """Commit of the source tree, with `+changes` when it is not clean; outside a checkout GROKSTUDY_COMMIT, or None."""
     here = Path(__file__).resolve().parent.parent
     try:
         commit = _git(here, "rev-parse", "HEAD")
         changed = _git(here, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("GROKSTUDY_COMMIT")
     return f"{commit}+changes" if changed else commit
 
 

@@ -62,6 +62,7 @@ def run(
     if before.finished(retry_failed):
         _say_nothing_to_do(read, store, before)
         raise typer.Exit(_exit_code(before))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray starts a job with SIGINT blocked
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         with driver_lock(store, read.name):

@@ -1,0 +1,105 @@
+"""`grokstudy submit`: the same study, driven on a cluster's head."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.commands.cluster import Address, Cluster, jobs_of
+from orchestrator.commands.common import (
+    DONE,
+    INTERRUPTED,
+    Cpu,
+    First,
+    Gpu,
+    Root,
+    Steps,
+    StudyFile,
+    Workers,
+    read_study,
+    stop,
+)
+from orchestrator.commands.run import RetryFailed
+
+if TYPE_CHECKING:
+    from orchestrator.jobs import Job, Jobs
+    from orchestrator.study import Study
+
+Follow = Annotated[bool, typer.Option("--follow", help="Show the log until it ends; Ctrl-C leaves the job running.")]
+
+
+def submit(
+    study: StudyFile,
+    cluster: Cluster = None,
+    address: Address = None,
+    root: Root = "results",
+    steps: Steps = None,
+    first: First = None,
+    cpu: Cpu = None,
+    gpu: Gpu = None,
+    workers: Workers = None,
+    retry_failed: RetryFailed = False,
+    follow: Follow = False,
+) -> None:
+    """Run a study on a Ray cluster. The driver runs on the head: this machine may go. Asking twice finds the first."""
+    read = read_study(study, cpu, gpu, workers)
+    _check_root(root)
+    options = {"root": root, "steps": steps, "first": first, "cpu": cpu, "gpu": gpu, "workers": workers}
+    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    arguments = shlex.join([f"studies/{read.name}.yaml", *words, *(["--retry-failed"] if retry_failed else [])])
+    with jobs_of(cluster, address) as jobs:
+        job_id = _start(jobs, read, arguments)
+        if not follow:
+            where = f"--cluster {cluster}" if cluster is not None else f"--address {address}"
+            typer.echo(f"see it with:\n  grokstudy status {study} --root {root}")
+            typer.echo(f"  grokstudy submit {study} --root {root} {where} --follow")
+            return
+        try:
+            ended = jobs.follow(job_id, lambda text: typer.echo(text, nl=False))
+        except KeyboardInterrupt:
+            typer.echo(f"\n{job_id} goes on; stop it with `grokstudy cancel {study}`", err=True)
+            raise
+    typer.echo(f"{ended.job_id}: {ended.status.lower()}")
+    raise typer.Exit(_exit_code(ended))
+
+
+def _start(jobs: Jobs, study: Study, arguments: str) -> str:
+    """The id of the job that does this: the one that is at it already, or a new one."""
+    from orchestrator.jobs import next_id
+    from orchestrator.parcel import pack
+    from trainables.versions import git_commit
+
+    known = jobs.of_study(study.name)
+    job_id = next_id(f"{study.name}-{study.spec_hash}", known)
+    for job in known:
+        if job.active and (job.job_id, job.arguments) != (job_id, arguments):
+            stop(f"{job.job_id} is at this study with other settings ({job.arguments}); `grokstudy cancel` it first")
+    if any(job.active for job in known):
+        typer.echo(f"{job_id} is at it already")
+        return job_id
+    commit = git_commit()
+    with tempfile.TemporaryDirectory(prefix="grokstudy-job-") as folder:
+        pack(study, Path(folder))
+        fresh = jobs.start(
+            job_id, study.name, arguments, Path(folder), {"GROKSTUDY_COMMIT": commit} if commit else {}
+        )
+    typer.echo(f"{job_id} {'submitted' if fresh else 'is at it already'}")
+    return job_id
+
+
+def _check_root(root: str) -> None:
+    if "://" not in root and not root.startswith("/"):
+        stop(
+            f"--root {root} is a folder of this machine; a cluster needs one that all of its nodes reach: "
+            "s3://BUCKET/PATH, or the absolute path of a shared folder"
+        )
+
+
+def _exit_code(job: Job) -> int:
+    if job.status == "SUCCEEDED":
+        return DONE
+    return INTERRUPTED if job.exit_code is None else job.exit_code
