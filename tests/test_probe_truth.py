@@ -96,17 +96,20 @@ def test_cqsp_needs_the_bridge_and_its_reader(model: str, success: list[float]) 
 
 
 @pytest.mark.parametrize(
-    ("model", "reads"),
+    ("model", "writes", "reads"),
     [
-        ("circuit", [1, 1, 1, 1, 1]),
-        ("lookup", [0, 0, 0, 0, 0]),
-        ("no_reader", [0, 0, 0, 0, 0]),
-        ("hop1_id_only", [1, 1, 1, 1, 1]),
-        ("hop2_id_only", [1, 1, 0, 1, 0]),
+        ("circuit", [1, 1, 1, 1, 1], [1, 1, 1, 1, 1]),
+        ("lookup", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]),
+        ("no_reader", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]),
+        ("hop1_id_only", [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]),
+        ("hop2_id_only", [1, 1, 1, 1, 1], [1, 1, 0, 1, 0]),
     ],
 )
-def test_the_reader_is_told_from_the_first_hop(model: str, reads: list[float]) -> None:
-    assert summary(model, "hop2_reader", "hop2_reader") == reads
+def test_the_halves_of_the_circuit_are_told_apart(model: str, writes: list[float], reads: list[float]) -> None:
+    assert summary(model, "circuit", "hop1_writer") == writes
+    assert summary(model, "circuit", "hop2_reader") == reads
+    both = [min(pair) for pair in zip(writes, reads, strict=True)]
+    assert summary(model, "circuit", "circuit_strength") == both
 
 
 def test_patching_finds_the_state_that_the_answer_hangs_on() -> None:

@@ -173,6 +173,16 @@ def test_partners_of_queries_are_what_they_should_be() -> None:
             assert other == int(q.context_answer_MS[0, s]) != answer
             assert bridge != q.bridge_MS[0, s]
             assert not any_ood
+        if q.onward_answer_MS[0, s] >= 0:
+            onward = q.onward_MST[0, s].tolist()
+            bridge, other, any_ood = chain(onward)
+            aim = int(q.onward_answer_MS[0, s])
+            assert onward[2] != tokens[2]
+            assert facts[int(q.bridge_MS[0, s]), onward[2] - n] == (aim, False)
+            assert other != aim
+            assert bridge != q.bridge_MS[0, s]
+            assert not any_ood
+    assert (q.onward_answer_MS >= 0).float().mean() > 0.9
     assert (q.corrupted_answer_MSP >= 0).float().mean() > 0.9
     assert (q.context_answer_MS >= 0).float().mean() > 0.9
 
@@ -200,7 +210,7 @@ def test_a_query_keeps_its_partners_when_more_are_asked_for() -> None:
     for j, start in enumerate(first):
         mine = few.split_S == j
         count = int(mine.sum())
-        for name in ("tokens_MST", "corrupted_MSPT", "context_MST"):
+        for name in ("tokens_MST", "corrupted_MSPT", "context_MST", "onward_MST"):
             assert torch.equal(getattr(few, name)[:, mine], getattr(many, name)[:, start : start + count])
 
 

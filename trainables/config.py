@@ -106,7 +106,7 @@ class Eval:
     per_decade: int = option(20, "evaluations per factor of ten on the log grid", ge=1)
     max_examples: int = option(1000, "largest size of an evaluation split", ge=1)
     probes: tuple[str, ...] = option(
-        ("logit_lens", "patching", "cqsp"), "measurements inside the model at each evaluation"
+        ("logit_lens", "patching", "cqsp", "circuit"), "measurements inside the model at each evaluation"
     )
     probe_examples: int = option(100, "largest number of examples per split that a probe looks at", ge=1)
 

@@ -17,7 +17,7 @@ PROBES = {
     "restoration": "trainables.probes.restoration:restoration",
     "cqsp": "trainables.probes.cqsp:cqsp",
     "cosine": "trainables.probes.cosine:cosine",
-    "hop2_reader": "trainables.probes.hop2_reader:hop2_reader",
+    "circuit": "trainables.probes.circuit:circuit",
     "consistency": "trainables.probes.consistency:consistency",
 }
 

@@ -4,6 +4,7 @@ For a query (h, r1, r2) with bridge b and answer t:
 - corrupted, one for each place: the token there replaced by one of the same type for which the changed query is a
   real chain with another answer (arXiv 2405.15071 section 3.2; SCIENCE 2.2);
 - context: another chain (h', r1', r2) of two in-distribution facts, with the same r2, another bridge and answer;
+- onward: a context likewise for (h, r1, r2*), where (b, r2*) is an in-distribution fact and r2* is not r2;
 - facts: in- and out-of-distribution atomic facts (h', r') -> b that lead to the same bridges.
 
 Everything comes from the seed's streams `probe/...`: it is the same in a pack as alone, and a query keeps its
@@ -52,6 +53,9 @@ class Queries:
     context_MST: Tensor
     context_answer_MS: Tensor
     """-1 where no context exists."""
+    onward_MST: Tensor
+    onward_answer_MS: Tensor
+    """Answer of (h, r1, r2*), -1 where no such context exists."""
     group_MS: Tensor
     """Group of the query's bridge, -1 if it has none."""
     own_fact_MS: Tensor
@@ -85,6 +89,7 @@ class Queries:
             tokens_MST=tensors["tokens"].clamp(min=0), answer_MS=tensors["answer"], bridge_MS=tensors["bridge"],
             corrupted_MSPT=tensors["corrupted"].clamp(min=0), corrupted_answer_MSP=tensors["corrupted_answer"],
             context_MST=tensors["context"].clamp(min=0), context_answer_MS=tensors["context_answer"],
+            onward_MST=tensors["onward"].clamp(min=0), onward_answer_MS=tensors["onward_answer"],
             group_MS=tensors["group"], own_fact_MS=tensors["own_fact"], fact_MFT=tensors["fact"].clamp(min=0),
             fact_group_MF=tensors["fact_group"], fact_ood_MF=tensors["fact_ood"] == 1,
         )  # fmt: skip
@@ -129,7 +134,8 @@ def _member(data: TaskData, seed: int, splits: tuple[str, ...], cap: int) -> tup
         name: {
             "tokens": q.tokens, "answer": q.answer, "bridge": q.bridge, "group": group_of[q.bridge],
             "own_fact": row_of[lookup.fact(q.tokens[:, 0], q.tokens[:, 1] - data.entities)],
-            **_corrupted(lookup, q, seed, name), **_contexts(lookup, q, seed, name),
+            **_corrupted(lookup, q, seed, name), **_onward(lookup, q, seed, name),
+            **dict(zip(("context", "context_answer"), _contexts(lookup, q, f"{name}/context", seed), strict=True)),
         }
         for name, q in queries.items()
     }  # fmt: skip
@@ -174,8 +180,8 @@ def _corrupted(lookup: Lookup, queries: Examples, seed: int, name: str) -> Colum
     return {"corrupted": tokens, "corrupted_answer": changed}
 
 
-def _contexts(lookup: Lookup, queries: Examples, seed: int, name: str) -> Columns:
-    """For each query another in-distribution chain that ends in the same relation."""
+def _contexts(lookup: Lookup, queries: Examples, name: str, seed: int) -> tuple[IntArray, IntArray]:
+    """For each query another in-distribution chain that ends in the same relation, and its answer, -1 for none."""
     graph = lookup.graph
     first = np.flatnonzero(~graph.ood)
     bridge_1F = graph.tail[first][None]
@@ -183,12 +189,27 @@ def _contexts(lookup: Lookup, queries: Examples, seed: int, name: str) -> Column
     answer_SF = graph.tail[second_SF]
     known_SF = (second_SF >= 0) & ~graph.ood[second_SF]
     other_SF = (bridge_1F != queries.bridge[:, None]) & (answer_SF != queries.answer[:, None])
-    rows, choice = _pick(known_SF & other_SF, Stream(seed, f"probe/{name}/context"))
+    rows, choice = _pick(known_SF & other_SF, Stream(seed, f"probe/{name}"))
     tokens, answer = queries.tokens.copy(), np.full(len(queries), -1, np.int64)
     tokens[rows, 0] = graph.head[first[choice]]
     tokens[rows, 1] = lookup.entities + graph.relation[first[choice]]
     answer[rows] = answer_SF[rows, choice]
-    return {"context": tokens, "context_answer": answer}
+    return tokens, answer
+
+
+def _onward(lookup: Lookup, queries: Examples, seed: int, name: str) -> Columns:
+    """For each query the context of another, in-distribution, second hop from its bridge, and that hop's answer."""
+    relations = np.arange(lookup.relations)[None]
+    fact_SR = lookup.fact(queries.bridge[:, None], relations)
+    other_SR = relations != queries.tokens[:, 2:] - lookup.entities
+    valid_SR = (fact_SR >= 0) & ~lookup.graph.ood[fact_SR] & other_SR
+    rows, choice = _pick(valid_SR, Stream(seed, f"probe/{name}/onward"))
+    tokens, answer = queries.tokens.copy(), np.full(len(queries), -1, np.int64)
+    tokens[rows, 2] = lookup.entities + choice
+    answer[rows] = lookup.graph.tail[fact_SR[rows, choice]]
+    onward = Examples(tokens, queries.answer_at, answer, queries.bridge)
+    context, context_answer = _contexts(lookup, onward, f"{name}/onward_context", seed)
+    return {"onward": context, "onward_answer": np.where(context_answer >= 0, answer, -1)}
 
 
 def _pick(valid_SC: NDArray[np.bool_], stream: Stream) -> tuple[IntArray, IntArray]:
