@@ -93,7 +93,8 @@ def _load(run: RunDir, name: str) -> Checkpoint | None:
     if match is None or hashlib.sha256(content).hexdigest()[:16] != match[2]:
         return None
     try:
-        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         return Checkpoint(int(state.pop("step")), **state)
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError):
         return None  # whole, but not one of ours

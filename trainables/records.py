@@ -50,6 +50,7 @@ def intact_until(run: RunDir, step: int) -> int:
 
 
 def _intact_table(run: RunDir, table: str, step: int) -> int:
+    """As `intact_until`, for one table; only `steps` has a row for every step."""
     end = 0
     for start in (start for start in part_starts(run, table) if start < step):
         rows = _row_count(run.store, run.part(table, start))
@@ -59,7 +60,10 @@ def _intact_table(run: RunDir, table: str, step: int) -> int:
             warnings.warn(f"{run.part(table, start)} {fault}: training again from {again} or before", stacklevel=2)
             return again
         end = start + rows
-    return min(end, step) if table == "steps" else step
+    if table == "steps" and end < step:
+        warnings.warn(f"{run.parts(table)} ends at {end}, not at {step}: training again from there", stacklevel=2)
+        return end
+    return step
 
 
 def _row_count(store: Store, name: str) -> int | None:

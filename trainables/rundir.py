@@ -89,7 +89,7 @@ class Lease:
 
 
 def last_lease(run: RunDir) -> dict[str, int]:
-    """The numbers of the newest lease: attempt, reached, stuck. One that is torn has lost its count, not its run: attempts start again at 1."""
+    """The numbers of the newest lease: attempt, reached, stuck. One that is torn counts as none."""
     try:
         found = run.read("lease.json") or {}
     except ValueError:

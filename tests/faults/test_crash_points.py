@@ -1,0 +1,112 @@
+"""SIGKILL at every single write and removal of a run, and at random times, in real processes.
+
+The processes are forked from this one, so that a life costs a fraction of a second. GROKSTUDY_SEEDS sets how many
+random seeds there are (3 by default).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from injury import train, unharmed
+
+from trainables.config import RunConfig
+from trainables.rundir import RunDir
+from trainables.store import Store
+
+pytestmark = pytest.mark.faults
+
+Small = Callable[..., RunConfig]
+SEEDS = int(os.environ.get("GROKSTUDY_SEEDS", "3"))
+MOMENTS = ("before", "torn", "after")
+
+
+class DeadlyStore(Store):
+    """Kills its process around the n-th change: before it, with the file half written, or right after it."""
+
+    def __init__(self, root: Path, change: int, moment: str) -> None:
+        super().__init__(root)
+        self.left, self.moment = change, moment
+
+    def write(self, relative: str, data: bytes) -> None:
+        self.left -= 1
+        if self.left == 0 and self.moment == "torn":
+            folder = Path(self.path(relative)).parent
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".tmp-0123").write_bytes(data[: len(data) // 2])
+        self._die_if("before", "torn")
+        super().write(relative, data)
+        self._die_if("after")
+
+    def delete(self, relative: str) -> None:
+        if not self.exists(relative):
+            return
+        self.left -= 1
+        self._die_if("before", "torn")
+        super().delete(relative)
+        self._die_if("after")
+
+    def _die_if(self, *moments: str) -> None:
+        if self.left == 0 and self.moment in moments:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def live(work: Callable[[], object], kill_after: float | None = None) -> bool:
+    """Do it in a process of its own; returns whether it came to its end, or was killed."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    if kill_after is not None:
+        time.sleep(kill_after)  # the fault itself: a random moment
+        os.kill(pid, signal.SIGKILL)
+    status = os.waitpid(pid, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, status
+    return not os.WIFSIGNALED(status)
+
+
+def test_killed_at_every_change_of_the_root(small: Small, tmp_path: Path) -> None:
+    config = small(train={"steps": 50}, eval={"every": 10, "probes": []})
+    whole = train(config, Store(tmp_path / "whole"))
+    injected = 0
+    for moment in MOMENTS:
+        for change in range(1, 1000):
+            root = tmp_path / f"{moment}-{change}"
+            if live(lambda root=root, change=change, moment=moment: train(config, DeadlyStore(root, change, moment))):
+                break
+            injected += 1
+            unharmed(f"SIGKILL {moment} a write", train(config, Store(root)), whole)
+    assert injected >= 3 * 10
+
+
+def test_killed_twice_at_the_same_places(small: Small, tmp_path: Path) -> None:
+    """The second attempt restores, clears and rewinds: it dies there, too."""
+    config = small(train={"steps": 50}, eval={"every": 10, "probes": []})
+    whole = train(config, Store(tmp_path / "whole"))
+    for change in range(1, 1000):
+        root = tmp_path / f"second-{change}"
+        assert not live(lambda root=root: train(config, DeadlyStore(root, 12, "after")))
+        if live(lambda root=root, change=change: train(config, DeadlyStore(root, change, "after"))):
+            break
+        unharmed("second SIGKILL, during recovery", train(config, Store(root)), whole)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_killed_at_random_times(small: Small, tmp_path: Path, seed: int) -> None:
+    config = small(seed=seed, train={"steps": 300, "checkpoint_every": 20}, eval={"every": 10, "probes": []})
+    begun = time.monotonic()
+    whole = train(config, Store(tmp_path / "whole"))
+    duration = time.monotonic() - begun
+    store, chance, kills = Store(tmp_path / "hurt"), random.Random(seed), 0
+    while RunDir(store, config.run_id).read("DONE.json") is None:
+        kills += not live(lambda: train(config, store), chance.uniform(0.02, 0.5 * duration))
+    unharmed("SIGKILL at random times", RunDir(store, config.run_id), whole, injected=kills)

@@ -1,0 +1,243 @@
+"""Storage that is full, gone for a while, torn, or older than it looks; clocks that jump."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from injury import train, unharmed, until
+
+from trainables import checkpoint, records
+from trainables.config import RunConfig
+from trainables.rundir import RunDir
+from trainables.store import StorageError, Store
+from trainables.train import Pack, failures_recorded
+
+pytestmark = pytest.mark.faults
+
+Small = Callable[..., RunConfig]
+OUTAGE_S = float(os.environ.get("GROKSTUDY_OUTAGE_S", "1"))
+PROBELESS = {"eval": {"every": 10, "probes": []}}
+
+
+def stop_at(config: RunConfig, store: Store, step: int) -> Pack:
+    """Train until a step and vanish without a word."""
+    pack = Pack([config], store)
+    while pack.step < step:
+        pack._segment()
+    return pack
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MiB of our own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    """Fill the disk but for so many bytes."""
+    ballast = disk / "ballast"
+    free = os.statvfs(disk)
+    ballast.write_bytes(b"\1" * (free.f_bavail * free.f_frsize - leave))
+    return ballast
+
+
+@pytest.mark.parametrize(("what", "leave"), [("a part", 0), ("a checkpoint", 12_288)])
+def test_the_disk_is_full(small: Small, tmp_path: Path, disk: Path, what: str, leave: int) -> None:
+    config = small(**PROBELESS)
+    whole = train(config, Store(tmp_path / "whole"))
+    store = Store(disk / "root")
+    pack = stop_at(config, store, 25)
+    ballast = fill(disk, leave)
+    word = {"a part": "part-", "a checkpoint": "step-"}[what]
+    with pytest.raises(StorageError, match=rf"{word}.*No space left on device.*Free space"), failures_recorded(pack):
+        pack.advance(60.0)
+    run = RunDir(store, config.run_id)
+    assert run.read("FAILED.json") is None
+    assert not list((disk / "root").rglob(".tmp-*"))
+    ballast.unlink()
+    begun = time.monotonic()
+    train(config, store)
+    unharmed(f"disk full while writing {what}", run, whole, time.monotonic() - begun)
+
+
+def test_the_disk_is_full_for_a_while(small: Small, tmp_path: Path, disk: Path) -> None:
+    config = small(**PROBELESS)
+    whole = train(config, Store(tmp_path / "whole"))
+    store = Store(disk / "root")
+    store.patience_s = 20 * OUTAGE_S
+    pack = stop_at(config, store, 25)
+    ballast = fill(disk, 0)
+    begun = time.monotonic()
+    threading.Timer(OUTAGE_S, ballast.unlink).start()
+    pack.advance(600.0)
+    assert time.monotonic() - begun >= OUTAGE_S
+    assert (RunDir(store, config.run_id).read("DONE.json") or {})["attempt"] == 1
+    seconds = time.monotonic() - begun - OUTAGE_S
+    unharmed(f"storage away for {OUTAGE_S:g} s", RunDir(store, config.run_id), whole, seconds)
+
+
+@pytest.mark.parametrize(
+    ("table", "damage"),
+    [("steps", "torn"), ("steps", "foreign"), ("steps", "missing"), ("evals", "torn"), ("evals", "foreign")],
+)
+def test_a_part_is_damaged(small: Small, tmp_path: Path, table: str, damage: str) -> None:
+    config = small(**PROBELESS)
+    whole = train(config, Store(tmp_path / "whole"))
+    store = Store(tmp_path / "hurt")
+    stop_at(config, store, 50)
+    run = RunDir(store, config.run_id)
+    name = run.part(table, 20)
+    begun = time.monotonic()
+    content = {"torn": store.read(name)[:100], "foreign": b"a,b\n1,2\n"}
+    if damage == "missing":
+        store.delete(name)
+    else:
+        store.write(name, content[damage])
+    with pytest.warns(UserWarning, match="training again from"):
+        train(config, store)
+    unharmed(f"{damage} part", run, whole, time.monotonic() - begun)
+
+
+def test_the_newest_checkpoint_is_torn(small: Small, tmp_path: Path) -> None:
+    config = small(**PROBELESS)
+    whole = train(config, Store(tmp_path / "whole"))
+    store = Store(tmp_path / "hurt")
+    stop_at(config, store, 50)
+    run = RunDir(store, config.run_id)
+    newest = store.list(run.checkpoints)[-1]
+    good = store.read(newest)
+    flipped = bytes([good[2000] ^ 1])
+    for content in (good[:1000], b"", good[:2000] + flipped + good[2001:]):
+        store.write(newest, content)
+        with pytest.warns(UserWarning, match="torn checkpoint passed over"):
+            stop_at(config, store, 50)
+    store.write(newest, b"torn")
+    with pytest.warns(UserWarning, match="torn checkpoint passed over"):
+        train(config, store)
+    assert (run.read("DONE.json") or {})["torn_checkpoints"] == [newest]
+    unharmed("torn checkpoint", run, whole, injected=4)
+
+
+def test_a_checkpoint_of_a_stranger_is_not_unpickled(small: Small, tmp_path: Path) -> None:
+    import hashlib
+    import io
+    import pickle
+
+    import torch
+
+    config, store = small(**PROBELESS), Store(tmp_path / "hurt")
+    stop_at(config, store, 50)
+    run = RunDir(store, config.run_id)
+    trap = tmp_path / "sprung"
+    buffer = io.BytesIO()
+    torch.save({"step": 45, "flat_P": _Trap(trap)}, buffer)
+    for content in (buffer.getvalue(), pickle.dumps(_Trap(trap)), b"PK\3\4 rubbish"):
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        store.write(f"{run.checkpoints}/step-000000045-{digest}.pt", content)
+        with pytest.warns(UserWarning, match="torn checkpoint passed over"):
+            found, _ = checkpoint.newest(run)
+        assert found is not None
+        assert found.step == 40
+    assert not trap.exists()
+
+
+class _Trap:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_a_part_that_reaches_beyond_the_restored_step_is_shortened(small: Small, tmp_path: Path) -> None:
+    """Parts may have been merged, or cut elsewhere by an attempt that lost its lease."""
+    config = small(**PROBELESS)
+    whole = train(config, Store(tmp_path / "whole"))
+    store = Store(tmp_path / "hurt")
+    stop_at(config, store, 60)
+    run = RunDir(store, config.run_id)
+    merged = records.read(run, "steps")
+    for start in records.part_starts(run, "steps"):
+        store.delete(run.part("steps", start))
+    store.write(run.part("steps", 0), records.encode(merged))
+    run.clear("DONE.json")
+    newest = store.list(run.checkpoints)[-1]
+    store.delete(newest)
+    train(config, store)
+    unharmed("merged parts, newest checkpoint lost", run, whole)
+
+
+def test_a_shorter_study_does_not_harm_a_longer_one_that_was_interrupted(small: Small, tmp_path: Path) -> None:
+    config = small(**PROBELESS)
+    whole = train(config, Store(tmp_path / "whole"))
+    store = Store(tmp_path / "hurt")
+    stop_at(config, store, 45)
+    train(small(train={"steps": 30}, **PROBELESS), store)
+    unharmed("shorter length trained in between", train(config, store), whole)
+
+
+CLOCK = """
+import random, runpy, sys, time
+clock, chance = time.time, random.Random(0)
+time.time = lambda: clock() + chance.uniform(-1e8, 1e8)
+sys.argv = ["trainables", *sys.argv[1:]]
+runpy.run_module("trainables", run_name="__main__")
+"""
+
+
+def start(config: RunConfig, folder: Path, *before: str) -> subprocess.Popen[str]:
+    """Train in a process of its own, as on a bare machine."""
+    path = folder / "run.json"
+    path.write_text(json.dumps(config.to_dict()))
+    words = [sys.executable, *before, "train", "--config", str(path), "--out", str(folder / "root"), "--threads", "1"]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_the_clock_jumps(small: Small, tmp_path: Path) -> None:
+    """Every look at the clock is years off, and so is the age of every file; the second attempt included."""
+    config = small(train={"steps": 2000, "checkpoint_every": 100}, **PROBELESS)
+    whole = train(config, Store(tmp_path / "whole"))
+    run, chance = RunDir(Store(tmp_path / "root"), config.run_id), random.Random(1)
+    first = start(config, tmp_path, "-c", CLOCK)
+    until(lambda: checkpoint.steps(run), "a checkpoint")
+    first.kill()
+    first.communicate()
+    for path in (tmp_path / "root").rglob("*"):
+        os.utime(path, times=(chance.uniform(0, 4e9),) * 2)
+    second = start(config, tmp_path, "-c", CLOCK)
+    said, _ = second.communicate(timeout=100)
+    assert second.returncode == 0, said
+    unharmed("clock and file times jump by years", run, whole)
+
+
+def test_a_bare_machine_is_told_to_stop(small: Small, tmp_path: Path) -> None:
+    config = small(train={"steps": 2000, "checkpoint_every": 100}, **PROBELESS)
+    whole = train(config, Store(tmp_path / "whole"))
+    run = RunDir(Store(tmp_path / "root"), config.run_id)
+    first = start(config, tmp_path, "-m", "trainables")
+    until(lambda: checkpoint.steps(run), "a checkpoint")
+    first.send_signal(signal.SIGTERM)
+    said, _ = first.communicate(timeout=10)
+    assert first.returncode == 3, said
+    second = start(config, tmp_path, "-m", "trainables")
+    said, _ = second.communicate(timeout=100)
+    assert second.returncode == 0, said
+    unharmed("SIGTERM of python -m trainables", run, whole)
