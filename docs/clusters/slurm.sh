@@ -1,0 +1,31 @@
+#!/bin/bash
+# A study on Slurm: sbatch docs/clusters/slurm.sh STUDY ROOT     (from the top of the checkout, after `make setup`)
+# Out of time or requeued, the same command goes on: the root is the state. ROOT is a folder that all nodes share.
+#SBATCH --job-name=grokstudy
+#SBATCH --nodes=4                # CHANGE
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=4        # CHANGE
+#SBATCH --cpus-per-task=32       # CHANGE
+#SBATCH --time=24:00:00          # CHANGE
+#SBATCH --exclusive              # `ray stop` at the end would end your other Rays on a shared node
+#SBATCH --requeue
+set -euo pipefail
+study=${1:?usage: sbatch slurm.sh STUDY ROOT}
+root=${2:?usage: sbatch slurm.sh STUDY ROOT}
+
+cd "${SLURM_SUBMIT_DIR:-.}"
+export PATH="$PWD/.venv/bin:$PATH" RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+# A token for this job alone: others on these nodes cannot use its Ray.
+RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
+export RAY_AUTH_TOKEN
+
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+address=$(getent ahostsv4 "$first" | awk 'NR == 1 { print $1 }'):6379
+gpus=()
+if [ -n "${SLURM_GPUS_ON_NODE:-}" ]; then
+    gpus=(--num-gpus "$SLURM_GPUS_ON_NODE")
+fi
+# Starts Ray on every node, runs the study on the first, and ends Ray when it is done.
+srun --ntasks-per-node=1 ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \
+    --num-cpus "${SLURM_CPUS_PER_TASK:-1}" "${gpus[@]}" \
+    -- env RAY_ADDRESS="$address" grokstudy run "$study" --root "$root"
