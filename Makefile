@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-fast check setup clean bench
+.PHONY: demo test test-fast test-faults check setup clean bench
 .DEFAULT_GOAL := check
 
 demo: setup  ## train studies/quickstart.yaml and answer its question (about 3 minutes on 2 cores)
@@ -25,6 +25,12 @@ test: setup check  ## format, lint, types, all tests
 
 test-fast: setup  ## tests that take no Ray, no training, no server: under a minute
 	$(BIN)/python -m pytest -m "not slow"
+
+test-faults: setup  ## kill, stop, starve and tear real processes and files; ends with the table of docs/reliability.md
+	mkdir -p test-output && rm -f test-output/faults.jsonl
+	GROKSTUDY_FAULTS=1 GROKSTUDY_SEEDS=$(or $(SEEDS),20) GROKSTUDY_OUTAGE_S=30 GROKSTUDY_FAULTS_LOG=$(CURDIR)/test-output/faults.jsonl \
+	    $(BIN)/python -m pytest -m faults
+	$(BIN)/python benchmarks/faults.py test-output/faults.jsonl
 
 check: setup  ## lint and types
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from trainables import checkpoint, records
@@ -43,6 +44,8 @@ space:
 seeds: [0]
 resources: {cpu: 1, pack: 1}
 """
+
+costly = pytest.mark.skipif("GROKSTUDY_FAULTS" not in os.environ, reason="takes half a minute: make test-faults")
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:

@@ -20,7 +20,7 @@ from trainables.config import RunConfig
 from trainables.rundir import RunDir
 from trainables.store import Store
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 Small = Callable[..., RunConfig]
 SEEDS = int(os.environ.get("GROKSTUDY_SEEDS", "3"))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from injury import STEPS, Patient, patient, train, unharmed, until
+from injury import STEPS, Patient, costly, patient, train, unharmed, until
 
 from trainables.rundir import RunDir
 from trainables.store import Store
@@ -46,6 +46,7 @@ def test_a_worker_is_killed(hurt: Patient, whole: RunDir) -> None:
     unharmed("SIGKILL of a worker", hurt.run, whole, seconds)
 
 
+@costly
 def test_a_worker_hangs(hurt: Patient, whole: RunDir) -> None:
     driver = hurt.drive(GROKSTUDY_SILENCE_S="12")
     at = hurt.until_reached(300)
@@ -55,6 +56,7 @@ def test_a_worker_hangs(hurt: Patient, whole: RunDir) -> None:
     unharmed("SIGSTOP of a worker (watchdog at 12 s)", hurt.run, whole, seconds)
 
 
+@costly
 def test_the_driver_is_killed(hurt: Patient, whole: RunDir) -> None:
     driver = hurt.drive()
     hurt.until_reached(300)
@@ -71,7 +73,7 @@ def test_the_driver_is_killed(hurt: Patient, whole: RunDir) -> None:
     unharmed("SIGKILL of the driver, then run again", hurt.run, whole, seconds)
 
 
-@pytest.mark.parametrize("kind", ["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize("kind", [pytest.param("SIGTERM", marks=costly), "Ctrl-C"])
 def test_the_driver_is_asked_to_stop(hurt: Patient, whole: RunDir, kind: str) -> None:
     driver = hurt.drive()
     at = hurt.until_reached(300)
@@ -93,6 +95,7 @@ def test_the_driver_is_asked_to_stop(hurt: Patient, whole: RunDir, kind: str) ->
     unharmed(f"{kind} of the driver, then run again", hurt.run, whole, stopped)
 
 
+@costly
 def test_a_second_driver_is_refused_while_the_first_lives(hurt: Patient, whole: RunDir) -> None:
     first = hurt.drive()
     hurt.until_reached(100)

@@ -22,7 +22,7 @@ from trainables.rundir import RunDir
 from trainables.store import StorageError, Store
 from trainables.train import Pack, failures_recorded
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 Small = Callable[..., RunConfig]
 OUTAGE_S = float(os.environ.get("GROKSTUDY_OUTAGE_S", "1"))
