@@ -43,11 +43,12 @@ class Event:
 DEFAULT_EVENTS = {
     "memorised": Event(metric="accuracy", split=("train_ii",), at_least=0.95),
     "generalised": Event(metric="accuracy", split=("test_oo",), at_least=0.5),
-    "circuit": Event(metric="cqsp", split=("test_oi",), at_least=0.5),
+    "circuit": Event(metric="circuit_strength", split=("test_oo",), at_least=0.5),
     "decodable": Event(metric="bridge_hit", split=("test_oo",), at_least=0.85),
 }
-"""`circuit` is causal: the state that an out-of-distribution first hop leaves at r1, put into another query, acts as
-its bridge (cross-query semantic patching, arXiv 2505.23653). `decodable` is what a logit lens can read there."""
+"""`circuit` is causal: hop 1 writes a bridge that another query's hop 2 can use, and hop 2 can use a good bridge, both
+measured by patching on queries that need not be answered (`trainables/probes/circuit.py`). `decodable` is what a logit
+lens reads at the same place, used or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
