@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.breaker import Breaker, HaltedError
 from orchestrator.ledger import Ledger
 from orchestrator.packer import PackSize, packs_of
+from orchestrator.reach import gpus_in_reach, node_types, workers_in_reach
 from orchestrator.settings import Asha
 from orchestrator.space import Run
 from orchestrator.study import Study
@@ -127,13 +128,16 @@ def _sizer(study: Study) -> PackSize:
 
 
 def workers_here(study: Study) -> int:
-    """Workers that the cluster has room for now, at least one."""
+    """Workers that the cluster has room for, or may grow to have room for; at least one."""
     import ray
 
     here, resources = ray.cluster_resources(), granted(study)
     fit = [int(here.get(name.upper(), 0.0) / asked) for name, asked in resources.items() if asked]
+    room = max(min(fit), workers_in_reach(node_types(), resources))
     asked = study.resources.workers
-    return max(1, min([*fit, asked] if isinstance(asked, int) else fit))
+    if isinstance(asked, int):
+        return asked if "RAY_ADDRESS" in os.environ else max(1, min(room, asked))
+    return max(1, room)
 
 
 def _tuner(study: Study, packs: list[list[Run]], callback: Any, scratch: str, store: Store) -> Any:
@@ -165,12 +169,12 @@ def _tuner(study: Study, packs: list[list[Run]], callback: Any, scratch: str, st
 
 
 def granted(study: Study) -> dict[str, float]:
-    """CPUs and GPUs of one worker; `auto` is one core, and one whole GPU where the cluster has any."""
+    """CPUs and GPUs of one worker; `auto` is one core, and one whole GPU where the cluster has any or may get some."""
     import ray
 
     cpu, gpu = study.resources.cpu, study.resources.gpu
     if gpu == "auto":
-        gpu = 1.0 if ray.cluster_resources().get("GPU") else 0.0
+        gpu = 1.0 if ray.cluster_resources().get("GPU") or gpus_in_reach(node_types()) else 0.0
     return {"cpu": 1.0 if cpu == "auto" else float(cpu), "gpu": float(gpu)}
 
 
