@@ -45,7 +45,7 @@ PROBES = (
     Column("probe", "string", "name of the measurement"),
     Column("split", "string", "evaluation set (SPLITS)"),
     Column("layer", "int16", "effective depth: 0 embedding, k after k blocks or updates; null: summary", nullable=True),
-    Column("position", "string", "token position (h, r1, r2; mixer: answer, end too); null for summaries", nullable=True),
+    Column("position", "string", "token position (h, r1, r2; mixer: answer, end too); null: summary", nullable=True),
     Column("value", "float32", "the measurement; null where it is not defined", nullable=True),
     Column("n", "int32", "examples measured", "examples"),
 )
