@@ -20,7 +20,7 @@ from orchestrator.read_base import unknown_option
 from orchestrator.read_options import read_mapping, read_setting
 from trainables.config import sections_of
 from trainables.options import did_you_mean
-from trainables.schema import TRIAL_COLUMNS
+from trainables.schema import RESERVED
 
 MAX_POINTS = 10_000
 _SCALES = ("uniform", "log", "int")
@@ -159,7 +159,7 @@ class SpaceReader:
             return f"options are written with a dot here: `{name}.{example or '...'}: [...]`"
         if options and not (isinstance(raw, dict) and all(isinstance(arm, dict) for arm in raw.values())):
             return f"is unknown; did you mean space.{options[0]}?"
-        if name in {column.name for column in TRIAL_COLUMNS}:
+        if name in RESERVED:
             return "is the name of another column of the results; choose another"
         if not _AXIS_NAME.fullmatch(name):
             return "is no name for an axis; use lower-case letters, digits and _, or an option with its section"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +28,28 @@ def write_study(store: Store, study: Study, trials: list[Trial], ledger: Ledger)
     store.write_json(f"{folder}/study.json", {**study.to_json(), "versions": versions, "commit": git_commit()})
     buffer = io.BytesIO()
     pq.write_table(trial_table(trials, ledger), buffer, compression="zstd")
+    store.write(f"{folder}/trials.parquet", buffer.getvalue())
+
+
+def write_external(
+    store: Store, name: str, rows: list[dict[str, Any]], events: Mapping[str, dict[str, Any]], origin: str
+) -> None:
+    """Put down a study of imported curves: one trial per row {curve, run_id, horizon}, all of them done."""
+    folder = f"studies/{name}"
+    about = {"name": name, "hypothesis": origin, "spec_hash": ""}
+    spec = {**about, "events": dict(events), "axes": ["curve"], "seeds": [0]}
+    store.write_json(f"{folder}/study.json", {**spec, "base": {}, "versions": installed("grokstudy"), "commit": None})
+    fixed = {
+        "trial_id": [f"{name}-{number:05d}" for number in range(len(rows))],
+        "run_id": [row["run_id"] for row in rows],
+        "horizon": [row["horizon"] for row in rows],
+        "seed": [0] * len(rows),
+        "state": ["done"] * len(rows),
+    }
+    labels = pa.array([row["curve"] for row in rows], pa.string())
+    table = pa.table(fixed, schema=arrow_schema(TRIAL_COLUMNS)).append_column("curve", labels)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
     store.write(f"{folder}/trials.parquet", buffer.getvalue())
 
 

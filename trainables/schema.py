@@ -33,10 +33,10 @@ EVALS = (
     Column("step", "int64", "updates made before the evaluation", "steps"),
     Column("attempt", "int16", "which start of the run wrote the row"),
     Column("split", "string", "evaluation set (SPLITS)"),
-    Column("n", "int32", "examples in the split", "examples"),
+    Column("n", "int32", "examples in the split; null where a publication does not say", "examples", nullable=True),
     Column("accuracy", "float32", "share whose answer is the arg max over entity tokens"),
-    Column("loss", "float32", "mean cross-entropy of the answer over the whole vocabulary", "nats"),
-    Column("margin", "float32", "mean logit of the answer minus the largest other entity logit", "logits"),
+    Column("loss", "float32", "mean cross-entropy of the answer over the whole vocabulary", "nats", nullable=True),
+    Column("margin", "float32", "mean logit of the answer minus the largest other", "logits", nullable=True),
 )
 
 PROBES = (
@@ -47,7 +47,7 @@ PROBES = (
     Column("layer", "int16", "effective depth: 0 embedding, k after k blocks or updates; null: summary", nullable=True),
     Column("position", "string", "token position (h, r1, r2; mixer: answer, end too); null: summary", nullable=True),
     Column("value", "float32", "the measurement; null where it is not defined", nullable=True),
-    Column("n", "int32", "examples measured", "examples"),
+    Column("n", "int32", "examples measured; null where a publication does not say", "examples", nullable=True),
 )
 
 TABLES = {"steps": STEPS, "evals": EVALS, "probes": PROBES}
@@ -70,6 +70,12 @@ TRIAL_COLUMNS = (
     Column("state", "string", "done, diverged, stopped, failed, running, interrupted, missing"),
 )
 """Every swept parameter follows as a column of its own, under its dotted name."""
+
+RESERVED = {
+    *(column.name for columns in (*TABLES.values(), TRIAL_COLUMNS) for column in columns),
+    *("group", "regime", "event", "metric", "time", "lower", "upper", "lead", "kind", "verdict", "seeds", "length"),
+}
+"""Names that an axis of a study cannot have: the analysis gives them to columns of its own."""
 
 OUTCOMES = {
     "finished": "reached the length asked for",

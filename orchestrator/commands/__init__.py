@@ -10,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.commands.cancel import cancel
+from orchestrator.commands.compact import compact
+from orchestrator.commands.export import export, import_
+from orchestrator.commands.gc import gc
+from orchestrator.commands.import_curves import import_curves
 from orchestrator.commands.plan import plan
 from orchestrator.commands.report import report
 from orchestrator.commands.run import run
 from orchestrator.commands.schema import schema
 from orchestrator.commands.status import status
 from orchestrator.commands.submit import submit
+from orchestrator.commands.verify import verify
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "plan": plan,
@@ -24,6 +29,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "submit": submit,
     "cancel": cancel,
+    "verify": verify,
+    "compact": compact,
+    "gc": gc,
+    "export": export,
+    "import": import_,
+    "import-curves": import_curves,
     "schema": schema,
 }
 
@@ -34,6 +45,13 @@ EXAMPLES = {
     "report": "grokstudy report studies/quickstart.yaml",
     "submit": "grokstudy submit studies/decoupling.yaml --cluster cluster.yaml --root s3://BUCKET/grokstudy",
     "cancel": "grokstudy cancel studies/decoupling.yaml --cluster cluster.yaml",
+    "verify": "grokstudy verify --root results",
+    "compact": "grokstudy compact --root results",
+    "gc": "grokstudy gc --dry-run",
+    "export": "grokstudy export quickstart quickstart.tar",
+    "import": "grokstudy import quickstart.tar --root elsewhere",
+    "import-curves": "grokstudy import-curves curves.csv --name published --trial regime "
+    "--mapping ood_accuracy=accuracy/test_oo --event 'generalised=accuracy/test_oo>=0.5:3'",
     "schema": "grokstudy schema > docs/study.schema.json",
 }
 """Shown under each command's help."""

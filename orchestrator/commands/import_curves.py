@@ -1,0 +1,45 @@
+"""`grokstudy import-curves`: published curves beside our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.common import Root, stop
+from orchestrator.commands.report import draw_report
+
+File = Annotated[Path, typer.Argument(help="CSV file, one row per trial and step.", show_default=False)]
+Name = Annotated[str, typer.Option("--name", help="Name of the study that the curves become.", show_default=False)]
+Mappings = Annotated[
+    list[str], typer.Option("--mapping", help="What a column is: COLUMN=METRIC/SPLIT. May be repeated.")
+]
+Events = Annotated[
+    list[str], typer.Option("--event", help="NAME=METRIC/SPLIT>=VALUE[:FOR][:stable]. May be repeated.")
+]
+Trial = Annotated[str, typer.Option("--trial", help="Column that tells the curves apart.")]
+Step = Annotated[str, typer.Option("--step", help="Column with the training step.")]
+
+
+def import_curves(
+    file: File,
+    name: Name,
+    mapping: Mappings,
+    event: Events,
+    trial: Trial = "trial",
+    step: Step = "step",
+    root: Root = "results",
+) -> None:
+    """Make a study of curves from elsewhere, with its events, answer and report."""
+    from orchestrator.external import Curve, External, import_external, parse_event
+    from trainables.store import Store
+
+    store = Store(root)
+    try:
+        source = External(file, trial, step, tuple(Curve.parse(text) for text in mapping))
+        count = import_external(store, name, source, dict(parse_event(text) for text in event))
+    except ValueError as error:
+        stop(str(error))
+    text, index = draw_report(store, name)
+    typer.echo(f"{count} curves imported as study {name}\n\n{text}\n\nreport: {index}")
