@@ -11,7 +11,7 @@ import io
 import re
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -50,28 +50,40 @@ def intact_until(run: RunDir, step: int) -> int:
 
 
 def _intact_table(run: RunDir, table: str, step: int) -> int:
-    """As `intact_until`, for one table; only `steps` has a row for every step."""
-    end = 0
+    """As `intact_until`, for one table; only `steps` has one row for every step."""
+    end, every = 0, table == "steps"
     for start in (start for start in part_starts(run, table) if start < step):
-        rows = _row_count(run.store, run.part(table, start))
-        if rows is None or (table == "steps" and start != end):
-            fault = "is torn" if rows is None else f"does not follow on step {end}"
-            again = min(start, end) if table == "steps" else start
+        span = _span(run.store, run.part(table, start))
+        whole = span is not None and (not every or (span.first == start and span.last - start + 1 == span.rows))
+        if span is None or not whole or (every and start != end):
+            again = min(start, end) if every else start
+            fault = f"does not follow on step {end}" if whole else "is torn"
             warnings.warn(f"{run.part(table, start)} {fault}: training again from {again} or before", stacklevel=2)
             return again
-        end = start + rows
-    if table == "steps" and end < step:
+        end = span.last + 1
+    if every and end < step:
         warnings.warn(f"{run.parts(table)} ends at {end}, not at {step}: training again from there", stacklevel=2)
         return end
     return step
 
 
-def _row_count(store: Store, name: str) -> int | None:
-    """Rows of a part by its footer; None when it is torn."""
+class _Span(NamedTuple):
+    """What the footer of a part says."""
+
+    rows: int
+    first: int
+    last: int
+
+
+def _span(store: Store, name: str) -> _Span | None:
+    """Read only the footer of a part; None when it is torn, or without steps."""
     try:
         with store.fs.open_input_file(store.path(name)) as file:
-            return int(pq.ParquetFile(file).metadata.num_rows)
-    except (pa.ArrowException, OSError):
+            footer = pq.ParquetFile(file).metadata
+        column = footer.schema.to_arrow_schema().get_field_index("step")
+        found = [footer.row_group(group).column(column).statistics for group in range(footer.num_row_groups)]
+        return _Span(footer.num_rows, min(s.min for s in found), max(s.max for s in found))
+    except (pa.ArrowException, OSError, AttributeError, ValueError, IndexError):
         return None
 
 
@@ -141,5 +153,10 @@ def encode(table: pa.Table) -> bytes:
 
 def read(run: RunDir, table: str) -> pa.Table:
     """All rows of a run's table, in the order of the parts. Raises pyarrow.ArrowInvalid for a torn part."""
-    parts = [pq.read_table(io.BytesIO(run.store.read(run.part(table, s)))) for s in part_starts(run, table)]
+    parts = [read_part(run, table, start) for start in part_starts(run, table)]
     return pa.concat_tables(parts) if parts else SCHEMAS[table].empty_table()
+
+
+def read_part(run: RunDir, table: str, start: int) -> pa.Table:
+    """The rows of one part. Raises pyarrow.ArrowInvalid for a torn one."""
+    return pq.read_table(io.BytesIO(run.store.read(run.part(table, start))))

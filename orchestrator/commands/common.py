@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -11,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from orchestrator.space import Run
     from orchestrator.study import Study
+    from trainables.store import Store
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 """Exit codes."""
@@ -52,3 +55,25 @@ def regime(run: Run) -> str:
     """A run's place in the space, without seed and length."""
     values = [str(value) for name, value in run.trials[0].point.items() if name != "train.steps"]
     return " ".join(values) or "all"
+
+
+def existing(root: str) -> Store:
+    """Open a root that must be there."""
+    from trainables.store import Store
+
+    store = Store(root)
+    if not store.exists(""):
+        stop(f"{store.uri}: there is no such root; name it with --root or GROKSTUDY_ROOT")
+    return store
+
+
+@contextlib.contextmanager
+def driving(store: Store, what: str) -> Iterator[None]:
+    """Keep drivers away from a root meanwhile, or stop if there is one at work."""
+    from orchestrator.lock import RootBusyError, driver_lock
+
+    try:
+        with driver_lock(store, what):
+            yield
+    except RootBusyError as error:
+        stop(str(error))

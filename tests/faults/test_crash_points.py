@@ -11,6 +11,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_killed_at_every_change_of_the_root(small: Small, tmp_path: Path) -> Non
     for moment in MOMENTS:
         for change in range(1, 1000):
             root = tmp_path / f"{moment}-{change}"
-            if live(lambda root=root, change=change, moment=moment: train(config, DeadlyStore(root, change, moment))):
+            if live(partial(train, config, DeadlyStore(root, change, moment))):
                 break
             injected += 1
             unharmed(f"SIGKILL {moment} a write", train(config, Store(root)), whole)
@@ -94,8 +95,8 @@ def test_killed_twice_at_the_same_places(small: Small, tmp_path: Path) -> None:
     whole = train(config, Store(tmp_path / "whole"))
     for change in range(1, 1000):
         root = tmp_path / f"second-{change}"
-        assert not live(lambda root=root: train(config, DeadlyStore(root, 12, "after")))
-        if live(lambda root=root, change=change: train(config, DeadlyStore(root, change, "after"))):
+        assert not live(partial(train, config, DeadlyStore(root, 12, "after")))
+        if live(partial(train, config, DeadlyStore(root, change, "after"))):
             break
         unharmed("second SIGKILL, during recovery", train(config, Store(root)), whole)
 

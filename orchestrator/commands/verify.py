@@ -1,0 +1,25 @@
+"""`grokstudy verify`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import typer
+
+from orchestrator.commands.common import SOME_FAILED, Json, Root, existing
+
+
+def verify(root: Root = "results", as_json: Json = False) -> None:
+    """Look for gaps, doubled rows, torn or foreign files, wrong checksums and orphans. Exit code 1 if there are any."""
+    from orchestrator.verify import verify as found_in
+
+    store = existing(root)
+    faults = found_in(store)
+    if as_json:
+        typer.echo(json.dumps([asdict(fault) for fault in faults], indent=1))
+    else:
+        for fault in faults:
+            typer.echo(str(fault))
+        typer.echo(f"{store.uri}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
+    raise typer.Exit(SOME_FAILED if faults else 0)

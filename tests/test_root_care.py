@@ -1,0 +1,249 @@
+"""verify, compact, gc, export and import, on roots that were hurt on purpose."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.archive import export, receive
+from orchestrator.compact import compact
+from orchestrator.garbage import garbage, remove
+from orchestrator.verify import verify
+from trainables import checkpoint, records
+from trainables.config import RunConfig
+from trainables.rundir import RunDir
+from trainables.schema import TABLES
+from trainables.store import Store
+from trainables.train import Pack
+
+Small = Callable[..., RunConfig]
+
+
+def train(config: RunConfig, store: Store, to: int = 10**9) -> RunDir:
+    pack = Pack([config], store)
+    while not pack.finished and pack.step < to:
+        pack._segment()
+    return RunDir(store, config.run_id)
+
+
+def ask(store: Store, *runs: RunDir) -> None:
+    """A study that asks for these runs."""
+    table = pa.table({"run_id": [run.run_id for run in runs]})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    store.write("studies/s/trials.parquet", buffer.getvalue())
+    store.write("studies/s/study.yaml", b"hypothesis: x\n")
+
+
+@pytest.fixture
+def run(small: Small, store: Store) -> RunDir:
+    """A finished run that a study asks for."""
+    run = train(small(eval={"every": 10, "probes": []}), store)
+    ask(store, run)
+    return run
+
+
+def rows(run: RunDir) -> dict[str, pa.Table]:
+    return {name: records.read(run, name) for name in TABLES}
+
+
+def rewrite(run: RunDir, table: str, change: Callable[[pa.Table], pa.Table], start: int = 20) -> None:
+    part = records.read_part(run, table, start)
+    run.store.write(run.part(table, start), records.encode(change(part)))
+
+
+def test_a_whole_root_has_no_faults(run: RunDir, small: Small) -> None:
+    assert verify(run.store) == []
+    train(small(seed=3, eval={"every": 10, "probes": []}), run.store, to=35)
+    assert [fault.kind for fault in verify(run.store)] == ["orphan"], "an interrupted run is no fault"
+
+
+DAMAGE: dict[str, tuple[str, Callable[[RunDir], object]]] = {
+    "torn part": ("torn", lambda run: run.store.write(run.part("steps", 20), b"PAR1")),
+    "lost part": ("gap", lambda run: run.store.delete(run.part("steps", 20))),
+    "lost row": ("gap", lambda run: rewrite(run, "steps", lambda part: part.slice(1))),
+    "row twice": ("duplicate", lambda run: rewrite(run, "steps", lambda part: pa.concat_tables([part, part[19:]]))),
+    "rows in disorder": ("order", lambda run: rewrite(run, "steps", lambda part: part.take(list(range(19, -1, -1))))),
+    "evaluation lost": ("gap", lambda run: run.store.delete(run.part("evals", 20))),
+    "split lost": ("gap", lambda run: rewrite(run, "evals", lambda part: part.slice(1))),
+    "evaluation twice": ("duplicate", lambda run: rewrite(run, "evals", lambda part: pa.concat_tables([part, part]))),
+    "foreign part": ("foreign", lambda run: run.store.write(f"{run.parts('steps')}/notes.txt", b"hello")),
+    "foreign file": ("foreign", lambda run: run.store.write("plans.docx", b"hello")),
+    "foreign type": ("torn", lambda run: rewrite(run, "steps", lambda part: part.rename_columns(list("abcdef")))),
+    "checksum": ("checksum", lambda run: run.store.write(run.store.list(run.checkpoints)[0], b"rubbish")),
+    "marker of another step": ("marker", lambda run: run.write("DONE.json", {"step": 50, "reason": "finished"})),
+    "torn marker": ("marker", lambda run: run.store.write(f"{run.folder}/DONE.json", b'{"step"')),
+    "no configuration": ("config", lambda run: run.clear("run.json")),
+    "another configuration": ("config", lambda run: run.write("run.json", {"config": {"seed": 9}})),
+    "no study": ("orphan", lambda run: ask(run.store)),
+    "torn study": ("torn", lambda run: run.store.write("studies/s/trials.parquet", b"x")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_every_kind_of_damage_is_named(run: RunDir, damage: str) -> None:
+    kind, hurt = DAMAGE[damage]
+    hurt(run)
+    faults = verify(run.store)
+    assert kind in {fault.kind for fault in faults}, faults
+    assert all(fault.remedy for fault in faults)
+
+
+@pytest.mark.parametrize("damage", ["torn part", "lost part", "lost row", "row twice"])
+def test_training_again_repairs_the_damage(small: Small, run: RunDir, damage: str) -> None:
+    before = rows(run)
+    DAMAGE[damage][1](run)
+    run.clear("DONE.json")
+    with pytest.warns(UserWarning, match="training again from"):
+        train(small(eval={"every": 10, "probes": []}), run.store)
+    assert verify(run.store) == []
+    for name in TABLES:
+        assert rows(run)[name].drop_columns(["attempt"]).equals(before[name].drop_columns(["attempt"]))
+
+
+def test_compact_changes_no_row_and_an_extension_goes_on(small: Small, run: RunDir, tmp_path: Path) -> None:
+    before = rows(run)
+    assert compact(run.store, [run.run_id]) == (7, 2)
+    assert compact(run.store, [run.run_id]) == (2, 2)
+    assert all(rows(run)[name].equals(before[name]) for name in TABLES)
+    assert verify(run.store) == []
+    longer = small(train={"steps": 80}, eval={"every": 10, "probes": []})
+    whole, grown = train(longer, Store(tmp_path / "whole")), train(longer, run.store)
+    assert verify(run.store) == []
+    for name in TABLES:
+        assert rows(grown)[name].drop_columns(["attempt"]).equals(rows(whole)[name].drop_columns(["attempt"]))
+
+
+@pytest.mark.parametrize("left", [(20, 40), (40,), (20,)])
+def test_a_merge_that_was_killed_is_named_and_repaired(run: RunDir, left: tuple[int, ...]) -> None:
+    before = rows(run)
+    kept = {start: run.store.read(run.part("steps", start)) for start in left}
+    compact(run.store, [run.run_id])
+    for start, content in kept.items():
+        run.store.write(run.part("steps", start), content)
+    assert "duplicate" in {fault.kind for fault in verify(run.store)}
+    compact(run.store, [run.run_id])
+    assert rows(run)["steps"]["step"].to_pylist() == before["steps"]["step"].to_pylist()
+    assert verify(run.store) == []
+
+
+def test_gc_removes_only_what_nobody_needs(small: Small, run: RunDir) -> None:
+    assert garbage(run.store) == []
+    (Path(run.store.base) / run.folder / ".tmp-123").write_bytes(b"half")
+    torn = run.store.list(run.checkpoints)[0]
+    run.store.write(torn, b"rubbish")
+    orphan = train(small(seed=5), run.store)
+    found = garbage(run.store)
+    assert {item.path for item in found} == {f"{run.folder}/.tmp-123", torn}
+    remove(run.store, found)
+    remove(run.store, garbage(run.store, orphans=True))
+    assert verify(run.store) == []
+    assert not (Path(run.store.base) / orphan.folder).exists()
+    assert rows(run)["steps"].num_rows == 60
+
+
+def test_a_study_travels_in_a_tar_file(small: Small, run: RunDir, tmp_path: Path) -> None:
+    assert export(run.store, "s", tmp_path / "s.tar") == 1
+    export(run.store, "s", tmp_path / "again.tar")
+    assert (tmp_path / "s.tar").read_bytes() == (tmp_path / "again.tar").read_bytes()
+    there = Store(tmp_path / "there")
+    assert receive(there, tmp_path / "s.tar").runs == 1
+    assert verify(there) == []
+    moved = RunDir(there, run.run_id)
+    assert all(rows(moved)[name].equals(rows(run)[name]) for name in TABLES)
+    assert checkpoint.steps(moved) == checkpoint.steps(run)
+    with pytest.raises(ValueError, match="there is a study 's' already"):
+        receive(there, tmp_path / "s.tar")
+    third = Store(tmp_path / "third")
+    train(small(eval={"every": 10, "probes": []}), third)
+    assert receive(third, tmp_path / "s.tar").kept == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../evil", "/etc/evil", "runs/../../evil", "mlflow.db", "driver.json", "studies/../x/study.yaml", "studies/s/x.py",
+     f"runs/{'0' * 16}/checkpoints/evil.pkl", f"runs/{'0' * 16}/run.json/../../../evil", "studies/./study.yaml"],
+)  # fmt: skip
+def test_a_tar_file_with_foreign_names_is_refused(tmp_path: Path, name: str) -> None:
+    parcel(tmp_path / "evil.tar", tarfile.TarInfo(name))
+    with pytest.raises(ValueError, match="not a file of a study; nothing was imported"):
+        receive(Store(tmp_path / "root"), tmp_path / "evil.tar")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.tar"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_a_tar_file_with_links_is_refused(tmp_path: Path, kind: bytes) -> None:
+    entry = tarfile.TarInfo("studies/s/study.yaml")
+    entry.type, entry.linkname = kind, "/etc/passwd"
+    parcel(tmp_path / "evil.tar", entry)
+    with pytest.raises(ValueError, match="not a regular file"):
+        receive(Store(tmp_path / "root"), tmp_path / "evil.tar")
+    assert not (tmp_path / "root").exists()
+
+
+def parcel(path: Path, *entries: tarfile.TarInfo) -> None:
+    with tarfile.open(path, "w") as tar:
+        for entry in entries:
+            tar.addfile(entry, io.BytesIO())
+
+
+def test_links_do_not_lead_out_of_a_root(run: RunDir, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for folder in (f"runs/{'0' * 16}", "metrics/steps/run_id=evil"):
+        os.symlink(outside, Path(run.store.base) / folder)
+        with pytest.raises(ValueError, match="is a link that leaves the root"):
+            run.store.write(f"{folder}/run.json", b"{}")
+        with pytest.raises(ValueError, match="is a link that leaves the root"):
+            run.store.read(f"{folder}/run.json")
+    assert list(outside.iterdir()) == []
+
+
+FUZZ = int(os.environ.get("GROKSTUDY_FUZZ", "60"))
+
+
+@settings(max_examples=FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_bytes_in_a_run_bring_a_traceback(run: RunDir, data: st.DataObject) -> None:
+    """Any file of a run, changed at random: verify names faults or finds none, and never falls over."""
+    files = [path for path in run.store.list("", recursive=True) if "." in Path(path).name and "driver" not in path]
+    path = data.draw(st.sampled_from(files))
+    good = run.store.read(path)
+    try:
+        run.store.write(path, data.draw(st.one_of(st.binary(max_size=200), _changed(good), _json())))
+        for fault in verify(run.store):
+            assert fault.path
+            assert fault.remedy
+    finally:
+        run.store.write(path, good)
+
+
+def _changed(good: bytes) -> st.SearchStrategy[bytes]:
+    """A few bytes replaced, or the end cut off."""
+    places = st.lists(st.tuples(st.integers(0, max(0, len(good) - 1)), st.integers(0, 255)), min_size=1, max_size=8)
+    cut = st.integers(0, len(good)).map(lambda end: good[:end])
+    return st.one_of(cut, places.map(lambda changes: _replace(good, changes)))
+
+
+def _replace(good: bytes, changes: list[tuple[int, int]]) -> bytes:
+    content = bytearray(good)
+    for place, value in changes:
+        content[place] = value
+    return bytes(content)
+
+
+def _json() -> st.SearchStrategy[bytes]:
+    leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    words = st.sampled_from(["config", "step", "reason", "train", "seed", "model", "task", "data", "x"])
+    values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4))
+    return values.map(lambda value: json.dumps(value).encode())
