@@ -25,6 +25,7 @@ from orchestrator.commands.common import (
     regime,
     stop,
 )
+from orchestrator.commands.mlflow import try_to_sync
 from orchestrator.commands.report import draw_report
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ def run(
             _train(read, store, before, cut, retry_failed)
     except (RootBusyError, ResourcesError) as error:
         stop(str(error))
-    except KeyboardInterrupt:
     except (HaltedError, StorageError) as error:
         typer.echo(str(error), err=True)
+    except KeyboardInterrupt:
         typer.echo("stopping", err=True)
     after = standing(read, store, cut)
     _conclude(read, store, after, report)
@@ -108,24 +109,20 @@ def _conclude(study: Study, store: Store, state: Standing, report: bool) -> None
         counts = ", ".join(f"{n} {name}" for name, n in sorted(state.ledger.counts().items()))
         typer.echo(f"interrupted ({counts}). Nothing is lost; go on with:\n  grokstudy {' '.join(sys.argv[1:])}")
         return
-    text, index = draw_report(store, study.name)
     if not report:
         typer.echo(f"{study.name}: all {len(state.runs)} runs are settled")
         return
-    uri = _sync_mlflow(store, study, state, index)
+    text, index = draw_report(store, study.name)
+    uri = try_to_sync(store, study.name)
     typer.echo(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
-    typer.echo(f"MLflow:  {Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {uri}")
+    if uri is not None:
+        typer.echo(f"MLflow:  {_how_to_open(uri)}")
 
 
-def _sync_mlflow(store: Store, study: Study, state: Standing, report_path: str) -> str:
-    from analysis import load
-    from orchestrator.mlflow_view import sync
-
-    tables = load(store.uri, study.name)
-    reached: dict[str, dict[str, float | None]] = {}
-    for row in tables.events.join(tables.trials.select("trial_id", "run_id"), on="trial_id").collect().to_dicts():
-        reached.setdefault(row["run_id"], {})[row["event"]] = row["time"]
-    return sync(store, study, state.ledger, reached, report_path)
+def _how_to_open(uri: str) -> str:
+    """A server is there to be opened; a data base needs one."""
+    command = Path(sys.executable).parent / "mlflow"
+    return uri if uri.startswith("http") else f"{command} ui --backend-store-uri {uri}"
 
 
 def _say_nothing_to_do(study: Study, store: Store, state: Standing) -> None:
