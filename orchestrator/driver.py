@@ -6,12 +6,12 @@ the root get their value at once, so going on after an interruption is the same 
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.axes import Point
+from orchestrator.extension import extended, extensions, with_length
 from orchestrator.ledger import Ledger
 from orchestrator.searchers import SEARCHERS
 from orchestrator.settings import METRICS, Asha
@@ -35,7 +35,7 @@ class Cut:
     def of(self, trials: list[Trial]) -> list[Trial]:
         """The trials that are left, with the length that is left."""
         kept = trials[: self.first]
-        return kept if self.steps is None else [_with_length(trial, self.steps) for trial in kept]
+        return kept if self.steps is None else [with_length(trial, self.steps) for trial in kept]
 
 
 WHOLE = Cut()
@@ -77,11 +77,12 @@ def _follow(
     values: dict[int, float | None] = {}
     points = 0
     trials: list[Trial] = []
+    longer = extensions(store, study.name)
     stops = isinstance(study.scheduler, Asha)
     while batch := searcher.next_points(values):
         points += len(batch)
         possible, refused = _possible(study, batch)
-        asked = cut.of(possible)
+        asked = cut.of(possible) if cut.steps is not None else extended(cut.of(possible), longer)
         trials += asked
         ledger = Ledger(store, runs_of(asked), stops)
         todo = ledger.unsettled(retry_failed)
@@ -128,11 +129,6 @@ def _values(
         number: None if None in found else statistics.fmean(v for v in found if v is not None)
         for number, found in by_point.items()
     }
-
-
-def _with_length(trial: Trial, steps: int) -> Trial:
-    train = dataclasses.replace(trial.config.train, steps=steps)
-    return dataclasses.replace(trial, config=dataclasses.replace(trial.config, train=train))
 
 
 def last_value(store: Store, trial: Trial, metric: str, split: str) -> float | None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.breaker import cause
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan
 from orchestrator.progress import duration
@@ -70,15 +71,17 @@ def status_text(study: Study, ledger: Ledger, driver: Mapping[str, Any] | None, 
 
 
 def failures_text(ledger: Ledger) -> str:
-    """Failed runs by cause, each cause with one traceback."""
+    """Failed runs by cause, the most frequent first, each cause with one traceback."""
     causes: dict[str, list[str]] = {}
     for run_id, state in ledger.states.items():
         if state.state == "failed":
-            causes.setdefault(state.error or "no message", []).append(run_id)
-    lines = [f"{sum(map(len, causes.values()))} runs failed; retry them with --retry-failed"]
-    for cause, run_ids in causes.items():
-        lines.append(f"{len(run_ids)} x {cause}\n  runs {', '.join(run_ids[:5])}")
-        text = ledger.states[run_ids[0]].traceback
-        if text:
-            lines.append("  " + text.strip().replace("\n", "\n  "))
+            causes.setdefault(cause(state.error, state.traceback), []).append(run_id)
+    count = sum(map(len, causes.values()))
+    lines = [f"{count} run{'' if count == 1 else 's'} failed; retry with --retry-failed"]
+    for run_ids in sorted(causes.values(), key=len, reverse=True):
+        state = ledger.states[run_ids[0]]
+        more = f" and {len(run_ids) - 5} more" if len(run_ids) > 5 else ""
+        lines.append(f"{len(run_ids)} x {state.error or 'no message'}\n  runs {', '.join(run_ids[:5])}{more}")
+        if state.traceback:
+            lines.append("  " + state.traceback.strip().replace("\n", "\n  "))
     return "\n".join(lines)

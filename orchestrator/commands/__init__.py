@@ -12,6 +12,7 @@ from collections.abc import Callable
 from orchestrator.commands.cancel import cancel
 from orchestrator.commands.compact import compact
 from orchestrator.commands.export import export, import_
+from orchestrator.commands.extend import extend
 from orchestrator.commands.gc import gc
 from orchestrator.commands.import_curves import import_curves
 from orchestrator.commands.plan import plan
@@ -25,6 +26,7 @@ from orchestrator.commands.verify import verify
 COMMANDS: dict[str, Callable[..., None]] = {
     "plan": plan,
     "run": run,
+    "extend": extend,
     "status": status,
     "report": report,
     "submit": submit,
@@ -41,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 EXAMPLES = {
     "plan": "grokstudy plan studies/decoupling.yaml",
     "run": "grokstudy run studies/quickstart.yaml",
+    "extend": "grokstudy extend studies/quickstart.yaml --until-event generalised --max-steps 100000",
     "status": "grokstudy status studies/quickstart.yaml",
     "report": "grokstudy report studies/quickstart.yaml",
     "submit": "grokstudy submit studies/decoupling.yaml --cluster cluster.yaml --root s3://BUCKET/grokstudy",

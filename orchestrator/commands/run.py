@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trainables.store import Store
 
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again, too.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask when the study file contradicts runs trained before.")]
 Report = Annotated[bool, typer.Option("--report/--no-report", help="Answer and draw the report at the end.")]
 
 
@@ -50,6 +51,7 @@ def run(
     workers: Workers = None,
     retry_failed: RetryFailed = False,
     report: Report = True,
+    yes: Yes = False,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command goes on after an interruption."""
     from orchestrator.breaker import HaltedError
@@ -60,6 +62,7 @@ def run(
 
     read, store, cut = read_study(study, cpu, gpu, workers), Store(root), Cut(steps, first)
     before = standing(read, store, cut)
+    _ask_if_contradicted(read, store, before, yes)
     if before.finished(retry_failed):
         _say_nothing_to_do(read, store, before)
         raise typer.Exit(_exit_code(before))
@@ -77,6 +80,19 @@ def run(
     after = standing(read, store, cut)
     _conclude(read, store, after, report)
     raise typer.Exit(_exit_code(after))
+
+
+def _ask_if_contradicted(study: Study, store: Store, before: Standing, yes: bool) -> None:
+    """Show what a changed study file drops, and go on only when told to."""
+    from orchestrator.contradiction import contradiction
+
+    found = None if yes else contradiction(store, study, before.trials)
+    if found is None:
+        return
+    typer.echo(str(found), err=True)
+    if not sys.stdin.isatty():
+        stop("To go on with the changed file, add --yes; to keep both, give the changed file another name.")
+    typer.confirm("Go on with the changed file?", abort=True, err=True)
 
 
 def _train(study: Study, store: Store, before: Standing, cut: Cut, retry_failed: bool) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import typer
 
 from orchestrator.commands.common import Json, Root, StudyFile, read_study, regime
 
+Failed = Annotated[bool, typer.Option("--failed", help="Only the failed runs, by cause.")]
 
-def status(study: StudyFile, root: Root = "results", as_json: Json = False) -> None:
+
+def status(study: StudyFile, root: Root = "results", failed: Failed = False, as_json: Json = False) -> None:
     """Show how far a study is, read from the root alone."""
     from orchestrator.driver import standing
     from orchestrator.lock import driver_of
@@ -22,6 +25,9 @@ def status(study: StudyFile, root: Root = "results", as_json: Json = False) -> N
         states = {run_id: vars(found) for run_id, found in state.ledger.states.items()}
         typer.echo(json.dumps({"study": read.name, "driver": driver, "runs": states}, indent=1))
         return
-    typer.echo(status_text(read, state.ledger, driver, regime))
+    if not failed:
+        typer.echo(status_text(read, state.ledger, driver, regime))
+    elif not state.ledger.counts().get("failed"):
+        typer.echo(f"{read.name}: no failed runs")
     if state.ledger.counts().get("failed"):
         typer.echo(failures_text(state.ledger))

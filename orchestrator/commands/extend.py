@@ -1,0 +1,110 @@
+"""`grokstudy extend`: train some runs of a study for longer, from their last checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.commands.common import Cpu, Gpu, Root, StudyFile, Workers, driving, read_study, stop
+from orchestrator.commands.run import run
+
+if TYPE_CHECKING:
+    from orchestrator.space import Trial
+    from orchestrator.study import Study
+    from trainables.store import Store
+
+Length = Annotated[int | None, typer.Option("--steps", min=1, help="New training length.")]
+Condition = Annotated[
+    str | None, typer.Option("--where", help="Which trials, e.g. \"event == 'circuit' and state == 'censored'\".")
+]
+UntilEvent = Annotated[str | None, typer.Option("--until-event", help="Double the length until this event is reached.")]
+MaxSteps = Annotated[int | None, typer.Option("--max-steps", min=1, help="Longest length with --until-event.")]
+
+
+def extend(
+    study: StudyFile,
+    root: Root = "results",
+    steps: Length = None,
+    where: Condition = None,
+    until_event: UntilEvent = None,
+    max_steps: MaxSteps = None,
+    cpu: Cpu = None,
+    gpu: Gpu = None,
+    workers: Workers = None,
+) -> None:
+    """Go on with trained runs: to --steps, or with --until-event to twice the length until it comes or --max-steps."""
+    from orchestrator.where import WhereError
+    from trainables.store import Store
+
+    if (steps is None) == (until_event is None) or (until_event is None) != (max_steps is None):
+        stop("say how far: either --steps N, or --until-event NAME with --max-steps N")
+    read, store = read_study(study), Store(root)
+    try:
+        while _ask(read, store, steps, where, until_event, max_steps) and until_event is not None:
+            _go_on(study, root, cpu, gpu, workers)
+    except WhereError as error:
+        stop(f"--where: {error}")
+    run(study, root, cpu=cpu, gpu=gpu, workers=workers)
+
+
+def _go_on(study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None) -> None:
+    """Train, and come back only if all went well."""
+    try:
+        run(study, root, cpu=cpu, gpu=gpu, workers=workers, report=False)
+    except typer.Exit as ended:
+        if ended.exit_code:
+            raise
+
+
+def _ask(
+    study: Study, store: Store, steps: int | None, where: str | None, event: str | None, most: int | None
+) -> bool:
+    """Ask for longer runs; returns whether there were any to ask for."""
+    from orchestrator.driver import standing
+    from orchestrator.extension import extend as ask
+    from orchestrator.trials import write_study
+
+    rows = [row for row in _rows(store, study.name, where) if event is None or _lacks(row, event)]
+    lengths = {row["run_id"]: steps or min(2 * int(row["trial_horizon"]), most or 0) for row in rows}
+    longer = {row["run_id"]: lengths[row["run_id"]] for row in rows if lengths[row["run_id"]] > row["trial_horizon"]}
+    if not longer:
+        return False
+    with driving(store, study.name):
+        _refuse_if_length_matters(standing(study, store).trials, longer)
+        for length in sorted(set(longer.values())):
+            ask(store, study.name, [run_id for run_id, wanted in longer.items() if wanted == length], length)
+        state = standing(study, store)
+        write_study(store, study, state.trials, state.ledger)
+    typer.echo(f"{study.name}: {len(longer)} runs to {max(longer.values()):,} steps")
+    return True
+
+
+def _refuse_if_length_matters(trials: list[Trial], longer: dict[str, int]) -> None:
+    for trial in trials:
+        if trial.config.run_id in longer and not trial.config.prefix_stable:
+            stop(
+                f"{trial.trial_id}: its learning rate depends on the length (optim.schedule: "
+                f"{trial.config.optim.schedule}), so it cannot be extended; change train.steps and run the study"
+            )
+
+
+def _lacks(row: dict[str, Any], event: str) -> bool:
+    return bool(row["event"] == event and row["state"] == "censored")
+
+
+def _rows(store: Store, name: str, where: str | None) -> list[dict[str, Any]]:
+    """Per run and event, its longest trial with the axes; only trials that ended well and meet the condition."""
+    from analysis import load
+    from orchestrator.where import Where
+
+    try:
+        tables = load(store.uri, name)
+    except (FileNotFoundError, ValueError) as error:
+        stop(f"{error}; run the study first")
+    about = tables.trials.select("trial_id", "run_id", trial_horizon="horizon").collect()
+    rows = tables.events.collect().join(about, on="trial_id").sort("trial_horizon").to_dicts()
+    longest = {(row["run_id"], row["event"]): row for row in rows if row["trial_state"] == "done"}
+    holds = Where(where or "True", list(rows[0]) if rows else [])
+    return [row for row in longest.values() if holds(row)]

@@ -1,0 +1,43 @@
+"""Whether a study file that was changed drops runs that were trained for it before."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+
+from orchestrator.space import Trial
+from orchestrator.study import Study
+from trainables.store import Store
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A change of a study file that leaves trained runs without a trial."""
+
+    dropped: int
+    """Runs with results that the file no longer asks for."""
+    diff: str
+    """From the file of the last run to the present one."""
+
+    def __str__(self) -> str:
+        runs = "1 run that was trained" if self.dropped == 1 else f"{self.dropped} runs that were trained"
+        return f"{self.diff}\nWith this change the study no longer asks for {runs}; their rows stay in the root."
+
+
+def contradiction(store: Store, study: Study, trials: list[Trial]) -> Contradiction | None:
+    """None when nothing that was trained is dropped: more seeds, values or steps only add."""
+    folder = f"studies/{study.name}"
+    before = store.read_json(f"{folder}/study.json")
+    if before is None or before.get("spec_hash") == study.spec_hash or not store.exists(f"{folder}/trials.parquet"):
+        return None
+    table = pq.read_table(io.BytesIO(store.read(f"{folder}/trials.parquet")), columns=["run_id", "state"])
+    trained = {row["run_id"] for row in table.to_pylist() if row["state"] not in ("missing", "failed")}
+    dropped = trained - {trial.config.run_id for trial in trials}
+    if not dropped:
+        return None
+    old = store.read(f"{folder}/study.yaml").decode().splitlines()
+    lines = difflib.unified_diff(old, study.text.splitlines(), "as it was run last", str(study.path), lineterm="", n=1)
+    return Contradiction(len(dropped), "\n".join(lines))

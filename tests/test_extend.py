@@ -1,0 +1,141 @@
+"""Extending runs, conditions, changed study files, and failures by cause."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.contradiction import contradiction
+from orchestrator.driver import Cut, drive, standing
+from orchestrator.extension import extend, extensions
+from orchestrator.space import Run
+from orchestrator.study import Study, load_study
+from orchestrator.text import failures_text
+from orchestrator.where import Where, WhereError
+from trainables import records
+from trainables.rundir import RunDir
+from trainables.store import Store
+from trainables.train import Pack
+
+STUDY = """\
+hypothesis: it grows
+base:
+  data: {entities: 20, relations: 8, out_degree: 5, ood_fraction: 0.2, phi: 2.0}
+  model: {layers: 1, width: 16, heads: 2}
+  train: {steps: 20, batch: 32, checkpoint_every: 10}
+  eval: {every: 10, probes: []}
+space:
+  data.exposure: [natural, both_hops]
+seeds: [0]
+"""
+
+
+def read(folder: Path, text: str = STUDY) -> Study:
+    path = folder / "s.yaml"
+    path.write_text(text)
+    return load_study(path)
+
+
+def execute(store: Store) -> list[int]:
+    """What drive needs, without Ray."""
+    trained: list[int] = []
+
+    def train(runs: list[Run]) -> None:
+        for run in runs:
+            pack = Pack([run.config], store)
+            while not pack.finished:
+                pack.advance(60.0)
+            trained.append(pack.step - pack.all_members[0].start)
+
+    execute.__dict__["train"] = train
+    return trained
+
+
+def test_an_extension_goes_on_and_is_remembered(tmp_path: Path, store: Store) -> None:
+    study, trained = read(tmp_path), execute(store)
+    train = execute.__dict__["train"]
+    first = drive(study, store, train)
+    extend(store, study.name, [first.runs[0].run_id], 50)
+    assert not standing(study, store).finished()
+    drive(study, store, train)
+    assert trained == [20, 20, 30]
+    after = standing(study, store)
+    assert after.finished()
+    assert [run.config.train.steps for run in after.runs] == [50, 20]
+    assert records.read(RunDir(store, first.runs[0].run_id), "steps")["step"].to_pylist() == list(range(50))
+    extend(store, study.name, [first.runs[0].run_id], 40)
+    assert extensions(store, study.name) == {first.runs[0].run_id: 50}, "a run never gets shorter"
+    assert standing(study, store, Cut(steps=10)).runs[0].config.train.steps == 10
+
+
+def test_more_seeds_or_values_are_not_a_contradiction_but_a_changed_value_is(tmp_path: Path, store: Store) -> None:
+    execute(store)
+    drive(read(tmp_path), store, execute.__dict__["train"])
+
+    def found(text: str) -> str:
+        study = read(tmp_path, text)
+        return str(contradiction(store, study, standing(study, store).trials) or "")
+
+    assert found(STUDY) == ""
+    assert found(STUDY.replace("[0]", "[0, 1]")) == ""
+    assert found(STUDY.replace("steps: 20", "steps: 40")) == ""
+    assert found(STUDY.replace("it grows", "it grows, or not")) == ""
+    text = found(STUDY.replace("width: 16", "width: 24"))
+    assert "-  model: {layers: 1, width: 16, heads: 2}" in text
+    assert "+  model: {layers: 1, width: 24, heads: 2}" in text
+    assert "no longer asks for 2 runs that were trained" in text
+    assert "1 run that was trained" in found(STUDY.replace("natural, both_hops", "natural"))
+
+
+def test_failures_are_listed_by_cause(tmp_path: Path, store: Store) -> None:
+    study = read(tmp_path, STUDY.replace("[0]", "[0, 1]"))
+    for number, run in enumerate(standing(study, store).runs):
+        kind = "ValueError" if number == 3 else "RuntimeError"
+        error = {"error": f"{kind}: at step {number}", "traceback": f"file.py, line 3\n{kind}: at step {number}"}
+        RunDir(store, run.run_id).write("FAILED.json", {**error, "step": number, "attempt": 3})
+    text = failures_text(standing(study, store).ledger)
+    assert text.startswith("4 runs failed; retry with --retry-failed\n3 x RuntimeError: at step 0\n")
+    assert text.count("file.py, line 3") == 2
+
+
+ROW = {"state": "censored", "data.phi": 3.6, "seed": 2, "event": "circuit", "time": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("state == 'censored'", True),
+        ("state != 'censored'", False),
+        ("data.phi > 3 and seed in [1, 2]", True),
+        ("2 < data.phi < 3", False),
+        ("not (seed == 2)", False),
+        ("time > 100", False),
+        ("seed == -2 or event in ('circuit', 'memorised')", True),
+        ("True", True),
+    ],
+)
+def test_a_condition_picks_rows(text: str, holds: bool) -> None:
+    assert Where(text, list(ROW))(ROW) is holds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["__import__('os').system('x')", "state.__class__", "[x for x in y]", "lambda: 1", "state == ", "f'{state}'",
+     "seed + 1 > 2", "open('x')", "state[0]", "stat == 'x'", "(" * 90 + "1" + ")" * 90 + "x" * 500],
+)  # fmt: skip
+def test_a_condition_of_a_stranger_runs_nothing(text: str) -> None:
+    with pytest.raises(WhereError):
+        Where(text, list(ROW))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="abst e=<>!'\"()[]0129.,ndornotiu-+*", max_size=40))
+def test_any_text_is_a_condition_or_an_error(text: str) -> None:
+    try:
+        where = Where(text, list(ROW))
+    except WhereError:
+        return
+    assert where(ROW) in (True, False)
