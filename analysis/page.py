@@ -5,17 +5,15 @@ Self-contained: the charting library is inlined once, data and styles are in the
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from analysis.decoupling import CLASSES, VERDICTS
 from analysis.findings import findings
-from analysis.page_style import SCRIPT, STYLE
+from analysis.markup import details, document, escape, figure, table
 from analysis.series import parse_events
 from analysis.tables import StudyTables
 from analysis.text import NOTE, cells
@@ -37,35 +35,24 @@ def page(
     """The whole page."""
     hypothesis = str(tables.spec.get("hypothesis") or "")
     parts = [
-        f"<p class=soft>study</p><h1>{_text(tables.name)}</h1><p class=lead>{_text(hypothesis)}</p>",
+        f"<p class=soft>study</p><h1>{escape(tables.name)}</h1><p class=lead>{escape(hypothesis)}</p>",
         *_warnings(tables),
         f"<h2>Answer</h2>{_answer(frame)}{_legend(tables)}",
         *(["<h2>Figures</h2>"] if figures else []),
-        *map(_figure, figures),
+        *map(figure, figures),
         *_findings(findings(tables)),
         f"<h2>Not finished, diverged or failed</h2>{_failures(failures)}",
         f"<h2>Censored</h2>{_censored(tables)}",
-        f"<h2>Study file</h2><pre>{_text(tables.text or json.dumps(tables.spec, indent=1))}</pre>",
+        f"<h2>Study file</h2><pre>{escape(tables.text or json.dumps(tables.spec, indent=1))}</pre>",
         f"<h2>Versions</h2>{_versions(tables, versions)}",
     ]
-    head = f"<meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>" \
-           f"<title>{_text(tables.name)}: report</title><style>{STYLE}</style>"  # fmt: skip
-    scripts = _scripts(figures) if figures else ""
-    return (
-        f"<!doctype html>\n<html lang=en><head>{head}</head><body><main>\n"
-        + "\n".join(parts)
-        + (f"\n</main>{scripts}</body></html>\n")
-    )
-
-
-def _text(value: Any) -> str:
-    return html.escape(str(value))
+    return document(f"{tables.name}: report", parts, figures)
 
 
 def _warnings(tables: StudyTables) -> list[str]:
     if not tables.skipped:
         return []
-    items = "".join(f"<li><code>{_text(line)}</code></li>" for line in tables.warnings[:ROWS])
+    items = "".join(f"<li><code>{escape(line)}</code></li>" for line in tables.warnings[:ROWS])
     said = f"{len(tables.skipped)} files could not be read and are left out:"
     return [f"<div class=warn><p>{said}</p><ul>{items}</ul></div>"]
 
@@ -74,49 +61,15 @@ def _answer(frame: pl.DataFrame) -> str:
     rows = list(cells(frame.head(ROWS)))
     if not rows:
         return "<p>There are no trials yet.</p>"
-    return f"{_table(rows, stack=True)}{_more(frame.height)}<p class=soft>{_text(NOTE)}</p>"
+    return f"{table(rows, stack=True)}{_more(frame.height)}<p class=soft>{escape(NOTE)}</p>"
 
 
 def _legend(tables: StudyTables) -> str:
     """What the events and the verdicts mean."""
     events = [(event.name, str(event)) for event in parse_events(tables.spec.get("events", {}))]
     pairs = [*events, *VERDICTS.items(), *((name, CLASSES[name]) for name in CLASSES if name not in VERDICTS)]
-    items = "".join(f"<li><b>{_text(name)}</b>: {_text(meaning)}</li>" for name, meaning in pairs)
+    items = "".join(f"<li><b>{escape(name)}</b>: {escape(meaning)}</li>" for name, meaning in pairs)
     return f"<details><summary>What the words mean</summary><ul class=soft>{items}</ul></details>"
-
-
-def _figure(figure: Figure) -> str:
-    name = _text(figure.name)
-    links = " ".join(f"<a href='{name}.{kind}'>{kind.upper()}</a>" for kind in ("png", "svg", "csv"))
-    image = f"<noscript><img src='{name}.png' alt='{name}' style='max-width:100%'></noscript>"
-    return (
-        f"<figure><div data-figure='spec-{name}'></div>{image}"
-        f"<figcaption>{_text(figure.caption)} {links}</figcaption></figure>"
-    )
-
-
-def _scripts(figures: Sequence[Figure]) -> str:
-    """The charting library once, the charts as JSON, and what puts them together."""
-    from analysis.figures.theme import spec
-
-    charts = [
-        f"<script type='application/json' id='spec-{_text(figure.name)}'>{_json(spec(figure.chart))}</script>"
-        for figure in figures
-    ]
-    return "\n".join([*charts, f"<script>{_library()}</script>", f"<script>{SCRIPT}</script>"])
-
-
-@cache
-def _library() -> str:
-    import vl_convert
-
-    bundle: Any = vl_convert.javascript_bundle  # its type stub asks for an argument that has a default
-    return str(bundle()).replace("</script", "<\\/script")
-
-
-def _json(spec: Mapping[str, Any]) -> str:
-    bare = {key: value for key, value in spec.items() if key != "$schema"}
-    return json.dumps(bare, separators=(",", ":")).replace("</", "<\\/")
 
 
 def _findings(found: Sequence[tuple[str, pl.DataFrame]]) -> list[str]:
@@ -124,7 +77,7 @@ def _findings(found: Sequence[tuple[str, pl.DataFrame]]) -> list[str]:
     tables = []
     for title, frame in found:
         rows = [{name: _number(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
-        tables.append(f"<details><summary>{_text(title)}</summary>{_table(rows)}</details>")
+        tables.append(f"<details><summary>{escape(title)}</summary>{table(rows)}</details>")
     return ["<h2>Statistics</h2>", *tables] if tables else []
 
 
@@ -140,12 +93,8 @@ def _failures(failures: pl.DataFrame) -> str:
     rows = [{name: str(value) for name, value in row.items() if name != "traceback"}
             for row in failures.head(ROWS).iter_rows(named=True)]  # fmt: skip
     traces = failures.filter(pl.col("traceback") != "").head(20).iter_rows(named=True)
-    details = "".join(_details(f"Traceback of {row['run_id']}", row["traceback"]) for row in traces)
-    return f"<p>{_text(said)}.</p>{_table(rows)}{_more(failures.height)}{details}"
-
-
-def _details(summary: str, text: str) -> str:
-    return f"<details><summary>{_text(summary)}</summary><pre>{_text(text)}</pre></details>"
+    details = "".join(details(f"Traceback of {row['run_id']}", row["traceback"]) for row in traces)
+    return f"<p>{escape(said)}.</p>{table(rows)}{_more(failures.height)}{details}"
 
 
 def _censored(tables: StudyTables) -> str:
@@ -158,7 +107,7 @@ def _censored(tables: StudyTables) -> str:
     listed = wide.select("trial_id", "seed", *tables.axes, "event", followed_to="lower")
     texts = [{name: str(value) for name, value in row.items()} for row in listed.head(ROWS).iter_rows(named=True)]
     summary = f"{wide.height} events not reached"
-    return f"<details><summary>{summary}</summary>{_table(texts)}{_more(wide.height)}</details>"
+    return f"<details><summary>{summary}</summary>{table(texts)}{_more(wide.height)}</details>"
 
 
 def _more(height: int) -> str:
@@ -167,18 +116,4 @@ def _more(height: int) -> str:
 
 def _versions(tables: StudyTables, versions: Mapping[str, Any]) -> str:
     pairs = {**versions, "spec_hash": tables.spec.get("spec_hash", "")}
-    return _table([{"name": str(name), "version": str(value)} for name, value in pairs.items()])
-
-
-def _table(rows: Sequence[Mapping[str, str]], *, stack: bool = False) -> str:
-    """A table of texts; `stack` turns rows into cards on a narrow screen."""
-    heads = "".join(f"<th>{_text(name)}</th>" for name in rows[0])
-    body = "".join(f"<tr>{''.join(_cells(row.items()))}</tr>" for row in rows)
-    kind = " class=stack" if stack else ""
-    return f"<div class=scroll><table{kind}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def _cells(row: Iterable[tuple[str, str]]) -> Iterable[str]:
-    for name, value in row:
-        kind = " class=verdict" if name == "verdict" else ""
-        yield f"<td data-name='{_text(name)}'{kind}>{_text(value)}</td>"
+    return table([{"name": str(name), "version": str(value)} for name, value in pairs.items()])

@@ -1,49 +1,50 @@
-"""MLflow as a view of the root: a parent run per study, a child per run. Written here only; can be rebuilt at will.
+"""MLflow as a view of the root: a parent run per study, a child per run. Can be thrown away and rebuilt at will.
 
-Runs are found again by a tag, timestamps are derived from the stored rows (start of the run plus one millisecond per
-step), and a child whose tag says that it is up to date is left alone: syncing twice changes nothing.
+Everything written is a function of the stored rows and markers: the key, the times (start of the run plus a
+millisecond per step), the points. A child whose stamp says that it shows what the root has is left alone; any other is
+replaced whole, never patched. So syncing twice, after a resume, or anew doubles nothing, and no run is left as running.
 """
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from orchestrator.ledger import Ledger
-from orchestrator.space import Run
-from orchestrator.study import Study
-from trainables import records
-from trainables.rundir import RunDir
+from orchestrator.mlflow_store import STAMP, Point, Tracker
+from orchestrator.standings import RunStanding, spec_of, standings
+from trainables.config import canonical_json
 from trainables.store import Store
 
 EXPERIMENT = "grokstudy"
-KEY = "grokstudy.key"
-SYNCED = "grokstudy.synced"
-POINTS = 400
-"""Most points of one curve."""
+FORM = 2
+"""Counts up when this file shows something else of the same rows."""
 STATUS = {"done": "FINISHED", "diverged": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
-"""Everything else is KILLED: no process of ours is left that could still be running it."""
+"""Everything else is KILLED: MLflow must not show a run as running that nobody may ever end."""
+REPORT_FILES = (".html", ".png", ".json", ".csv")
 
 Events = Mapping[str, Mapping[str, float | None]]
 """run_id -> event -> step at which it came, None when censored."""
+Curves = Callable[[RunStanding], Iterable[tuple[str, int, float]]]
+"""The points that a run is shown with."""
 
 
 @dataclass(frozen=True)
-class Point:
-    """One value of one metric."""
+class Synced:
+    """What a sync did."""
 
-    name: str
-    step: int
-    value: float
+    uri: str
+    written: int
+    kept: int
+    removed: int
 
 
-def default_uri(store: Store) -> str:
-    """The embedded store under a local root; `MLFLOW_TRACKING_URI` where it is set."""
+def tracking_uri(store: Store) -> str:
+    """`MLFLOW_TRACKING_URI` where it is set, else the embedded store under a local root."""
     configured = os.environ.get("MLFLOW_TRACKING_URI")
     if configured:
         return configured
@@ -52,115 +53,126 @@ def default_uri(store: Store) -> str:
     return f"sqlite:///{store.path('mlflow.db')}"
 
 
-def sync(store: Store, study: Study, ledger: Ledger, events: Events, report: str | None = None) -> str:
-    """Bring MLflow up to date with the root; returns the tracking URI."""
-    uri = default_uri(store)
-    client = _client(uri)
-    experiment = _experiment(client, store)
-    known = _known(client, experiment)
-    parent = known.get(study.name) or _create(client, experiment, study.name, study.name, {})
-    client.set_tag(parent.info.run_id, "mlflow.note.content", study.hypothesis)
-    client.set_tag(parent.info.run_id, "spec_hash", study.spec_hash)
-    for run in ledger.runs.values():
-        _sync_child(client, experiment, known, parent.info.run_id, study, run, store, ledger, events)
-    if report is not None:
-        client.log_artifact(parent.info.run_id, report)
-    unfinished = any(state.state in ("missing", "interrupted") for state in ledger.states.values())
-    client.set_terminated(parent.info.run_id, "KILLED" if unfinished else "FINISHED")
-    return uri
+def sync(store: Store, study: str, events: Events, curves: Curves, rebuild: bool = False) -> Synced:
+    """Bring MLflow up to date with the root; `rebuild` removes the study there first."""
+    spec, uri = spec_of(store, study), tracking_uri(store)
+    tracker = Tracker(uri, os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT), _artifacts(store, uri))
+    known = tracker.known(study)
+    if rebuild:
+        _remove(tracker, known.values())
+        known = {}
+    found = standings(store, study)
+    shown = [run for run in found if run.started is not None]
+    asked = {f"{study}/{run.run_id}" for run in shown}
+    gone = [run for key, run in known.items() if key != study and key not in asked]
+    _remove(tracker, gone)
+    if not shown:
+        return Synced(uri, 0, 0, len(gone))
+    parent = _sync_parent(tracker, known.get(study), study, spec, found)
+    written = [_sync_child(tracker, known, parent, study, run, events.get(run.run_id, {}), curves) for run in shown]
+    _upload_report(tracker, parent, store, study)
+    return Synced(uri, sum(written), len(written) - sum(written), len(gone))
 
 
-def _client(uri: str) -> Any:
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
-def _experiment(client: Any, store: Store) -> str:
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    location = f"file://{store.path('mlflow-artifacts')}" if store.local else f"{store.uri}/mlflow-artifacts"
-    kind = {"mlflow.experimentKind": "custom_model_development"}
-    return str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=kind))
+def _artifacts(store: Store, uri: str) -> str | None:
+    """Where artifacts lie when no server says so: in the root, beside what they show."""
+    if uri.startswith("http"):
+        return None
+    return f"file://{store.path('mlflow-artifacts')}" if store.local else f"{store.uri}/mlflow-artifacts"
 
 
-def _known(client: Any, experiment: str) -> dict[str, Any]:
-    """All runs of the experiment that carry our key."""
-    found: dict[str, Any] = {}
-    token = None
-    while True:
-        page = client.search_runs([experiment], max_results=1000, page_token=token)
-        found.update({run.data.tags[KEY]: run for run in page if KEY in run.data.tags})
-        token = page.token
-        if not token:
-            return found
+def _remove(tracker: Tracker, runs: Iterable[Any]) -> None:
+    for run in runs:
+        tracker.remove(run.info.run_id)
 
 
-def _create(client: Any, experiment: str, key: str, name: str, tags: dict[str, str]) -> Any:
-    return client.create_run(experiment, run_name=name, tags={KEY: key, **tags})
+def _sync_parent(
+    tracker: Tracker, known: Any | None, study: str, spec: Mapping[str, Any], found: list[RunStanding]
+) -> str:
+    """The run of the study: from the start of its first run to the end of its last."""
+    begun = [run for run in found if run.started is not None]
+    started, ended = min(_start(run) for run in begun), max(_end(run) for run in begun)
+    settled = all(run.state.settled or run.state.state == "failed" for run in found)
+    status = "FINISHED" if settled else "KILLED"
+    if known is None:
+        mlflow_id = tracker.create(study, study, started, ended, status, {})
+    else:
+        mlflow_id = str(known.info.run_id)
+        if (known.info.status, known.info.end_time) != (status, ended):
+            tracker.end(mlflow_id, status, ended)
+    tags = {"mlflow.note.content": spec.get("hypothesis", ""), "spec_hash": spec.get("spec_hash"), **_counts(found)}
+    tracker.describe(mlflow_id, {}, _texts({**tags, "commit": spec.get("commit")}))
+    return mlflow_id
+
+
+def _counts(found: list[RunStanding]) -> dict[str, int]:
+    states = [run.state.state for run in found]
+    return {"runs": len(found), **{f"runs.{state}": states.count(state) for state in dict.fromkeys(states)}}
 
 
 def _sync_child(
-    client: Any,
-    experiment: str,
+    tracker: Tracker,
     known: Mapping[str, Any],
     parent: str,
-    study: Study,
-    run: Run,
-    store: Store,
-    ledger: Ledger,
-    events: Events,
-) -> None:
-    state = ledger.states[run.run_id]
-    if state.state == "missing":
-        return
-    reached = events.get(run.run_id, {})
-    stamp = f"{state.state}:{state.step}:{sorted(reached.items())}"
-    key = f"{study.name}/{run.run_id}"
-    child = known.get(key)
-    if child is not None and child.data.tags.get(SYNCED) == stamp:
-        return
-    if child is None:
-        child = _create(client, experiment, key, _label(run), {"mlflow.parentRunId": parent})
-    _write_child(client, child.info.run_id, run, RunDir(store, run.run_id), state.state, reached)
-    client.set_tag(child.info.run_id, SYNCED, stamp)
-    client.set_terminated(child.info.run_id, STATUS.get(state.state, "KILLED"))
+    study: str,
+    run: RunStanding,
+    events: Mapping[str, float | None],
+    curves: Curves,
+) -> bool:
+    """Write one run unless MLflow shows it already; returns whether it was written."""
+    key, stamp = f"{study}/{run.run_id}", _stamp(run, parent, events)
+    old = known.get(key)
+    if old is not None and old.data.tags.get(STAMP) == stamp:
+        return False
+    points = [Point(*point) for point in curves(run)]
+    if old is not None:
+        tracker.remove(old.info.run_id)
+    status, nested = STATUS.get(run.state.state, "KILLED"), {"mlflow.parentRunId": parent}
+    mlflow_id = tracker.create(key, run.name, _start(run), _end(run), status, nested)
+    times = [Point(f"t/{name}", 0, step) for name, step in events.items() if step is not None]
+    tracker.points(mlflow_id, [*points, *times], _start(run))
+    tracker.describe(mlflow_id, _params(run), {**_tags(run, events), STAMP: stamp})
+    return True
 
 
-def _label(run: Run) -> str:
-    trial = run.trials[0]
-    values = [str(value) for value in trial.point.values()]
-    return " ".join([*values, f"seed {trial.seed}"])
+def _stamp(run: RunStanding, parent: str, events: Mapping[str, float | None]) -> str:
+    """A hash of all that a child is made from."""
+    about = [FORM, parent, run.state.state, run.state.step, run.horizon, run.attempts, run.started, run.ended]
+    text = canonical_json([*about, run.name, list(run.trials), sorted(events.items())])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _write_child(
-    client: Any, mlflow_id: str, run: Run, folder: RunDir, state: str, reached: Mapping[str, float | None]
-) -> None:
-    from mlflow.entities import Metric, Param, RunTag
+def _start(run: RunStanding) -> int:
+    return round(float(run.started or 0) * 1000)
 
-    about = folder.read("run.json") or {}
-    started = int(float(about.get("started", 0.0)) * 1000)
-    axes = {key: value for trial in run.trials[:1] for key, value in trial.point.items()}
-    params = {**_flat(run.config.to_dict()), **{key: value for key, value in axes.items() if "." not in key}}
-    client.log_batch(mlflow_id, params=[Param(key, str(value)) for key, value in params.items()])
-    tags = {
-        "run_id": run.run_id,
-        "state": state,
-        "data_hash": about.get("data_hash"),
-        "commit": about.get("commit"),
-        "trials": " ".join(trial.trial_id for trial in run.trials),
-        **{f"event.{name}": "censored" if step is None else f"{step:.0f}" for name, step in reached.items()},
-    }
-    client.log_batch(mlflow_id, tags=[RunTag(key, str(value)) for key, value in tags.items() if value is not None])
-    points = [*_points(folder), *(Point(f"t/{name}", 0, step) for name, step in reached.items() if step is not None)]
-    client.log_batch(mlflow_id, metrics=[Metric(p.name, p.value, started + p.step, p.step) for p in points])
+
+def _end(run: RunStanding) -> int:
+    """When it ended, and never before its last point."""
+    return max(round(float(run.ended or 0) * 1000), _start(run) + run.state.step)
+
+
+def _params(run: RunStanding) -> dict[str, str]:
+    """Every option of the run by dotted name, the axes that are arms by theirs."""
+    config = {**run.about.get("config", {})}
+    config["train"] = {**config.get("train", {}), "steps": run.horizon}
+    arms = {key: value for key, value in run.point.items() if "." not in key}
+    return {key: str(value) for key, value in {**_flat(config), **arms}.items()}
+
+
+def _tags(run: RunStanding, events: Mapping[str, float | None]) -> dict[str, str]:
+    about = {key: run.about.get(key) for key in ("data_hash", "commit", "host")}
+    reached = {f"event.{name}": "censored" if step is None else f"{step:.0f}" for name, step in events.items()}
+    state = {"run_id": run.run_id, "state": run.state.state, "attempts": run.attempts, "error": run.state.error}
+    return _texts({**state, **about, "trials": " ".join(run.trials), **reached})
+
+
+def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Tags that have a value, within the length that MLflow takes."""
+    return {key: str(value)[:5000] for key, value in tags.items() if value is not None}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options under dotted names; training length and cadence included."""
+    """Nested options under dotted names."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -170,30 +182,12 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _points(folder: RunDir) -> Iterator[Point]:
-    """Decimated curves: accuracy per split, summaries of the probes on the OO test, and the training scalars."""
-    evals = records.read(folder, "evals")
-    for split in dict.fromkeys(evals["split"].to_pylist()):
-        rows = evals.filter(np.asarray(evals["split"].to_pylist()) == split)
-        yield from _curve(f"accuracy/{split}", rows["step"], rows["accuracy"])
-    probes = records.read(folder, "probes").to_pylist()
-    on_test = [row for row in probes if row["layer"] is None and row["split"] == "test_oo"]
-    summaries = [row for row in on_test if row["value"] is not None]
-    for name in dict.fromkeys(row["probe"] for row in summaries):
-        rows = [row for row in summaries if row["probe"] == name]
-        yield from _curve(f"probe/{name}", [row["step"] for row in rows], [row["value"] for row in rows])
-    steps = records.read(folder, "steps")
-    for name in ("loss", "grad_norm", "weight_norm"):
-        yield from _curve(f"train/{name}", steps["step"], steps[name])
-
-
-def _curve(name: str, steps: Any, values: Any) -> Iterator[Point]:
-    """At most POINTS points: the first and last, and log-spaced ones between."""
-    step, value = np.asarray(steps), np.asarray(values, dtype=np.float64)
-    if not len(step):
+def _upload_report(tracker: Tracker, parent: str, store: Store, study: str) -> None:
+    """The report of the study, if it has been drawn, wherever the root is."""
+    files = [path for path in store.list(f"studies/{study}/report") if path.endswith(REPORT_FILES)]
+    if not files:
         return
-    chosen = np.arange(len(step))
-    if len(step) > POINTS:
-        chosen = np.unique(np.geomspace(1, len(step), POINTS).round().astype(np.int64) - 1)
-    for index in chosen:
-        yield Point(name, int(step[index]), float(value[index]))
+    with tempfile.TemporaryDirectory(prefix="grokstudy-report-") as scratch:
+        for path in files:
+            (Path(scratch) / path.split("/")[-1]).write_bytes(store.read(path))
+        tracker.artifacts(parent, Path(scratch), "report")

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from trainables.config import RunConfig
 from trainables.records import SCHEMAS, encode
 from trainables.store import Store
 
@@ -95,6 +96,26 @@ def write_run(root: Path, run: str, regime: Regime, seed: int, steps: int = STEP
         for table, rows in tables.items():
             arrow = pa.Table.from_pydict(rows, schema=SCHEMAS[table])
             store.write(f"metrics/{table}/run_id={run}/part-{first:09d}.parquet", encode(arrow))
+
+
+def write_markers(root: Path, run: str, seed: int, steps: int = STEPS, started: float = 1.7e9, **done: Any) -> None:
+    """Write run.json, lease.json and DONE.json of a run that took a second for every ten steps."""
+    store = Store(root)
+    config = {**RunConfig().to_dict(), "seed": seed}
+    config["train"] = {**config["train"], "steps": steps}
+    about = {"config": config, "data_hash": "d" * 16, "commit": "c" * 40, "host": "here", "started": started}
+    store.write_json(f"runs/{run}/run.json", about)
+    store.write_json(f"runs/{run}/lease.json", {"attempt": 1, "token": "t", "reached": 0, "stuck": 0})
+    end = {"step": steps, "reason": "finished", "seconds": steps / 10, "ended": started + steps / 10}
+    store.write_json(f"runs/{run}/DONE.json", {**end, **done})
+
+
+def build_tracked(root: Path, name: str = "regimes", seeds: int = 2, **spec: Any) -> Path:
+    """As `build`, with the markers that a real run leaves."""
+    build(root, name, seeds, **spec)
+    for number in range(seeds * len(REGIMES)):
+        write_markers(root, run_id(number), number % seeds)
+    return root
 
 
 def _steps(step: np.ndarray) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Member:
                 "attempt": self.lease.attempt,
                 "from_step": self.start,
                 "seconds": round(time.monotonic() - self.started, 3),
+                "ended": round(time.time(), 3),
                 "torn_checkpoints": self.torn,
             },
         )

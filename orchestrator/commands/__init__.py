@@ -15,6 +15,7 @@ from orchestrator.commands.export import export, import_
 from orchestrator.commands.extend import extend
 from orchestrator.commands.gc import gc
 from orchestrator.commands.import_curves import import_curves
+from orchestrator.commands.mlflow import mlflow
 from orchestrator.commands.plan import plan
 from orchestrator.commands.report import report
 from orchestrator.commands.run import run
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "extend": extend,
     "status": status,
     "report": report,
+    "mlflow": mlflow,
     "submit": submit,
     "cancel": cancel,
     "verify": verify,
@@ -46,6 +48,7 @@ EXAMPLES = {
     "extend": "grokstudy extend studies/quickstart.yaml --until-event generalised --max-steps 100000",
     "status": "grokstudy status studies/quickstart.yaml",
     "report": "grokstudy report studies/quickstart.yaml",
+    "mlflow": "grokstudy mlflow quickstart --rebuild",
     "submit": "grokstudy submit studies/decoupling.yaml --cluster cluster.yaml --root s3://BUCKET/grokstudy",
     "cancel": "grokstudy cancel studies/decoupling.yaml --cluster cluster.yaml",
     "verify": "grokstudy verify --root results",

@@ -20,6 +20,7 @@ DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 
 Root = Annotated[str, typer.Option("--root", envvar="GROKSTUDY_ROOT", help="Folder or URI (s3://...) of all results.")]
 StudyFile = Annotated[Path, typer.Argument(help="Study file, e.g. studies/quickstart.yaml.", show_default=False)]
+StudyName = Annotated[str, typer.Argument(help="Name of a study in the root, or its file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Training length instead of the study's.")]
 First = Annotated[int | None, typer.Option("--first", min=1, help="Only the first so many trials.")]

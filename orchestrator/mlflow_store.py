@@ -1,0 +1,140 @@
+"""The only file that talks to MLflow: runs found by our tag, and their contents written whole.
+
+A store that is an SQL database of this process (`sqlite:///...`, `postgresql+psycopg2://...`) gets the points of a
+run in one transaction with plain inserts: MLflow's own batches go through its object mapper, ten times slower. A
+server gets the public API.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+KEY = "grokstudy.key"
+"""Tag by which a run is found again: `study`, or `study/run_id`."""
+STAMP = "grokstudy.stamp"
+"""Tag that is written last: what the run's contents were made from."""
+LARGEST = 1.7976931348623157e308
+"""How MLflow stores infinity."""
+
+
+class Point(NamedTuple):
+    """One value of one metric."""
+
+    metric: str
+    step: int
+    value: float
+
+
+class Tracker:
+    """One experiment of one MLflow."""
+
+    def __init__(self, uri: str, experiment: str, artifacts: str | None) -> None:
+        """Connect, and create the experiment if there is none; `artifacts` None leaves their place to a server."""
+        # Its own 7 take minutes to say that nobody answers.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        from mlflow import MlflowClient
+
+        for name in ("alembic", "mlflow"):  # importing MLflow sets its own level
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self.uri = uri
+        self._client: Any = MlflowClient(tracking_uri=uri)
+        self.experiment = self._experiment(experiment, artifacts)
+
+    def _experiment(self, name: str, artifacts: str | None) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return str(self._client.create_experiment(name, artifact_location=artifacts, tags=kind))
+        if found.lifecycle_stage != "active":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def known(self, study: str) -> dict[str, Any]:
+        """The runs of a study by key. A second run of one key, left by two syncs at a time, is removed."""
+        found: dict[str, Any] = {}
+        for run in self._runs():
+            key = run.data.tags.get(KEY, "")
+            if key.split("/")[0] == study:
+                if key in found:
+                    self.remove(run.info.run_id)
+                found.setdefault(key, run)
+        return found
+
+    def _runs(self) -> Iterator[Any]:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment], order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def remove(self, mlflow_id: str) -> None:
+        """Put a run into MLflow's bin (`mlflow gc` empties it)."""
+        self._client.delete_run(mlflow_id)
+
+    def create(self, key: str, name: str, started: int, ended: int, status: str, tags: Mapping[str, str]) -> str:
+        """Create a run that has already ended: one that nobody finishes writing is not left as running."""
+        run = self._client.create_run(self.experiment, start_time=started, run_name=name, tags={KEY: key, **tags})
+        self.end(run.info.run_id, status, ended)
+        return str(run.info.run_id)
+
+    def end(self, mlflow_id: str, status: str, ended: int) -> None:
+        """Set how and when a run ended."""
+        self._client.set_terminated(mlflow_id, status, ended)
+
+    def describe(self, mlflow_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Write parameters and tags."""
+        from mlflow.entities import Param, RunTag
+
+        named = [Param(key, value) for key, value in params.items()]
+        for begin in range(0, len(named), 100):
+            self._client.log_batch(mlflow_id, params=named[begin : begin + 100])
+        self._client.log_batch(mlflow_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def points(self, mlflow_id: str, points: Sequence[Point], started: int) -> None:
+        """Write the points of a new run; the time of each is the run's start plus a millisecond per step."""
+        from mlflow.entities import Metric
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        store = self._client._tracking_client.store
+        if isinstance(store, SqlAlchemyStore):
+            _insert(store, mlflow_id, points, started)
+            return
+        metrics = [Metric(p.metric, p.value, started + p.step, p.step) for p in points]
+        self._client.log_batch(mlflow_id, metrics=metrics)
+
+    def artifacts(self, mlflow_id: str, folder: Path, name: str) -> None:
+        """Upload a folder; files of the same name are replaced."""
+        self._client.log_artifacts(mlflow_id, str(folder), name)
+
+
+def _insert(store: Any, mlflow_id: str, points: Sequence[Point], started: int) -> None:
+    """The rows that MLflow's `log_batch` would write for a run without any, in one transaction."""
+    from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric
+    from sqlalchemy import insert
+
+    rows = [_row(mlflow_id, point, started) for point in dict.fromkeys(points)]
+    latest: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["key"] not in latest or row["step"] >= latest[row["key"]]["step"]:
+            latest[row["key"]] = row
+    if not rows:
+        return
+    with store.ManagedSessionMaker(read_only=False) as session:
+        session.connection().execute(insert(SqlMetric.__table__), rows)
+        session.connection().execute(insert(SqlLatestMetric.__table__), list(latest.values()))
+
+
+def _row(mlflow_id: str, point: Point, started: int) -> dict[str, Any]:
+    unknown = math.isnan(point.value)
+    value = 0.0 if unknown else max(-LARGEST, min(LARGEST, point.value))
+    place = {"key": point.metric, "step": point.step, "timestamp": started + point.step}
+    return {**place, "value": value, "is_nan": unknown, "run_uuid": mlflow_id}

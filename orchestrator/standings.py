@@ -1,0 +1,118 @@
+"""A study as its root alone shows it: one entry per run, with settings, state and times. Needs no study file.
+
+For whoever looks without driving: the MLflow view, `watch`, `logs`. Reads `studies/<name>/` and the markers in `runs/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from orchestrator.ledger import Ledger, RunState
+from orchestrator.space import Run
+from trainables.config import RunConfig
+from trainables.rundir import RunDir, last_lease
+from trainables.store import Store
+
+FIXED = ("trial_id", "run_id", "horizon", "seed", "state")
+"""Columns of trials.parquet that are not axes."""
+
+
+@dataclass(frozen=True)
+class RunStanding:
+    """One run of a study."""
+
+    run_id: str
+    trials: tuple[str, ...]
+    horizon: int
+    """The largest length that the study asks of it, in steps."""
+    seed: int
+    point: Mapping[str, Any]
+    """Its place in the space."""
+    state: RunState
+    about: Mapping[str, Any]
+    """run.json; empty when it never began."""
+    attempts: int
+    started: float | None
+    """Seconds since 1970, as run.json says."""
+    ended: float | None
+    """The same for its end, if it has one."""
+
+    @property
+    def name(self) -> str:
+        """Its place in the space and its seed, in words."""
+        return " ".join([*(str(value) for value in self.point.values()), f"seed {self.seed}"])
+
+    @property
+    def regime(self) -> str:
+        """Its place in the space, without seed and length."""
+        return " ".join(str(value) for key, value in self.point.items() if key != "train.steps") or "all"
+
+
+def study_names(store: Store) -> list[str]:
+    """The studies of a root."""
+    return [path.split("/")[-1] for path in store.list("studies") if store.exists(f"{path}/study.json")]
+
+
+def spec_of(store: Store, study: str) -> dict[str, Any]:
+    """study.json. Raises ValueError naming the studies that there are."""
+    spec: dict[str, Any] | None = store.read_json(f"studies/{study}/study.json")
+    if spec is None:
+        known = ", ".join(study_names(store)) or "none"
+        raise ValueError(f"{store.uri}: there is no study {study!r}; studies here: {known}")
+    return spec
+
+
+def standings(store: Store, study: str) -> list[RunStanding]:
+    """Every run of a study, in the order of its trials."""
+    rows = pq.read_table(io.BytesIO(store.read(f"studies/{study}/trials.parquet"))).to_pylist()
+    by_run: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_run.setdefault(row["run_id"], []).append(row)
+    about = {run_id: RunDir(store, run_id).read("run.json") or {} for run_id in by_run}
+    asked = {run_id: max(int(row["horizon"]) for row in trials) for run_id, trials in by_run.items()}
+    states = _states(store, about, asked)
+    return [_standing(store, trials, about[run_id], states.get(run_id)) for run_id, trials in by_run.items()]
+
+
+def _states(store: Store, about: Mapping[str, Mapping[str, Any]], asked: Mapping[str, int]) -> dict[str, RunState]:
+    """The states of the runs that have begun, by the rules of the ledger."""
+    runs = []
+    for run_id, found in about.items():
+        if "config" in found:
+            config = RunConfig.from_dict(found["config"])
+            train = dataclasses.replace(config.train, steps=asked[run_id])
+            runs.append(Run(run_id, dataclasses.replace(config, train=train), ()))
+    return Ledger(store, runs, scheduler_stops=True).states
+
+
+def _standing(
+    store: Store, trials: list[dict[str, Any]], about: Mapping[str, Any], state: RunState | None
+) -> RunStanding:
+    longest = max(trials, key=lambda row: int(row["horizon"]))
+    folder = RunDir(store, longest["run_id"])
+    done = (folder.read("DONE.json") or {}) if about else {}
+    return RunStanding(
+        run_id=longest["run_id"],
+        trials=tuple(row["trial_id"] for row in trials),
+        horizon=int(longest["horizon"]),
+        seed=int(longest["seed"]),
+        point={key: value for key, value in longest.items() if key not in FIXED},
+        state=state or RunState("missing", 0),
+        about=about,
+        attempts=last_lease(folder)["attempt"],
+        started=about.get("started"),
+        ended=_ended(about, done),
+    )
+
+
+def _ended(about: Mapping[str, Any], done: Mapping[str, Any]) -> float | None:
+    """When it ended; for markers that do not say so, at least the seconds of the last attempt after the start."""
+    if "ended" in done or "started" not in about:
+        return done.get("ended")
+    return float(about["started"]) + float(done["seconds"]) if "seconds" in done else None
