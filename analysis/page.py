@@ -93,8 +93,8 @@ def _failures(failures: pl.DataFrame) -> str:
     rows = [{name: str(value) for name, value in row.items() if name != "traceback"}
             for row in failures.head(ROWS).iter_rows(named=True)]  # fmt: skip
     traces = failures.filter(pl.col("traceback") != "").head(20).iter_rows(named=True)
-    details = "".join(details(f"Traceback of {row['run_id']}", row["traceback"]) for row in traces)
-    return f"<p>{escape(said)}.</p>{table(rows)}{_more(failures.height)}{details}"
+    opened = "".join(details(f"Traceback of {row['run_id']}", row["traceback"]) for row in traces)
+    return f"<p>{escape(said)}.</p>{table(rows)}{_more(failures.height)}{opened}"
 
 
 def _censored(tables: StudyTables) -> str:

@@ -170,7 +170,7 @@ def test_long_curves_keep_their_ends_and_stay_within_bounds() -> None:
     curve = pl.DataFrame({"metric": "loss", "step": steps, "value": steps.cast(pl.Float64)})
     for times in ([], [5.0], [100.0, 40_000.0, None], [float(10 * n) for n in range(1, 30)]):
         kept = decimate(curve, 100_000, times)
-        assert POINTS * 0.6 < len(kept) <= POINTS
+        assert 200 < len(kept) <= POINTS
         assert (kept["step"].min(), kept["step"].max()) == (0, 99_999)
         assert decimate(kept, 100_000, times).equals(kept)
 

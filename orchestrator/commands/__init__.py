@@ -11,25 +11,36 @@ from collections.abc import Callable
 
 from orchestrator.commands.cancel import cancel
 from orchestrator.commands.compact import compact
+from orchestrator.commands.compare import compare
+from orchestrator.commands.doctor import doctor
 from orchestrator.commands.export import export, import_
 from orchestrator.commands.extend import extend
 from orchestrator.commands.gc import gc
 from orchestrator.commands.import_curves import import_curves
+from orchestrator.commands.logs import logs
 from orchestrator.commands.mlflow import mlflow
+from orchestrator.commands.new import new
 from orchestrator.commands.plan import plan
+from orchestrator.commands.query import query
 from orchestrator.commands.report import report
 from orchestrator.commands.run import run
 from orchestrator.commands.schema import schema
 from orchestrator.commands.status import status
 from orchestrator.commands.submit import submit
 from orchestrator.commands.verify import verify
+from orchestrator.commands.watch import watch
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "new": new,
     "plan": plan,
     "run": run,
     "extend": extend,
     "status": status,
+    "watch": watch,
     "report": report,
+    "compare": compare,
+    "query": query,
+    "logs": logs,
     "mlflow": mlflow,
     "submit": submit,
     "cancel": cancel,
@@ -39,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "import": import_,
     "import-curves": import_curves,
+    "doctor": doctor,
     "schema": schema,
 }
 
@@ -48,6 +60,12 @@ EXAMPLES = {
     "extend": "grokstudy extend studies/quickstart.yaml --until-event generalised --max-steps 100000",
     "status": "grokstudy status studies/quickstart.yaml",
     "report": "grokstudy report studies/quickstart.yaml",
+    "new": "grokstudy new my_question",
+    "watch": "grokstudy watch quickstart --every 10",
+    "compare": "grokstudy compare decoupling:data.exposure=natural decoupling:data.exposure=both_hops --html page.html",
+    "query": "grokstudy query \"SELECT seed, state, horizon FROM trials\" --study quickstart",
+    "logs": "grokstudy logs 3f2a9c",
+    "doctor": "grokstudy doctor",
     "mlflow": "grokstudy mlflow quickstart --rebuild",
     "submit": "grokstudy submit studies/decoupling.yaml --cluster cluster.yaml --root s3://BUCKET/grokstudy",
     "cancel": "grokstudy cancel studies/decoupling.yaml --cluster cluster.yaml",

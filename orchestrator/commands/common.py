@@ -22,6 +22,7 @@ Root = Annotated[str, typer.Option("--root", envvar="GROKSTUDY_ROOT", help="Fold
 StudyFile = Annotated[Path, typer.Argument(help="Study file, e.g. studies/quickstart.yaml.", show_default=False)]
 StudyName = Annotated[str, typer.Argument(help="Name of a study in the root, or its file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Training length instead of the study's.")]
 First = Annotated[int | None, typer.Option("--first", min=1, help="Only the first so many trials.")]
 Cpu = Annotated[float | None, typer.Option("--cpu", min=0.0, help="CPU cores of a worker instead of the study's.")]

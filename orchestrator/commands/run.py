@@ -17,6 +17,7 @@ from orchestrator.commands.common import (
     Cpu,
     First,
     Gpu,
+    Quiet,
     Root,
     Steps,
     StudyFile,
@@ -52,6 +53,7 @@ def run(
     retry_failed: RetryFailed = False,
     report: Report = True,
     yes: Yes = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command goes on after an interruption."""
     from orchestrator.breaker import HaltedError
@@ -70,7 +72,7 @@ def run(
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         with driver_lock(store, read.name):
-            _train(read, store, before, cut, retry_failed)
+            _train(read, store, before, cut, retry_failed, quiet)
     except (RootBusyError, ResourcesError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
@@ -78,7 +80,7 @@ def run(
     except KeyboardInterrupt:
         typer.echo("stopping", err=True)
     after = standing(read, store, cut)
-    _conclude(read, store, after, report)
+    _conclude(read, store, after, report, quiet)
     raise typer.Exit(_exit_code(after))
 
 
@@ -95,12 +97,12 @@ def _ask_if_contradicted(study: Study, store: Store, before: Standing, yes: bool
     typer.confirm("Go on with the changed file?", abort=True, err=True)
 
 
-def _train(study: Study, store: Store, before: Standing, cut: Cut, retry_failed: bool) -> None:
+def _train(study: Study, store: Store, before: Standing, cut: Cut, retry_failed: bool, quiet: bool) -> None:
     from rich.console import Console
 
     from orchestrator.driver import drive
 
-    console = Console()
+    console = Console(quiet=quiet)
     todo = len(before.ledger.unsettled(retry_failed))
     settled = len(before.runs) - todo
     console.print(f"{study.name}: {todo} runs to train, {settled} already done. Starting Ray...", highlight=False)
@@ -115,7 +117,7 @@ def _launch(study: Study, store: Store, runs: list[Run], console: Console) -> No
         launch(study, runs, store, display)
 
 
-def _conclude(study: Study, store: Store, state: Standing, report: bool) -> None:
+def _conclude(study: Study, store: Store, state: Standing, report: bool, quiet: bool) -> None:
     """Say what was reached: the answer when all is settled, how to go on when not."""
     from orchestrator.text import failures_text
 
@@ -130,6 +132,8 @@ def _conclude(study: Study, store: Store, state: Standing, report: bool) -> None
         return
     text, index = draw_report(store, study.name)
     uri = try_to_sync(store, study.name)
+    if quiet:
+        return
     typer.echo(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
     if uri is not None:
         typer.echo(f"MLflow:  {_how_to_open(uri)}")

@@ -1,0 +1,40 @@
+"""`grokstudy compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.common import Json, Root, existing, stop
+
+Words = Annotated[
+    list[str], typer.Argument(help="Studies, STUDY:axis=value, or beginnings of run ids.", show_default=False)
+]
+Html = Annotated[Path | None, typer.Option("--html", help="Also write a page with the curves overlaid.")]
+
+
+def compare(sides: Words, root: Root = "results", as_json: Json = False, html: Html = None) -> None:
+    """Set studies, parts of studies or runs beside each other: settings that differ, events with intervals, tests."""
+    from analysis.compare import compare as compared
+    from analysis.compare_text import SECTIONS, compare_page
+    from analysis.sides import side
+    from orchestrator.tabular import table, width
+
+    store = existing(root)
+    names = [Path(word).stem if word.endswith((".yaml", ".yml")) else word for word in sides]
+    try:
+        found = [side(store.uri, name) for name in dict.fromkeys(names)]
+    except (ValueError, FileNotFoundError) as error:
+        stop(str(error))
+    result = compared(found)
+    if html is not None:
+        html.write_text(compare_page(found, result))
+        typer.echo(f"page: {html}", err=True)
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=1))
+        return
+    blocks = [f"{title}\n{table(rows(result), width())}" for title, rows in SECTIONS if rows(result)]
+    typer.echo("\n\n".join([*blocks, *result.notes]))

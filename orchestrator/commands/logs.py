@@ -1,0 +1,24 @@
+"""`grokstudy logs`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.common import Json, Root, existing, stop
+
+RunId = Annotated[str, typer.Argument(help="Run id, or as much of its beginning as is unique.", show_default=False)]
+
+
+def logs(run: RunId, root: Root = "results", as_json: Json = False) -> None:
+    """Tell the story of one run: when and where it began, its attempts, notes, how it ended, its traceback."""
+    from orchestrator.runlog import find_run, story, story_text
+
+    store = existing(root)
+    try:
+        told = story(store, find_run(store, run))
+    except ValueError as error:
+        stop(str(error))
+    typer.echo(json.dumps(told, indent=1) if as_json else story_text(told))

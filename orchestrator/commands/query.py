@@ -1,0 +1,53 @@
+"""`grokstudy query`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.commands.common import Json, Root, existing, stop
+
+if TYPE_CHECKING:
+    from trainables.store import Store
+
+ROWS = 200
+"""Most rows shown as text; JSON and CSV have all of them."""
+
+Sql = Annotated[str, typer.Argument(help="SELECT over trials, steps, evals, probes, events.", show_default=False)]
+OfStudy = Annotated[str | None, typer.Option("--study", help="Study to ask; may be left out if there is only one.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of text.")]
+
+
+def query(sql: Sql, study: OfStudy = None, root: Root = "results", as_json: Json = False, as_csv: Csv = False) -> None:
+    """Ask a study's tables in SQL. Names with a dot are quoted: SELECT "data.phi", seed FROM trials."""
+    from analysis import load
+    from analysis.query import query as asked
+    from orchestrator.tabular import table, width
+
+    store = existing(root)
+    try:
+        frame = asked(load(store.uri, _study(store, study)), sql)
+    except (ValueError, FileNotFoundError) as error:
+        stop(str(error))
+    if as_json:
+        typer.echo(frame.write_json())
+    elif as_csv:
+        typer.echo(frame.write_csv(), nl=False)
+    else:
+        typer.echo(table(frame.head(ROWS).to_dicts(), width()))
+        if frame.height > ROWS:
+            typer.echo(f"... and {frame.height - ROWS:,} more rows; --csv and --json print all", err=True)
+
+
+def _study(store: Store, named: str | None) -> str:
+    """The study that is meant."""
+    from orchestrator.standings import study_names
+
+    if named is not None:
+        return Path(named).stem if named.endswith((".yaml", ".yml")) else named
+    known = study_names(store)
+    if len(known) != 1:
+        stop(f"{store.uri}: say which study with --study: {', '.join(known) or 'there is none yet'}")
+    return known[0]

@@ -1,0 +1,43 @@
+"""The study file that `grokstudy new` writes: complete, valid, and explained line by line."""
+
+from __future__ import annotations
+
+TEMPLATE = """\
+# {name}: one question, one file. Everything left out has a default; `grokstudy plan` says what the file comes to.
+hypothesis: A model that has seen facts composed in both hops answers unseen two-hop questions; others do not.
+
+# Options that all trials share.
+base:
+  data:
+    entities: 60          # entities of the knowledge graph
+    relations: 12         # relations
+    out_degree: 6         # facts per entity
+    ood_fraction: 0.2     # share of the facts that are never trained in composition
+    phi: 4.0              # two-hop facts per atomic fact in the training set
+  model: {{layers: 2, width: 64, heads: 4}}
+  optim: {{lr: 0.002, weight_decay: 0.1}}
+  train: {{steps: 1500, batch: 128}}
+  eval: {{every: 100}}      # evaluations and probes, in steps; every training step is recorded anyway
+
+# What is varied: every combination is a trial, for every seed.
+space:
+  data.exposure: [natural, both_hops]   # a list of values
+  # optim.weight_decay: {{log: [0.03, 1.0], points: 3}}   # or a range
+  # depth:                                               # or named arms, which set several options together
+  #   shared: {{model.layers: 2, model.loops: 2}}
+  #   untied: {{model.layers: 4, model.loops: 1}}
+
+seeds: [0, 1, 2]          # the more, the narrower the intervals; 6 or more for tests that mean something
+
+# Threshold crossings that the answer speaks of; changing one needs no training. Without this section there are
+# four by default: memorised, generalised, circuit and decodable.
+# events:
+#   generalised: {{metric: accuracy, split: test_oo, at_least: 0.5, for: 3}}
+
+resources: {{cpu: 1, max_failures: 2}}   # of one worker; `auto` measures what pays
+"""
+
+
+def study_text(name: str) -> str:
+    """The template under a study's name."""
+    return TEMPLATE.format(name=name)
