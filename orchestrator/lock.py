@@ -1,18 +1,22 @@
 """One driver per root. Owns `<root>/driver.json`: who drives, and a count that grows while it lives.
 
-No clock is compared between machines: a holder on this host is dead when its process is; one elsewhere when its count
-does not grow while we watch.
+No clock is compared between machines: a holder on this host is dead when its process is (the same process id started
+at another tick of the kernel is another process); one elsewhere when its count does not grow while we watch. Of two
+that take a root at the same moment, the one whose name is in the file a moment later has it; a driver that finds
+another's name there stops as on Ctrl-C.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from trainables.store import Store
@@ -20,6 +24,8 @@ from trainables.store import Store
 NAME = "driver.json"
 BEAT_S = 3.0
 WATCH_S = 10.0
+SETTLE_S = 0.3
+"""Longer than two drivers can be apart that both found the root free."""
 
 
 class RootBusyError(RuntimeError):
@@ -36,8 +42,12 @@ def driver_lock(store: Store, study: str) -> Iterator[None]:
             "wait for it, stop it, or use another --root"
         )
     mine = {"study": study, "host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
+    mine["born"] = _born(os.getpid())
     ended = threading.Event()
     store.write_json(NAME, {**mine, "beat": 0})
+    time.sleep(SETTLE_S if store.local else 5 * SETTLE_S)
+    if (winner := store.read_json(NAME) or mine)["token"] != mine["token"]:
+        raise RootBusyError(f"{store.uri}: process {winner['pid']} on {winner['host']} took it at the same moment")
     beating = threading.Thread(target=_beat, args=(store, mine, ended), daemon=True)
     beating.start()
     try:
@@ -45,13 +55,14 @@ def driver_lock(store: Store, study: str) -> Iterator[None]:
     finally:
         ended.set()
         beating.join()
-        store.delete(NAME)
+        if (store.read_json(NAME) or {}).get("token") == mine["token"]:
+            store.delete(NAME)
 
 
 def driver_of(store: Store) -> dict[str, Any] | None:
     """Who drives this root now, told without waiting; None when nobody does, as far as this host can see."""
     holder: dict[str, Any] | None = store.read_json(NAME)
-    if holder is None or (holder["host"] == socket.gethostname() and not _process_lives(int(holder["pid"]))):
+    if holder is None or (holder["host"] == socket.gethostname() and not _process_lives(holder)):
         return None
     return holder
 
@@ -61,12 +72,15 @@ def _beat(store: Store, mine: dict[str, Any], ended: threading.Event) -> None:
     while not ended.wait(BEAT_S):
         count += 1
         with contextlib.suppress(OSError):
+            if (store.read_json(NAME) or mine)["token"] != mine["token"]:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
             store.write_json(NAME, {**mine, "beat": count})
 
 
 def _alive(store: Store, holder: dict[str, Any]) -> bool:
     if holder["host"] == socket.gethostname():
-        return int(holder["pid"]) != os.getpid() and _process_lives(int(holder["pid"]))
+        return int(holder["pid"]) != os.getpid() and _process_lives(holder)
     deadline = time.monotonic() + WATCH_S
     while time.monotonic() < deadline:
         time.sleep(0.5)
@@ -78,11 +92,20 @@ def _alive(store: Store, holder: dict[str, Any]) -> bool:
     return False
 
 
-def _process_lives(pid: int) -> bool:
+def _process_lives(holder: dict[str, Any]) -> bool:
+    pid = int(holder["pid"])
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    return holder.get("born") in (None, _born(pid))
+
+
+def _born(pid: int) -> str | None:
+    """When a process was started, in ticks since the machine was; None where the system does not say."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return None

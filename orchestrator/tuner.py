@@ -10,9 +10,11 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from orchestrator.breaker import Breaker, HaltedError
@@ -35,6 +37,7 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
 }
 
+SCRATCH = "grokstudy-tune-"
 OnProgress = Callable[[list[dict[str, Any]]], None]
 
 
@@ -51,7 +54,7 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     breaker = Breaker()
     heartbeat = Heartbeat(on_progress, store, breaker)
-    with ray_session(), tempfile.TemporaryDirectory(prefix="grokstudy-tune-") as scratch:
+    with ray_session(), _scratch() as scratch:
         check_resources(study)
         packs = _packs(study, runs, store)
         with heartbeat.watchdog:
@@ -60,6 +63,17 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
         mark_stopped(RunDir(store, run_id))
     if breaker.reason is not None:
         raise HaltedError(breaker.reason)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    """A folder for Tune, removed afterwards, and with it those of drivers that were killed."""
+    for old in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*"):
+        pid = old.name.removeprefix(SCRATCH).split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-") as folder:
+        yield folder
 
 
 def set_environment() -> None:
@@ -79,7 +93,10 @@ def ray_session() -> Iterator[None]:
         yield
         return
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+    try:
+        ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+    except Exception as error:  # Ray raises plain Exception when its processes do not come up
+        raise HaltedError(f"Ray did not start: {error}") from error
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler there that aborts
     try:
         yield
