@@ -1,0 +1,79 @@
+"""What scheduling costs a run: a study of tiny runs through Ray Tune, against the same work in one process.
+
+    python -m benchmarks.scheduling [RUNS]
+
+`scheduling`: wall time of the launch of RUNS tiny runs, one to a pack, without Ray's own start, times the workers, less
+the seconds that the workers spent on the runs, divided by RUNS. Actors are re-used, as in every launch of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.measure import figure
+from orchestrator.driver import drive
+from orchestrator.space import Run
+from orchestrator.study import Study, load_study
+from orchestrator.tuner import launch, ray_session, set_environment, workers_here
+from trainables.rundir import RunDir
+from trainables.store import Store
+
+ROUNDS = 3
+STUDY = """\
+base:
+  data: {{entities: 20, relations: 8, out_degree: 5, ood_fraction: 0.2, phi: 2.0}}
+  model: {{layers: 1, width: 16, heads: 2}}
+  train: {{steps: 10, batch: 32, checkpoint_every: 10}}
+  eval: {{every: 10, probes: []}}
+seeds: {runs}
+resources: {{pack: 1}}
+"""
+
+
+def tiny(folder: Path, runs: int) -> Study:
+    """A study of so many runs that each take a few hundredths of a second."""
+    path = folder / "tiny.yaml"
+    path.write_text(STUDY.format(runs=runs))
+    return load_study(path)
+
+
+def one_launch(study: Study, store: Store) -> tuple[float, float]:
+    """Seconds of the launch, and seconds that its workers spent on runs."""
+    spent: list[float] = []
+
+    def execute(runs: list[Run]) -> None:
+        begun = time.perf_counter()
+        launch(study, runs, store, lambda _: None)
+        spent.append(time.perf_counter() - begun)
+
+    reached = drive(study, store, execute)
+    done = [RunDir(store, run.run_id).read("DONE.json") or {} for run in reached.runs]
+    return sum(spent), sum(float(marker["seconds"]) for marker in done)
+
+
+def main(runs: int) -> None:
+    """Measure a few rounds in one Ray session, after one that warms up."""
+    set_environment()
+    with tempfile.TemporaryDirectory(prefix="grokstudy-bench-") as folder, contextlib.ExitStack() as stack:
+        study, few = tiny(Path(folder), runs), tiny(Path(folder), 4)
+        stack.enter_context(ray_session())
+        workers = workers_here(study)
+        one_launch(few, Store(Path(folder) / "warm"))
+        walls, costs, cpus = [], [], []
+        for number in range(ROUNDS):
+            cpu = time.process_time()
+            wall, busy = one_launch(study, Store(Path(folder) / str(number)))
+            cpus.append((time.process_time() - cpu) / runs)
+            walls.append(wall / runs)
+            costs.append((wall * workers - busy) / runs)
+    figure("driver", cpus, "processor seconds of the driver per run", runs=runs, workers=workers)
+    figure("scheduling_wall", walls, "seconds per run", runs=runs, workers=workers)
+    figure("scheduling", costs, "worker seconds per run beside training", runs=runs, workers=workers)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 300)
