@@ -31,10 +31,14 @@ def group_columns(columns: Sequence[str]) -> list[str]:
 
 
 def label(values: Mapping[str, Any]) -> str:
-    """A group in words: the value alone if there is one axis, `name=value` pairs if there are more."""
+    """A group in words: texts as they are, numbers with their option where there is more than one axis."""
     if len(values) == 1:
         return plain(next(iter(values.values())))
-    return ", ".join(f"{name.split('.')[-1]}={plain(value)}" for name, value in values.items()) or "all"
+    return ", ".join(_setting(name, value) for name, value in values.items()) or "all"
+
+
+def _setting(name: str, value: Any) -> str:
+    return value if isinstance(value, str) else f"{name.split('.')[-1]}={plain(value)}"
 
 
 def plain(value: Any) -> str:

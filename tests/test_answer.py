@@ -121,5 +121,5 @@ def test_steps_and_labels_read_well() -> None:
         "1.34M",
     ]
     assert label({"data.phi": 7.5}) == "7.5"
-    assert label({"data.phi": 7.5, "depth": "shared"}) == "phi=7.5, depth=shared"
+    assert label({"data.phi": 7.5, "depth": "shared"}) == "phi=7.5, shared"
     assert label({}) == "all"
