@@ -37,6 +37,7 @@ class Tracker:
         """Connect, and create the experiment if there is none; `artifacts` None leaves their place to a server."""
         # Its own 7 take minutes to say that nobody answers.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         from mlflow import MlflowClient
 
         for name in ("alembic", "mlflow"):  # importing MLflow sets its own level

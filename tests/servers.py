@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
-UP_S = 90.0
+UP_S = 180.0
 ACCOUNT = "postgres"
 
 
@@ -40,17 +40,25 @@ def mlflow_server(folder: Path, backend: str) -> Iterator[Address]:
     port = free_port()
     options = ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "artifacts")]
     words = [sys.executable, "-m", "mlflow", "server", *options, "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            [*words, "--workers", "1"], stdout=log, stderr=log, cwd=folder, start_new_session=True
+            [*words, "--workers", "1"], stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
         )
     try:
         _await(f"http://127.0.0.1:{port}/health", process, folder / "server.log")
         yield Address(f"http://127.0.0.1:{port}")
     finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask the server and its workers to end; those that still serve a connection are not waited for."""
+    for signal in (15, 9):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 15)
-        process.wait(timeout=30)
+            os.killpg(process.pid, signal)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
 
 
 def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -64,11 +72,10 @@ def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def postgres_programs() -> Path | None:
     """Folder of initdb and pg_ctl: on Debian they are not on the path."""
-    on_path = shutil.which("initdb")
-    if on_path:
-        return Path(on_path).parent
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
+    on_path = shutil.which("initdb")
+    known = [*found, *([Path(on_path)] if on_path else [])]
+    return known[0].parent if known else None
 
 
 @contextlib.contextmanager

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from mlflow import MlflowClient
-from servers import Address, mlflow_server, postgres
+from servers import mlflow_server, postgres
 from synthetic import EVENTS, REGIMES, STEPS, build_tracked, run_id, write_markers
 from typer.testing import CliRunner
 
@@ -21,6 +20,7 @@ from orchestrator.mlflow_store import Tracker
 from trainables.store import Store
 
 RUNS = 2 * len(REGIMES)
+CHOSEN = frozenset({"accuracy/test_oo", "t/memorised", "train/loss"})
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def root(tmp_path: Path, empty: Path) -> Path:
     return build_tracked(tmp_path, seeds=1)
 
 
-def contents(uri: str) -> dict[str, tuple[Any, ...]]:
-    """All that MLflow has, by our key, without what MLflow invents itself."""
+def contents(uri: str, curves: frozenset[str] | None = None) -> dict[str, tuple[Any, ...]]:
+    """All that MLflow has, by our key, without what it invents itself; points of some curves, or of all."""
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("grokstudy")
     assert experiment is not None
@@ -56,7 +56,8 @@ def contents(uri: str) -> dict[str, tuple[Any, ...]]:
     for run in client.search_runs([experiment.experiment_id], max_results=1000):
         key = run.data.tags["grokstudy.key"]
         assert key not in found, "one key, two runs"
-        history = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+        shown = set(run.data.metrics) & (curves or set(run.data.metrics))
+        history = {name: client.get_metric_history(run.info.run_id, name) for name in shown}
         points = {name: sorted((p.step, p.timestamp, p.value) for p in ps) for name, ps in history.items()}
         hidden = ("grokstudy.stamp", "mlflow.parentRunId", "mlflow.user", "mlflow.source.name", "mlflow.source.type")
         tags = {name: value for name, value in run.data.tags.items() if name not in hidden}
@@ -175,28 +176,33 @@ def test_long_curves_keep_their_ends_and_stay_within_bounds() -> None:
         assert decimate(kept, 100_000, times).equals(kept)
 
 
-@pytest.fixture(params=["server", "server on PostgreSQL", "PostgreSQL"])
-def tracker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Address]:
-    """A real server, or data base, started for this test."""
-    if request.param == "server":
-        with mlflow_server(tmp_path, f"sqlite:///{tmp_path}/server.db") as address:
-            yield address
-        return
-    with postgres(tmp_path) as database:
-        if request.param == "PostgreSQL":
-            yield database
-        else:
-            with mlflow_server(tmp_path, database.uri) as address:
-                yield address
+@pytest.mark.slow
+def test_a_server_shows_the_same_as_the_embedded_store(
+    root: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_study(Store(root), "regimes")
+    shutil.copy(empty, tmp_path / "server.db")
+    with mlflow_server(tmp_path, f"sqlite:///{tmp_path}/server.db") as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        for rebuild, written in ((False, 4), (False, 0), (True, 4)):
+            assert sync_study(Store(root), "regimes", rebuild).written == written
+        assert contents(server.uri, CHOSEN) == contents(local(root), CHOSEN)
 
 
 @pytest.mark.slow
-def test_servers_and_data_bases_show_the_same_as_the_embedded_store(
-    tracker: Address, kept: Path, monkeypatch: pytest.MonkeyPatch
+def test_postgresql_shows_the_same_directly_and_behind_a_server(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
-    sync_study(Store(kept), "regimes")
-    sync_study(Store(kept), "regimes")
-    assert contents(tracker.uri) == contents(local(kept))
-    sync_study(Store(kept), "regimes", rebuild=True)
-    assert contents(tracker.uri) == contents(local(kept))
+    sync_study(Store(root), "regimes")
+    with postgres(tmp_path) as database:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", database.uri)
+        assert sync_study(Store(root), "regimes").written == 4
+        assert contents(database.uri) == contents(local(root))
+        with mlflow_server(tmp_path, database.uri) as server:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+            assert sync_study(Store(root), "regimes").written == 0, "written in bulk, found by the public API"
+            write_markers(root, run_id(0), 0, ended=1.7e9 + 900)
+            assert sync_study(Store(root), "regimes").written == 1
+            monkeypatch.delenv("MLFLOW_TRACKING_URI")
+            sync_study(Store(root), "regimes")
+            assert contents(server.uri, CHOSEN) == contents(local(root), CHOSEN)
