@@ -1,4 +1,4 @@
-"""Our loop against the loops that users have, recording on and off, chunked against synced, packs against one at a time."""
+"""Our loop against the loops that users have; recording on and off, chunked and synced, packs and one at a time."""
 
 from __future__ import annotations
 

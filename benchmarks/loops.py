@@ -123,8 +123,8 @@ def _gpt2(config: RunConfig, vocabulary: int, dropout: float) -> Any:
         GPT2Config(
             vocab_size=vocabulary, n_embd=options.width, n_layer=options.layers, n_head=options.heads,
             resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout,
-        )  # fmt: skip
-    )
+        )
+    )  # fmt: skip
     return model.train()
 
 
