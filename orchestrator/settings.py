@@ -29,7 +29,7 @@ class Event:
     at_most: float | None = option(None, "reached when the metric is at most this")
     for_: int = option(3, "consecutive evaluations that must hold", ge=1)
     stable: bool = option(
-        False, "also require that it is never lost again: short of the threshold twice in a row, or at the last evaluation"
+        False, "also require that it is never lost again: not short twice in a row, nor at the last evaluation"
     )
 
     def to_json(self) -> dict[str, Any]:
