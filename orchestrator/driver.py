@@ -7,12 +7,12 @@ the root get their value at once, so going on after an interruption is the same 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.axes import Point
 from orchestrator.extension import extended, extensions, with_length
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, reached_before
 from orchestrator.searchers import SEARCHERS
 from orchestrator.settings import METRICS, Asha
 from orchestrator.space import Run, Trial, runs_of, trials_of
@@ -56,9 +56,12 @@ class Standing:
         return self.complete and not self.ledger.unsettled(retry_failed)
 
 
-def standing(study: Study, store: Store, cut: Cut = WHOLE) -> Standing:
-    """Replay the searcher as far as the root has values. Trains nothing, writes nothing."""
-    return _follow(study, store, None, cut)
+def standing(study: Study, store: Store, cut: Cut = WHOLE, trust: bool = False) -> Standing:
+    """Replay the searcher as far as the root has values. Trains nothing, writes nothing.
+
+    With `trust`, runs that the study's table shows as done are not looked at one by one.
+    """
+    return _follow(study, store, None, cut, known=reached_before(store, study.name) if trust else None)
 
 
 def drive(
@@ -71,12 +74,19 @@ def drive(
 
 
 def _follow(
-    study: Study, store: Store, execute: Execute | None, cut: Cut, retry_failed: bool = False
+    study: Study,
+    store: Store,
+    execute: Execute | None,
+    cut: Cut,
+    retry_failed: bool = False,
+    known: Mapping[str, int] | None = None,
 ) -> Standing:
     searcher = SEARCHERS[study.search_kind](study)
     values: dict[int, float | None] = {}
     points = 0
     trials: list[Trial] = []
+    asked: list[Trial] = []
+    ledger = Ledger(store, [], False)
     longer = extensions(store, study.name)
     stops = isinstance(study.scheduler, Asha)
     while batch := searcher.next_points(values):
@@ -84,7 +94,7 @@ def _follow(
         possible, refused = _possible(study, batch)
         asked = cut.of(possible) if cut.steps is not None else extended(cut.of(possible), longer)
         trials += asked
-        ledger = Ledger(store, runs_of(asked), stops)
+        ledger = Ledger(store, runs_of(asked), stops, known)
         todo = ledger.unsettled(retry_failed)
         if execute is not None and todo:
             write_study(store, study, trials, Ledger(store, runs_of(trials), stops))
@@ -95,7 +105,9 @@ def _follow(
         values.update(_values(study, store, ledger, asked, batch) | dict.fromkeys(refused))
     runs = runs_of(trials)
     complete = points == searcher.count(study.axes, study.search)
-    return Standing(trials, runs, Ledger(store, runs, stops), complete)
+    if len(trials) != len(asked):  # else there was one batch, and its ledger is the study's
+        ledger = Ledger(store, runs, stops, known)
+    return Standing(trials, runs, ledger, complete)
 
 
 def _possible(study: Study, batch: list[tuple[int, Point]]) -> tuple[list[Trial], list[int]]:

@@ -5,10 +5,15 @@ Interrupted, failed and done are three different things; "diverged" and "never g
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+import re
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from orchestrator.space import Run, Trial
 from trainables.rundir import RunDir
@@ -16,6 +21,8 @@ from trainables.store import Store
 
 SETTLED = ("done", "diverged", "stopped")
 """States in which a run needs no more work."""
+FEW = 10
+"""From so many open runs on, an object store is listed at once."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +45,29 @@ class RunState:
 class Ledger:
     """The states of the runs of one study."""
 
-    def __init__(self, store: Store, runs: Iterable[Run], scheduler_stops: bool) -> None:
-        """Read all states now: one listing of `runs/`, then only the markers that are there."""
+    def __init__(
+        self, store: Store, runs: Iterable[Run], scheduler_stops: bool, known: Mapping[str, int] | None = None
+    ) -> None:
+        """Read all states now; not those of runs that are `known` to have reached a step that is enough."""
         self.runs = {run.run_id: run for run in runs}
         self._scheduler_stops = scheduler_stops
         self._store = store
+        recalled = known or {}
+        open_ = {i: run for i, run in self.runs.items() if recalled.get(i, -1) < run.config.train.steps}
+        self._files = None if store.local or len(open_) < FEW else _files_by_run(store)
         with ThreadPoolExecutor(max_workers=8) as pool:
-            self.states = dict(zip(self.runs, pool.map(self._read, self.runs.values()), strict=True))
+            read = dict(zip(open_, pool.map(self._read, open_.values()), strict=True))
+        self.states = {i: read[i] if i in read else RunState("done", recalled[i]) for i in self.runs}
+
+    def _list(self, folder: str) -> list[str]:
+        """Names in a folder: of an object store, all are listed at once where there are many."""
+        if self._files is None:
+            return [PurePosixPath(path).name for path in self._store.list(folder)]
+        return self._files.get(folder, [])
 
     def _read(self, run: Run) -> RunState:
         folder = RunDir(self._store, run.run_id)
-        names = {PurePosixPath(path).name for path in self._store.list(folder.folder)}
+        names = self._list(folder.folder)
         if "DONE.json" in names:
             return self._done(run, folder.read("DONE.json") or {})
         if "FAILED.json" in names:
@@ -56,7 +75,7 @@ class Ledger:
             return RunState("failed", int(failed.get("step", 0)), failed.get("error"), failed.get("traceback"))
         if "run.json" not in names and "lease.json" not in names:
             return RunState("missing", 0)
-        step = _newest_checkpoint(self._store.list(folder.checkpoints))
+        step = _newest_checkpoint(self._list(folder.checkpoints))
         # A longer study has come further than this one asks for: its rows are complete up to there.
         return RunState("done" if step >= run.config.train.steps else "interrupted", step)
 
@@ -93,6 +112,32 @@ class Ledger:
         return tally
 
 
+def reached_before(store: Store, study: str) -> dict[str, int]:
+    """Steps of the runs that the study's table shows as done and that are still there. Costs a read and a listing."""
+    path = f"studies/{study}/trials.parquet"
+    if not store.exists(path):
+        return {}
+    try:
+        table = pq.read_table(io.BytesIO(store.read(path)), columns=["run_id", "horizon", "state"])
+    except (pa.ArrowException, KeyError):
+        return {}
+    there = {PurePosixPath(folder).name for folder in store.list("runs")}
+    reached: dict[str, int] = {}
+    for row in table.to_pylist():
+        if row["state"] == "done" and row["run_id"] in there:
+            reached[row["run_id"]] = max(row["horizon"], reached.get(row["run_id"], 0))
+    return reached
+
+
+def _files_by_run(store: Store) -> dict[str, list[str]]:
+    """Names by folder, from one listing of `runs/` to its bottom."""
+    found: dict[str, list[str]] = {}
+    for path in store.list("runs", recursive=True):
+        folder, _, name = path.rpartition("/")
+        found.setdefault(folder, []).append(name)
+    return found
+
+
 def _newest_checkpoint(names: list[str]) -> int:
-    steps = [int(PurePosixPath(name).name.split("-")[1]) for name in names if name.endswith(".pt")]
+    steps = [int(name.split("-")[1]) for name in names if re.fullmatch(r"step-\d+-\w+\.pt", name)]
     return max(steps, default=0)

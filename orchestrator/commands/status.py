@@ -20,7 +20,7 @@ def status(study: StudyFile, root: Root = "results", failed: Failed = False, as_
     from trainables.store import Store
 
     read, store = read_study(study), Store(root)
-    state, driver = standing(read, store), driver_of(store)
+    state, driver = standing(read, store, trust=True), driver_of(store)
     if as_json:
         states = {run_id: vars(found) for run_id, found in state.ledger.states.items()}
         typer.echo(json.dumps({"study": read.name, "driver": driver, "runs": states}, indent=1))
