@@ -130,8 +130,8 @@ def test_the_same_run_and_few_requests(
         here, there = (records.read(run, name).drop_columns(["attempt"]) for run in (found, whole))
         assert here.equals(there), name
     # Two attempts, four checkpoints: each a part of two tables, a checkpoint, and what it looks at.
-    assert counts["PUT"] + counts.get("POST", 0) <= 60, counts
-    assert sum(counts.values()) <= 250, counts
+    assert counts["PUT"] + counts["POST"] <= 20, counts
+    assert sum(counts.values()) <= 120, counts
     assert [fault.kind for fault in verify(remote)] == ["orphan"]
 
 

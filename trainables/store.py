@@ -35,7 +35,7 @@ class Store:
         """Open a root; nothing is created until the first write."""
         self.uri = str(root)
         if "://" in self.uri:
-            self.fs, self.base = fs.FileSystem.from_uri(self.uri)
+            self.fs, self.base = fs.FileSystem.from_uri(_one_put(self.uri))
         else:
             self.uri = str(Path(root).expanduser().resolve())
             self.fs, self.base = fs.LocalFileSystem(), self.uri
@@ -129,6 +129,13 @@ class Store:
 def _may_pass(error: OSError) -> bool:
     lasting = isinstance(error, _LASTING) or any(text in str(error) for text in _LASTING_TEXTS)
     return not lasting and not isinstance(error, StorageError)
+
+
+def _one_put(uri: str) -> str:
+    """S3 writes a file by three requests, unless told that its length may be known beforehand."""
+    if not uri.startswith("s3://") or "allow_delayed_open" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
 
 
 def _temporary(path: str) -> bool:
