@@ -126,11 +126,14 @@ class Patient:
         self.known.update({pid: seen[pid][1] for pid in ours})
         return {pid: seen[pid][1] for pid in ours}
 
+    def workers(self) -> list[int]:
+        """Process ids of what trains."""
+        return [pid for pid, command in self.family().items() if "Trainable" in command[:40]]
+
     def worker(self) -> int:
-        """Process id of the worker that trains."""
-        found = [pid for pid, command in self.family().items() if "Trainable" in command[:40]]
-        assert found, self.family()
-        return found[0]
+        """Process id of the one worker."""
+        (found,) = self.workers()
+        return found
 
     def bury(self) -> None:
         """Kill what is left of it."""

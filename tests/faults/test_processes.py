@@ -60,11 +60,11 @@ def test_a_worker_hangs(hurt: Patient, whole: RunDir) -> None:
 def test_the_driver_is_killed(hurt: Patient, whole: RunDir) -> None:
     driver = hurt.drive()
     hurt.until_reached(300)
-    family = hurt.family()
+    hurt.family()
     driver.kill()
     begun = time.monotonic()
     driver.wait(10)
-    until(lambda: not hurt.family(), f"the end of {family}", 30)
+    until(lambda: not hurt.workers(), "the end of its workers", 30)
     at = hurt.reached()
     again = hurt.drive()
     recovered(hurt, at)
