@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
 
 from orchestrator.space import Run
 from trainables.config import RunConfig
@@ -21,7 +19,7 @@ def packs_of(runs: list[Run], steps: Mapping[str, int], size: PackSize, workers:
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
         groups.setdefault((*run.config.shape(), steps.get(run.run_id, 0)), []).append(run)
-    share = max(1, math.ceil(len(runs) / max(1, workers)))
+    share = max(1, len(runs) // max(1, workers))
     packs = [pack for group in groups.values() for pack in _cut(group, size, min(share, len(group)))]
     return sorted(packs, key=lambda pack: -_cost(pack, steps))
 
