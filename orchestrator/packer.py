@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 
 from orchestrator.space import Run
 from trainables.config import RunConfig

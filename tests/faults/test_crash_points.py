@@ -95,7 +95,7 @@ def test_killed_twice_at_the_same_places(small: Small, tmp_path: Path) -> None:
     whole = train(config, Store(tmp_path / "whole"))
     for change in range(1, 1000):
         root = tmp_path / f"second-{change}"
-        assert not live(partial(train, config, DeadlyStore(root, 12, "after")))
+        assert not live(partial(train, config, DeadlyStore(root, 7, "after")))
         if live(partial(train, config, DeadlyStore(root, change, "after"))):
             break
         unharmed("second SIGKILL, during recovery", train(config, Store(root)), whole)

@@ -106,6 +106,7 @@ def test_a_second_driver_is_refused_while_the_first_lives(hurt: Patient, whole: 
     begun = time.monotonic()
     first.kill()
     first.wait(10)
+    until(lambda: not hurt.workers(), "the end of its workers", 30)
     at = hurt.reached()
     third = hurt.drive()
     recovered(hurt, at)
