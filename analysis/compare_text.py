@@ -101,7 +101,7 @@ def overlaid(sides: Sequence[Side]) -> list[Any]:
     for name in rows["event"].unique(maintain_order=True):
         of_event = rows.filter((pl.col("event") == name) & (pl.col("step") > 0))
         drawn = thin(of_event, ["side", "trial_id"], of_event["trial_id"].n_unique())
-        caption = f"What {name} looks at. Thin: single runs; thick: their median. Events are marked by their threshold."
+        caption = f"What {name} looks at. Thin: single runs; thick: their median."
         figures.append(Figure(f"curves_{name}", _chart(drawn, sides, name), drawn, caption))
     return figures
 

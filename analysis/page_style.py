@@ -11,7 +11,7 @@ color-scheme:light dark}
 font:16px/1.5 system-ui,"Helvetica Neue",Arial,sans-serif}
 main{max-width:1080px;margin:0 auto;padding:24px 20px 64px}h1{font-size:1.7rem;margin:.2em 0}
 h2{font-size:1.2rem;margin:2em 0 .6em;border-bottom:1px solid var(--line);padding-bottom:.2em}
-p{max-width:46em}.soft{color:var(--soft);font-size:.88rem}.lead{font-size:1.1rem}
+p{max-width:46em}h1,p,li,td{overflow-wrap:anywhere}.soft{color:var(--soft);font-size:.88rem}.lead{font-size:1.1rem}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.4em .7em .4em 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--soft);font-weight:600}td.verdict{font-weight:600}table.stack td{white-space:nowrap}

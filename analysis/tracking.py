@@ -23,6 +23,8 @@ NEAR = 40
 WIDTH = 0.05
 """Half the width of a neighbourhood, in decades of step: about 12 %."""
 SCHEMA = pl.Schema({"metric": pl.String, "step": pl.Int64, "value": pl.Float64})
+ANSWER = "test_oo"
+"""The split that the studies are about: trackers show the first curve first."""
 SCALARS = ("loss", "grad_norm", "weight_norm")
 
 
@@ -31,7 +33,7 @@ def tracked_curves(
 ) -> pl.DataFrame:
     """The curves of one run up to a step (`SCHEMA`); probes named in `first` come before the others."""
     rows = {table: _rows(store, table, run_id, horizon) for table in TABLES}
-    tidy = [*_training(rows["steps"]), *_accuracies(rows["evals"]), *_summaries(rows["probes"], list(first))]
+    tidy = [*_accuracies(rows["evals"]), *_training(rows["steps"]), *_summaries(rows["probes"], list(first))]
     kept = [decimate(frame, horizon, times) for frame in tidy[:CURVES]]
     return pl.concat([pl.DataFrame(schema=SCHEMA), *kept])
 
@@ -48,13 +50,14 @@ def _training(steps: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _accuracies(evals: pl.DataFrame) -> list[pl.DataFrame]:
     there = set(evals["split"])
-    splits = [*(name for name in SPLITS if name in there), *sorted(there - set(SPLITS))]
+    known = [name for name in SPLITS if name in there]
+    splits = sorted([*known, *sorted(there - set(SPLITS))], key=lambda name: name != ANSWER)
     return [_curve(evals.filter(pl.col("split") == split), f"accuracy/{split}", "accuracy") for split in splits]
 
 
 def _summaries(probes: pl.DataFrame, first: list[str]) -> list[pl.DataFrame]:
     """Summaries of the probes on the test that matters; those that events look at first."""
-    summary = probes.filter(pl.col("layer").is_null() & pl.col("position").is_null() & (pl.col("split") == "test_oo"))
+    summary = probes.filter(pl.col("layer").is_null() & pl.col("position").is_null() & (pl.col("split") == ANSWER))
     names = sorted(set(summary["probe"]), key=lambda name: (name not in first, name))
     return [_curve(summary.filter(pl.col("probe") == name), f"probe/{name}", "value") for name in names]
 

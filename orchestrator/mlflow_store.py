@@ -129,7 +129,10 @@ def _insert(store: Any, mlflow_id: str, points: Sequence[Point], started: int) -
             latest[row["key"]] = row
     if not rows:
         return
+    rows.sort(key=lambda row: (row["key"], row["timestamp"]))  # the order of the primary key
     with store.ManagedSessionMaker(read_only=False) as session:
+        if session.connection().dialect.name == "sqlite":
+            session.connection().exec_driver_sql("PRAGMA cache_size = -262144")  # kB: its indices outgrow the default
         session.connection().execute(insert(SqlMetric.__table__), rows)
         session.connection().execute(insert(SqlLatestMetric.__table__), list(latest.values()))
 

@@ -21,7 +21,7 @@ from trainables.config import canonical_json
 from trainables.store import Store
 
 EXPERIMENT = "grokstudy"
-FORM = 2
+FORM = 3
 """Counts up when this file shows something else of the same rows."""
 STATUS = {"done": "FINISHED", "diverged": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 """Everything else is KILLED: MLflow must not show a run as running that nobody may ever end."""

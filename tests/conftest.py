@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,17 @@ SMALL = {
     "eval": {"every": 10},
 }
 """A configuration that trains in a second."""
+SHOTS = Path(__file__).resolve().parents[1] / "test-output"
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+"""It runs as root here, without a graphics card, and fetches nothing."""
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -50,3 +63,24 @@ def small() -> Callable[..., RunConfig]:
         return RunConfig.from_dict(merged)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The system's chromium, one for all tests; none is ever fetched."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("chromium is not installed: scripts/system-packages.sh installs it")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=CHROMIUM)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def shots() -> Path:
+    """Where screenshots are kept to be looked at."""
+    SHOTS.mkdir(exist_ok=True)
+    return SHOTS

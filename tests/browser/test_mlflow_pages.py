@@ -1,0 +1,88 @@
+"""MLflow's own pages, as a person opens them: runs under their study, six of them compared, curves by step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from mlflow import MlflowClient
+from servers import mlflow_server
+from synthetic import REGIMES, build_tracked, run_id
+
+from orchestrator.commands.mlflow import sync_study
+from trainables.store import Store
+
+pytestmark = pytest.mark.slow
+PATIENCE_MS = 90_000
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """A server over a study's own mlflow.db: its address, the experiment, and MLflow's id of each of our keys."""
+    root = build_tracked(tmp_path_factory.mktemp("served"), seeds=2)
+    uri = sync_study(Store(root), "regimes").uri
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("grokstudy").experiment_id
+    runs = {run.data.tags["grokstudy.key"]: run.info.run_id for run in client.search_runs([experiment])}
+    with mlflow_server(root, uri) as address:
+        yield address.uri, experiment, runs
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1500, "height": 1300})
+    yield context.new_page()
+    context.close()
+
+
+def clear(tab: Any) -> None:
+    """Close the panel beside the page."""
+    panel = tab.get_by_role("button", name="Close", exact=True)
+    if panel.count():
+        panel.first.click()
+
+
+def six(runs: dict[str, str]) -> list[str]:
+    return [runs[f"regimes/{run_id(number)}"] for number in range(6)]
+
+
+def test_runs_are_listed_under_their_study(tab: Any, served: tuple[str, str, dict[str, str]], shots: Path) -> None:
+    address, experiment, _ = served
+    tab.goto(f"{address}/#/experiments/{experiment}/runs")
+    tab.get_by_text("regimes", exact=True).first.wait_for(timeout=PATIENCE_MS)
+    clear(tab)
+    assert not tab.get_by_text("natural seed 0").count()
+    tab.locator("[role=gridcell]", has_text="regimes").locator("button").first.click()
+    tab.get_by_text("natural seed 0").first.wait_for(timeout=PATIENCE_MS)
+    tab.screenshot(path=shots / "mlflow_runs.png")
+    for regime in REGIMES:
+        assert tab.get_by_text(f"{regime} seed 0").count()
+
+
+def test_six_runs_can_be_compared(tab: Any, served: tuple[str, str, dict[str, str]], shots: Path) -> None:
+    address, experiment, runs = served
+    asked = f"runs={quote(json.dumps(six(runs)))}&experiments={quote(json.dumps([experiment]))}"
+    tab.goto(f"{address}/#/compare-runs?{asked}")
+    tab.get_by_text("Comparing 6 Runs").first.wait_for(timeout=PATIENCE_MS)
+    tab.get_by_text("Parallel Coordinates Plot").first.wait_for(timeout=PATIENCE_MS)
+    clear(tab)
+    tab.locator(".js-plotly-plot, svg.main-svg").first.wait_for(timeout=PATIENCE_MS)
+    tab.screenshot(path=shots / "mlflow_compare.png", full_page=True)
+    page = tab.inner_text("body")
+    assert "natural seed 0" in page
+    assert "accuracy/test_oo" in page
+
+
+def test_curves_are_drawn_by_step(tab: Any, served: tuple[str, str, dict[str, str]], shots: Path) -> None:
+    address, experiment, runs = served
+    plot = f"plot_metric_keys={quote(json.dumps(['accuracy/test_oo']))}&x_axis=step"
+    asked = f"runs={quote(json.dumps(six(runs)))}&experiments={quote(json.dumps([experiment]))}"
+    tab.goto(f"{address}/#/metric?{asked}&metric={quote(json.dumps('accuracy/test_oo'))}&{plot}")
+    tab.locator("svg.main-svg .scatterlayer .trace").first.wait_for(timeout=PATIENCE_MS)
+    clear(tab)
+    tab.screenshot(path=shots / "mlflow_curves.png")
+    assert tab.locator("svg.main-svg .scatterlayer .trace").count() >= 6
