@@ -158,3 +158,18 @@ def test_asking_for_a_gpu_that_is_not_there_is_bad_input(study: Path, tmp_path: 
     done = grokstudy("run", study, "--gpu", "1", root=tmp_path / "root")
     assert done.returncode == 2
     assert "resources.gpu: 1 asked per worker, this machine has 0; use --gpu" in done.stderr
+
+
+@pytest.mark.slow
+def test_another_event_is_answered_without_training(
+    trained: tuple[Path, Path, subprocess.CompletedProcess[str]],
+) -> None:
+    root, path, _ = trained
+    parts = {p: p.stat().st_mtime_ns for p in (root / "metrics").rglob("*.parquet")}
+    before = path.read_text()
+    path.write_text(before + "events:\n  begun: {metric: accuracy, split: train_ii, at_least: 0.0, for: 1}\n")
+    done = grokstudy("run", path, root=root)
+    path.write_text(before)
+    assert done.returncode == 0, done.stderr
+    assert "begun at" in done.stdout
+    assert {p: p.stat().st_mtime_ns for p in (root / "metrics").rglob("*.parquet")} == parts

@@ -59,6 +59,7 @@ def run(
     from orchestrator.breaker import HaltedError
     from orchestrator.driver import Cut, standing
     from orchestrator.lock import RootBusyError, driver_lock
+    from orchestrator.trials import write_study
     from orchestrator.tuner import ResourcesError
     from trainables.store import StorageError, Store
 
@@ -66,7 +67,11 @@ def run(
     before = standing(read, store, cut)
     _ask_if_contradicted(read, store, before, yes)
     if before.finished(retry_failed):
-        _say_nothing_to_do(read, store, before)
+        if _is_answered(read, store):
+            _say_nothing_to_do(read, store, before)
+        else:
+            write_study(store, read, before.trials, before.ledger)
+            _conclude(read, store, before, report, quiet)
         raise typer.Exit(_exit_code(before))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray starts a job with SIGINT blocked
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
@@ -143,6 +148,13 @@ def _how_to_open(uri: str) -> str:
     """A server is there to be opened; a data base needs one."""
     command = Path(sys.executable).parent / "mlflow"
     return uri if uri.startswith("http") else f"{command} ui --backend-store-uri {uri}"
+
+
+def _is_answered(study: Study, store: Store) -> bool:
+    """Whether the root has the answer to the study as it is written now, not as it was before an edit."""
+    known = store.read_json(f"studies/{study.name}/study.json") or {}
+    report = store.exists(f"studies/{study.name}/report/index.html")
+    return report and known.get("spec_hash") == study.spec_hash
 
 
 def _say_nothing_to_do(study: Study, store: Store, state: Standing) -> None:
