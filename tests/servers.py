@@ -95,6 +95,7 @@ def postgres(folder: Path) -> Iterator[Address]:
         yield Address(f"postgresql+psycopg2://{ACCOUNT}@127.0.0.1:{port}/mlflow")
     finally:
         _run(programs / "pg_ctl", "--pgdata", data, "--mode", "immediate", "stop")
+        shutil.rmtree(data, ignore_errors=True)
 
 
 def _run(*words: object) -> None:
