@@ -14,7 +14,8 @@ from trainables.records import SCHEMAS
 from trainables.rundir import RunDir
 from trainables.store import Store
 
-TOP = ("runs", "metrics", "studies", "driver.json", "mlflow.db")
+TOP = ("driver.json", "mlflow.db", "mlflow-artifacts")
+"""Beside runs, metrics and studies; with their companions, such as mlflow.db-wal."""
 
 
 def verify(store: Store) -> list[Fault]:
@@ -24,7 +25,7 @@ def verify(store: Store) -> list[Fault]:
     asked, faults = asked_runs(store, files)
     faults += [Fault(path, "foreign", "not a file of ours", "move it out of the root") for path in others]
     for run_id, own in sorted(by_run.items()):
-        faults += verify_run(RunDir(store, run_id), own)
+        faults += verify_run(RunDir(store, run_id), own, imported=asked.get(run_id, False))
         if run_id not in asked:
             remedy = "grokstudy gc --orphans removes it"
             faults.append(Fault(f"runs/{run_id}", "orphan", "no study asks for this run", remedy))
@@ -48,21 +49,22 @@ def group_by_run(files: list[str]) -> tuple[dict[str, list[str]], list[str]]:
             runs.setdefault(parts[1], []).append(path)
         elif parts[0] == "metrics" and len(parts) > 3 and parts[1] in SCHEMAS and parts[2].startswith("run_id="):
             runs.setdefault(parts[2].removeprefix("run_id="), []).append(path)
-        elif parts[0] != "studies" and not (len(parts) == 1 and parts[0].startswith(TOP)):
+        elif parts[0] != "studies" and not parts[0].startswith(TOP):
             others.append(path)
     return runs, others
 
 
-def asked_runs(store: Store, files: list[str]) -> tuple[set[str], list[Fault]]:
-    """The runs that some study asks for, and the study tables that cannot be read."""
-    asked: set[str] = set()
+def asked_runs(store: Store, files: list[str]) -> tuple[dict[str, bool], list[Fault]]:
+    """The runs that some study asks for, with whether they are imported curves, and studies that cannot be read."""
+    asked: dict[str, bool] = {}
     faults = []
     for path in files:
         parts = PurePosixPath(path).parts
         if parts[0] == "studies" and parts[2:] == ("trials.parquet",):
             try:
-                asked |= set(study_runs(store, parts[1]))
-            except (pa.ArrowException, KeyError, OSError) as error:
+                imported = (store.read_json(f"studies/{parts[1]}/study.json") or {}).get("spec_hash") == ""
+                asked |= dict.fromkeys(study_runs(store, parts[1]), imported)
+            except (pa.ArrowException, ValueError, AttributeError, KeyError, OSError) as error:
                 remedy = "grokstudy run with the study's file writes it again"
                 faults.append(Fault(path, "torn", str(error).splitlines()[0][:80], remedy))
     return asked, faults

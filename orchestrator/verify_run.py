@@ -30,17 +30,20 @@ AGAIN = "remove its DONE.json, if any, and run the study again: it is trained ag
 KEYS = {"steps": ("step",), "evals": ("step", "split"), "probes": ("step", "probe", "split", "layer", "position")}
 
 
-def verify_run(run: RunDir, files: list[str]) -> Iterator[Fault]:
-    """Everything that is wrong with one run. `files` are all files of the root that belong to it."""
+def verify_run(run: RunDir, files: list[str], imported: bool = False) -> Iterator[Fault]:
+    """Everything that is wrong with one run. `files` are all files of the root that belong to it.
+
+    Imported curves have no configuration, and their steps need not follow on each other.
+    """
     yield from _foreign(run, files)
-    config, faults = _config(run)
+    config, faults = (None, []) if imported else _config(run)
     yield from faults
     tables: dict[str, pa.Table] = {}
     for table in SCHEMAS:
         parts = sorted(path for path in files if path.startswith(f"{run.parts(table)}/"))
         rows, found = _read(run, table, [path for path in parts if PART.fullmatch(PurePosixPath(path).name)])
         tables[table] = rows
-        yield from found or _rows(run, table, rows)
+        yield from found or ([] if imported else _rows(run, table, rows))
     yield from damaged_checkpoints(run, files)
     if config is not None:
         yield from _ends(run, config, tables)

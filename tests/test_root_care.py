@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from orchestrator.archive import export, receive
 from orchestrator.compact import compact
 from orchestrator.garbage import garbage, remove
+from orchestrator.trials import write_external
 from orchestrator.verify import verify
 from trainables import checkpoint, records
 from trainables.config import RunConfig
@@ -66,6 +67,19 @@ def test_a_whole_root_has_no_faults(run: RunDir, small: Small) -> None:
     assert verify(run.store) == []
     train(small(seed=3, eval={"every": 10, "probes": []}), run.store, to=35)
     assert [fault.kind for fault in verify(run.store)] == ["orphan"], "an interrupted run is no fault"
+
+
+def test_imported_curves_and_the_files_of_mlflow_are_no_faults(run: RunDir) -> None:
+    run.store.write("mlflow-artifacts/1/report/index.html", b"")
+    run.store.write("mlflow.db-wal", b"")
+    evals = records.read(run, "evals")
+    sparse = evals.filter(pa.array([step % 20 == 0 for step in evals["step"].to_pylist()]))
+    curve = RunDir(run.store, "f" * 16)
+    run.store.write(curve.part("evals", 0), records.encode(sparse))
+    write_external(run.store, "published", [{"curve": "a", "run_id": curve.run_id, "horizon": 60}], {}, "a table")
+    assert verify(run.store) == []
+    run.store.write(curve.part("evals", 100), b"torn")
+    assert [fault.kind for fault in verify(run.store)] == ["torn"]
 
 
 DAMAGE: dict[str, tuple[str, Callable[[RunDir], object]]] = {
@@ -153,12 +167,14 @@ def test_gc_removes_only_what_nobody_needs(small: Small, run: RunDir) -> None:
 
 
 def test_a_study_travels_in_a_tar_file(small: Small, run: RunDir, tmp_path: Path) -> None:
+    run.store.write_json("studies/s/extensions.json", {run.run_id: 80})
     assert export(run.store, "s", tmp_path / "s.tar") == 1
     export(run.store, "s", tmp_path / "again.tar")
     assert (tmp_path / "s.tar").read_bytes() == (tmp_path / "again.tar").read_bytes()
     there = Store(tmp_path / "there")
     assert receive(there, tmp_path / "s.tar").runs == 1
     assert verify(there) == []
+    assert there.read_json("studies/s/extensions.json") == {run.run_id: 80}
     moved = RunDir(there, run.run_id)
     assert all(rows(moved)[name].equals(rows(run)[name]) for name in TABLES)
     assert checkpoint.steps(moved) == checkpoint.steps(run)

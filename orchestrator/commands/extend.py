@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.commands.common import Cpu, Gpu, Root, StudyFile, Workers, driving, read_study, stop
+from orchestrator.commands.report import report
 from orchestrator.commands.run import run
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def extend(
             _go_on(study, root, cpu, gpu, workers)
     except WhereError as error:
         stop(f"--where: {error}")
-    run(study, root, cpu=cpu, gpu=gpu, workers=workers)
+    if until_event is None:
+        run(study, root, cpu=cpu, gpu=gpu, workers=workers)
+    typer.echo(f"{read.name}: every run has reached {until_event}, or {max_steps:,} steps")
+    report(study, root)
 
 
 def _go_on(study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None) -> None:
