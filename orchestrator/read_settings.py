@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +11,12 @@ from orchestrator.read_options import read_block, read_mapping
 from orchestrator.searchers import SEARCHERS
 from orchestrator.settings import AUTO_RESOURCES, METRICS, SCHEDULERS, Event, Resources
 from trainables.options import did_you_mean
+from trainables.probes import measured_by, measurements
 from trainables.schema import SPLITS
 from trainables.tasks import TASKS
 
+_WHERE = {True: "as a summary over sites", False: "at sites"}
+"""Where something is measured that is not measured where an event looks for it."""
 MAX_SEEDS = 10_000
 MAX_SEED = 2**31 - 1
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -96,11 +98,11 @@ def check_word(findings: Findings, steps: Steps, raw: Any) -> None:
 
 
 def _check_metric(findings: Findings, steps: Steps, metric: str) -> None:
-    near = difflib.get_close_matches(metric, METRICS, n=1, cutoff=0.8)
-    if near and metric not in METRICS:
-        findings.at_value(steps, f"{shown(metric)} is unknown; did you mean {near[0]!r}?")
-    elif not _NAME.fullmatch(metric):
-        findings.at_value(steps, f"{shown(metric)} is no metric; known: {', '.join(METRICS)}, or a probe's")
+    known = [*METRICS, *measurements()]
+    if metric not in known:
+        findings.at_value(steps, f"{shown(metric)} is unknown; {did_you_mean(metric, known)}")
+    elif steps[0] != "events" and metric not in METRICS and not measured_by(metric, sited=False):
+        findings.at_value(steps, f"{metric} is measured at sites only, and has no value over all of them")
 
 
 def _check_splits(findings: Findings, steps: Steps, raw: str | list[str]) -> None:
@@ -143,11 +145,17 @@ def _check_site(findings: Findings, steps: Steps, event: Event, task: str) -> No
         for name in ("layer", "position"):
             if getattr(event, name) is not None:
                 findings.at_key((*steps, name), f"belongs to probes; {event.metric} is measured at the output")
-    elif event.position is not None and event.position not in TASKS[task].positions:
+        return
+    if event.position is not None and event.position not in TASKS[task].positions:
         known = list(TASKS[task].positions)
         findings.at_value(
             (*steps, "position"), f"{shown(event.position)} is unknown; {did_you_mean(event.position, known)}"
         )
+    if (event.layer is None) != (event.position is None):
+        findings.at_key(steps, "names half a site: give both layer and position, or neither for the summary over sites")
+    elif event.metric in measurements() and not measured_by(event.metric, event.sited):
+        remedy = "leave layer and position out" if event.sited else "give layer and position"
+        findings.at_value((*steps, "metric"), f"{event.metric} is measured {_WHERE[event.sited]} only; {remedy}")
 
 
 def read_resources(findings: Findings, raw: Any) -> Resources:

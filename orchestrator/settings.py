@@ -32,6 +32,11 @@ class Event:
         False, "also require that it is never lost again: not short twice in a row, nor at the last evaluation"
     )
 
+    @property
+    def sited(self) -> bool:
+        """Whether it looks at one site rather than at the summary over all."""
+        return self.layer is not None
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, under the names of the study file."""
         return {

@@ -32,7 +32,8 @@ from orchestrator.resolver import Resolver
 from orchestrator.settings import DEFAULT_EVENTS, METRICS, Event, Resources
 from orchestrator.study_checks import check_study
 from orchestrator.yaml_source import read_source
-from trainables.config import RunConfig, canonical_json, sections_of
+from trainables.config import Eval, RunConfig, canonical_json, sections_of
+from trainables.probes import measured_by
 
 __all__ = ["SECTIONS", "Study", "StudyError", "load_study"]
 
@@ -86,12 +87,16 @@ class Study:
         return nested
 
     @property
-    def has_probes(self) -> bool:
-        """Whether any trial measures inside the model."""
-        lists = [self.settings.get("eval.probes", ("by default",))]
+    def probes(self) -> set[str]:
+        """The probes that any trial measures with."""
+        lists: list[Any] = [self.settings.get("eval.probes", Eval().probes)]
         for axis in self.axes:
             lists += [axis.settings(value).get("eval.probes", ()) for value in axis.corners()]
-        return any(lists)
+        return {name for names in lists for name in names}
+
+    def measures(self, metric: str, sited: bool = False) -> bool:
+        """Whether any trial has this metric: otherwise it would look like 'never'."""
+        return metric in METRICS or bool(self.probes & measured_by(metric, sited))
 
     @property
     def spec_hash(self) -> str:
@@ -131,12 +136,8 @@ def load_study(path: str | Path) -> Study:
     study = _read(Path(path), source.text, source.data, source.findings)
     check_study(study, source.findings)
     source.findings.stop_if_any()
-    return study if "events" in source.data or study.has_probes else _without_probe_events(study)
-
-
-def _without_probe_events(study: Study) -> Study:
-    """Leave out the default events that nothing in this study measures: they would look like 'never'."""
-    return replace(study, events={name: event for name, event in study.events.items() if event.metric in METRICS})
+    measured = {name: event for name, event in study.events.items() if study.measures(event.metric, event.sited)}
+    return replace(study, events=measured)  # of the default events, those that something measures
 
 
 def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> Study:

@@ -18,6 +18,7 @@ from orchestrator.searchers import SEARCHERS
 from orchestrator.settings import METRICS
 from trainables.config import RunConfig
 from trainables.options import Problem
+from trainables.probes import measured_by
 from trainables.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def check_study(study: Study, findings: Findings) -> None:
     if findings.mistakes:
         return
     _check_size(study, findings)
-    _check_events(study, findings)
+    _check_measured(study, findings)
     if not findings.mistakes:
         _PointCheck(study, findings).run()
 
@@ -65,13 +66,18 @@ def _check_count(study: Study, findings: Findings) -> None:
         findings.at_key((section,), f"comes to {n_trials:,} trials; a study has at most {MAX_TRIALS:,}")
 
 
-def _check_events(study: Study, findings: Findings) -> None:
-    """An event on a probe's measurement, when no trial has a probe, would be a false 'never'."""
-    if "events" not in {steps[0] for steps in findings.places if steps} or study.has_probes:
-        return
-    for name, event in study.events.items():
-        if event.metric not in METRICS:
-            findings.at_value(("events", name, "metric"), f"nothing measures {event.metric}: eval.probes is empty")
+def _check_measured(study: Study, findings: Findings) -> None:
+    """What the file looks at and none of its trials measures would be a false 'never'."""
+    looked_at: dict[Steps, tuple[str, bool]]
+    looked_at = {("events", name): (event.metric, event.sited) for name, event in study.events.items()}
+    looked_at[("scheduler",)] = (getattr(study.scheduler, "metric", METRICS[0]), False)
+    objective = getattr(study.search, "objective", None)
+    looked_at[("search", "objective")] = (getattr(objective, "metric", METRICS[0]), False)
+    for steps, (metric, sited) in looked_at.items():
+        if steps in findings.places and not study.measures(metric, sited):
+            probes = " or ".join(sorted(measured_by(metric, sited)))
+            found = f"it takes {probes}, and eval.probes is {', '.join(sorted(study.probes)) or 'empty'}"
+            findings.at_value((*steps, "metric"), f"nothing measures {metric}: {found}")
 
 
 @dataclass

@@ -13,10 +13,10 @@ from typing import Any
 from orchestrator.fields import OptionField, config_fields, fields_of
 from orchestrator.read_space import MAX_POINTS
 from orchestrator.searchers import SEARCHERS
-from orchestrator.settings import DEFAULT_EVENTS, SCHEDULERS, Event, Resources
+from orchestrator.settings import DEFAULT_EVENTS, METRICS, SCHEDULERS, Event, Resources
 from orchestrator.study import SECTIONS
 from trainables.config import sections_of
-from trainables.probes import PROBES
+from trainables.probes import PROBES, measurements
 from trainables.schema import SPLITS
 from trainables.tasks import TASKS
 
@@ -148,6 +148,8 @@ def _option(field: OptionField, *, expressions: bool) -> Schema:
 def _type(field: OptionField) -> Schema:
     if field.key == "split":
         return {"anyOf": [{"enum": list(SPLITS)}, _list({"enum": list(SPLITS)})]}
+    if field.key == "metric":
+        return {"enum": [*METRICS, *measurements()]}
     if field.is_list:
         return _list({"enum": list(PROBES)} if field.key == "probes" else {"type": "string"})
     bounds = {_BOUNDS[name]: bound for name, bound in field.bounds}

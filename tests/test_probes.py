@@ -136,6 +136,13 @@ def test_values_are_in_range_and_sites_exist(probe: str, options: Model) -> None
         assert m.layer is None or (0 <= m.layer <= where.model.depth and m.position in where.positions)
 
 
+def test_a_probe_measures_what_its_line_in_the_registry_says(probe: str) -> None:
+    found = [site(m) for m in measure(probe, scene(MODELS["looped"], [0]))]
+    said = probes.PROBES[probe]
+    assert {name for name, _, layer, _ in found if layer is None} == set(said.summaries)
+    assert {name for name, _, layer, _ in found if layer is not None} == set(said.sites)
+
+
 def test_no_two_rows_of_the_whole_set_are_of_the_same_thing() -> None:
     where = scene(MODELS["looped"], [0])
     sites = [site(m) for name in probes.PROBES for m in measure(name, where)]

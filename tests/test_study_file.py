@@ -40,7 +40,7 @@ search: {kind: grid}
 scheduler: {kind: asha, grace_steps: 1000, reduction_factor: 4}
 events:
   generalised: {metric: accuracy, split: [test_oo, test_oi], at_least: 0.5, for: 2, stable: true}
-  used: {metric: bridge_hit, split: test_oo, layer: 2, position: r1, at_least: 0.85}
+  used: {metric: lens_bridge_hit, split: test_oo, layer: 2, position: r1, at_least: 0.85}
 resources: {cpu: 2, gpu: 0.25, workers: 3, max_failures: 0}
 """
 
@@ -59,7 +59,7 @@ def test_a_full_study_is_read_as_written(tmp_path: Path) -> None:
     assert study.scheduler == Asha(grace_steps=1000, reduction_factor=4)
     assert study.resources == Resources(cpu=2.0, gpu=0.25, workers=3, max_failures=0)
     assert study.events["used"].to_json() == {
-        "metric": "bridge_hit", "split": ["test_oo"], "layer": 2, "position": "r1",
+        "metric": "lens_bridge_hit", "split": ["test_oo"], "layer": 2, "position": "r1",
         "at_least": 0.85, "at_most": None, "for": 3, "stable": False,
     }  # fmt: skip
     assert len(all_trials(study)) == 2 * 3 * 2 * 2
@@ -87,7 +87,8 @@ def test_default_events_that_nothing_measures_are_left_out(tmp_path: Path) -> No
     assert sorted(without.events) == ["generalised", "memorised"]
     arms = "space: {inside: {seen: {eval.probes: [logit_lens]}, unseen: {}}}"
     some = load_study(write(tmp_path, f"base: {{eval: {{probes: []}}}}\n{arms}\n"))
-    assert some.events == DEFAULT_EVENTS
+    assert sorted(some.events) == ["decodable", "generalised", "memorised"]
+    assert load_study(write(tmp_path, "seeds: [0]\n")).events == DEFAULT_EVENTS
 
 
 def test_aliases_may_repeat_a_value(tmp_path: Path) -> None:

@@ -353,12 +353,40 @@ SETTINGS: dict[str, tuple[str, list[Expected]]] = {
         [(1, 56, "events.a.layer", "belongs to probes")],
     ),
     "unknown position": (
-        "events: {a: {metric: bridge_hit, split: test_oo, at_least: 1, layer: 2, position: r3}}\n",
-        [(1, 83, "events.a.position", "known: h, r1, r2")],
+        "events: {a: {metric: restore, split: test_oo, at_least: 1, layer: 2, position: r3}}\n",
+        [(1, 80, "events.a.position", "known: h, r1, r2")],
     ),
     "nothing measures it": (
         "base: {eval: {probes: []}}\nevents: {a: {metric: bridge_hit, split: test_oo, at_least: 1}}\n",
         [(2, 22, "events.a.metric", "eval.probes is empty")],
+    ),
+    "another probe measures it": (
+        "base: {eval: {probes: [cqsp, patching]}}\nevents: {a: {metric: restoration, split: test_oo, at_least: 1}}\n",
+        [(2, 22, "events.a.metric", "restoration: it takes restoration, and eval.probes is cqsp, patching")],
+    ),
+    "measurement that there is not": (
+        "events:\n a: {metric: bridge_hits, split: test_oo, at_least: 1}\n"
+        " b: {metric: zzz, split: test_oo, at_least: 1}\n",
+        [
+            (2, 14, "events.a.metric", "did you mean 'bridge_hit'?"),
+            (3, 14, "events.b.metric", "known: accuracy, alignment"),
+        ],
+    ),
+    "summary of something measured at sites": (
+        "events: {a: {metric: lens_bridge_hit, split: test_oo, at_least: 1}}\n",
+        [(1, 22, "events.a.metric", "at sites only; give layer and position")],
+    ),
+    "site of a summary": (
+        "events: {a: {metric: bridge_hit, split: test_oo, at_least: 1, layer: 2, position: r1}}\n",
+        [(1, 22, "events.a.metric", "as a summary over sites only; leave layer and position out")],
+    ),
+    "half a site": (
+        "events: {a: {metric: cqsp, split: test_oo, at_least: 1, layer: 2}}\n",
+        [(1, 10, "events.a", "give both layer and position")],
+    ),
+    "objective that nothing measures": (
+        "search: {kind: tpe, objective: {metric: cohesion}}\nspace: {model.layers: [1, 2]}\n",
+        [(1, 41, "search.objective.metric", "it takes cosine")],
     ),
     "bad name of an event": (
         "events: {A b: {metric: loss, split: test_oo, at_most: 1}}\n",
