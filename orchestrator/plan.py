@@ -55,7 +55,7 @@ def make_plan(trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int
     todo = ledger.unsettled()
     left = [(run.config, run.config.train.steps - ledger.states[run.run_id].step) for run in todo]
     sizes = [parameter_count(run.config.model, run.config.data.vocabulary) for run in runs]
-    worker_seconds = None if speed is None else _worker_seconds(left, speed)
+    total = None if speed is None else worker_seconds(left, speed)
     steps_todo = sum(steps for _, steps in left)
     return Plan(
         trials=len(trials),
@@ -66,8 +66,8 @@ def make_plan(trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int
         steps_todo=steps_todo,
         parameters=(min(sizes), max(sizes)),
         workers=workers,
-        steps_per_second=steps_todo / worker_seconds if worker_seconds else None,
-        seconds=None if worker_seconds is None else worker_seconds / max(1, min(workers, len(todo))),
+        steps_per_second=steps_todo / total if total else None,
+        seconds=None if total is None else total / max(1, min(workers, len(todo))),
         disk_bytes=sum(_disk_bytes(config, size) for (config, _), size in zip(left, _sizes(todo), strict=True)),
     )
 
@@ -85,16 +85,22 @@ def _sizes(runs: list[Run]) -> list[int]:
     return [parameter_count(run.config.model, run.config.data.vocabulary) for run in runs]
 
 
-def _worker_seconds(left: list[tuple[RunConfig, int]], speed: Speed) -> float:
-    """Seconds of one worker doing everything; each shape is measured once."""
+def remembered(speed: Speed) -> Speed:
+    """The same, measuring each shape once."""
     measured: dict[Any, float] = {}
-    total = 0.0
-    for config, steps in left:
+
+    def known(config: RunConfig) -> float:
         shape = (config.model, config.train.batch, config.data.vocabulary, config.train.precision, config.train.loss)
         if shape not in measured:
             measured[shape] = speed(config)
-        total += steps / measured[shape]
-    return total
+        return measured[shape]
+
+    return known
+
+
+def worker_seconds(left: list[tuple[RunConfig, int]], speed: Speed) -> float:
+    """Seconds of one worker doing everything."""
+    return sum(steps / speed(config) for config, steps in left)
 
 
 def _disk_bytes(config: RunConfig, parameters: int) -> int:

@@ -33,6 +33,12 @@ class Event:
     )
 
     @property
+    def asked(self) -> str:
+        """What the metric has to do."""
+        bound = f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
+        return f"{bound} for {self.for_}" + (", stable" if self.stable else "")
+
+    @property
     def sited(self) -> bool:
         """Whether it looks at one site rather than at the summary over all."""
         return self.layer is not None

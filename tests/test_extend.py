@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from orchestrator.censored import extensions_of
+from orchestrator.cli import app
 from orchestrator.contradiction import contradiction
 from orchestrator.driver import Cut, drive, standing
 from orchestrator.extension import extend, extensions
+from orchestrator.settings import Event
 from orchestrator.space import Run
 from orchestrator.study import Study, load_study
 from orchestrator.text import failures_text
 from orchestrator.where import Where, WhereError
 from trainables import records
+from trainables.config import RunConfig
 from trainables.rundir import RunDir
 from trainables.store import Store
 from trainables.train import Pack
@@ -88,6 +97,60 @@ def test_more_seeds_or_values_are_not_a_contradiction_but_a_changed_value_is(tmp
     assert "+  model: {layers: 1, width: 24, heads: 2}" in text
     assert "no longer asks for 2 runs that were trained" in text
     assert "1 run that was trained" in found(STUDY.replace("natural, both_hops", "natural"))
+
+
+def test_plan_names_the_cheapest_extension_and_its_command_works(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = read(tmp_path)
+    execute(store)
+    train = execute.__dict__["train"]
+    drive(study, store, train)
+    words = [str(study.path), "--root", store.uri]
+    plan = json.loads(CliRunner().invoke(app, ["plan", *words, "--json"]).stdout)
+    found = {extension["event"]: extension for extension in plan["extensions"]}
+    assert set(found) == {"memorised", "generalised"}
+    cheapest = found["generalised"]
+    counts = [cheapest[name] for name in ("censored", "runs", "followed_to", "to", "run_steps")]
+    assert counts == [2, 2, 20, 40, 40]
+    assert cheapest["seconds"] > 0
+    module = sys.modules["orchestrator.commands.extend"]  # the package's attribute is the command
+    monkeypatch.setattr(module, "run", lambda *_, **__: drive(study, store, train))
+    done = CliRunner().invoke(app, shlex.split(cheapest["command"])[1:])
+    assert done.exit_code == 0, done.output
+    assert [run.config.train.steps for run in standing(study, store).runs] == [40, 40]
+    told = CliRunner().invoke(app, ["plan", *words]).stdout
+    assert "generalised: not in 2 of 2 runs by step 40; the nearest ended at 0." in told
+    assert f"grokstudy extend {study.path} --root {store.uri} --until-event generalised --max-steps 80" in told
+
+
+def test_extensions_are_ordered_by_cost_and_leave_out_what_cannot_go_on(small: Callable[..., RunConfig]) -> None:
+    configs = {
+        "a": small(), "b": small(seed=1), "c": small(seed=2, optim={"schedule": "cosine"}), "d": small(seed=3)
+    }  # fmt: skip
+
+    def row(run_id: str, event: str, state: str, horizon: int, last: float | None) -> dict[str, object]:
+        return {"run_id": run_id, "event": event, "state": state, "trial_horizon": horizon, "last": last}
+
+    rows = [
+        row("a", "late", "censored", 60, 0.4), row("b", "late", "censored", 100, None),
+        row("c", "late", "censored", 60, 0.1), row("d", "late", "observed", 60, 0.9),
+        row("a", "low", "censored", 60, 0.7), row("b", "low", "observed", 60, 0.2),
+        row("c", "fixed", "censored", 60, 0.1), row("d", "came", "observed", 60, 0.9),
+        row("d", "unmeasured", "no_data", 60, None),
+    ]  # fmt: skip
+    up = Event(metric="loss", split=("test_oo",), at_least=0.5)
+    down = Event(metric="loss", split=("test_oo",), at_most=0.5)
+    events = {"late": up, "low": down, "fixed": up, "came": up, "unmeasured": up}
+    found = extensions_of(rows, events, configs, ["s.yaml"], lambda config: 2.0 + config.seed, workers=2)
+    assert [extension.event for extension in found] == ["low", "late", "fixed"]
+    low, late, fixed = found
+    assert (late.censored, late.runs, late.fixed, late.followed_to, late.to) == (3, 4, 1, 100, 200)
+    assert (late.run_steps, late.seconds) == (140 + 100, (140 / 2 + 100 / 3) / 2)
+    assert (late.nearest, low.nearest, low.run_steps, low.seconds) == (0.4, 0.7, 60, 30.0)
+    assert low.command == "grokstudy extend s.yaml --until-event low --max-steps 120"
+    assert (fixed.run_steps, "grokstudy" in str(fixed)) == (0, False)
+    assert "their learning rate depends on" in str(fixed)
 
 
 def test_failures_are_listed_by_cause(tmp_path: Path, store: Store) -> None:

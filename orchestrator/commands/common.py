@@ -53,6 +53,26 @@ def read_study(
     return dataclasses.replace(study, resources=dataclasses.replace(study.resources, **changed))
 
 
+def event_rows(study: Study, store: Store) -> list[dict[str, Any]]:
+    """Per run and event of the file, its longest trial that is done: trial_horizon, axes, state, last value.
+
+    Events are found anew, so that an edited one is answered as the file says it. Empty for a study without tables.
+    """
+    import polars as pl
+
+    from analysis import load
+
+    if not store.exists(f"studies/{study.name}/trials.parquet"):
+        return []
+    tables = load(store.uri, study.name)
+    tables = dataclasses.replace(tables, spec={**tables.spec, "events": study.to_json()["events"]})
+    about = tables.trials.select("trial_id", "run_id", trial_horizon="horizon")
+    last = tables.series.drop_nulls("value").sort("step").group_by("trial_id", "event").agg(last=pl.last("value"))
+    done = tables.events.filter(pl.col("trial_state") == "done").join(about, on="trial_id")
+    rows = done.join(last, on=["trial_id", "event"], how="left").sort("trial_horizon", "trial_id").collect().to_dicts()
+    return list({(row["run_id"], row["event"]): row for row in rows}.values())
+
+
 def regime(run: Run) -> str:
     """A run's place in the space, without seed and length."""
     values = [str(value) for name, value in run.trials[0].point.items() if name != "train.steps"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.commands.common import Cpu, Gpu, Root, StudyFile, Workers, driving, read_study, stop
+from orchestrator.commands.common import Cpu, Gpu, Root, StudyFile, Workers, driving, event_rows, read_study, stop
 from orchestrator.commands.report import report
 from orchestrator.commands.run import run
 
@@ -70,7 +70,7 @@ def _ask(
     from orchestrator.extension import extend as ask
     from orchestrator.trials import write_study
 
-    rows = [row for row in _rows(store, study.name, where) if event is None or _lacks(row, event)]
+    rows = [row for row in _rows(study, store, where) if event is None or _lacks(row, event)]
     lengths = {row["run_id"]: steps or min(2 * int(row["trial_horizon"]), most or 0) for row in rows}
     longer = {row["run_id"]: lengths[row["run_id"]] for row in rows if lengths[row["run_id"]] > row["trial_horizon"]}
     if not longer:
@@ -98,17 +98,12 @@ def _lacks(row: dict[str, Any], event: str) -> bool:
     return bool(row["event"] == event and row["state"] == "censored")
 
 
-def _rows(store: Store, name: str, where: str | None) -> list[dict[str, Any]]:
-    """Per run and event, its longest trial with the axes; only trials that ended well and meet the condition."""
-    from analysis import load
+def _rows(study: Study, store: Store, where: str | None) -> list[dict[str, Any]]:
+    """Per run and event, its longest trial that is done and meets the condition."""
     from orchestrator.where import Where
 
-    try:
-        tables = load(store.uri, name)
-    except (FileNotFoundError, ValueError) as error:
-        stop(f"{error}; run the study first")
-    about = tables.trials.select("trial_id", "run_id", trial_horizon="horizon").collect()
-    rows = tables.events.collect().join(about, on="trial_id").sort("trial_horizon").to_dicts()
-    longest = {(row["run_id"], row["event"]): row for row in rows if row["trial_state"] == "done"}
-    holds = Where(where or "True", list(rows[0]) if rows else [])
-    return [row for row in longest.values() if holds(row)]
+    rows = event_rows(study, store)
+    if not rows:
+        stop(f"{store.uri}: no run of {study.name} is done; run the study first")
+    holds = Where(where or "True", list(rows[0]))
+    return [row for row in rows if holds(row)]

@@ -6,7 +6,18 @@ import json
 
 import typer
 
-from orchestrator.commands.common import Cpu, First, Gpu, Json, Root, Steps, StudyFile, Workers, read_study
+from orchestrator.commands.common import (
+    Cpu,
+    First,
+    Gpu,
+    Json,
+    Root,
+    Steps,
+    StudyFile,
+    Workers,
+    event_rows,
+    read_study,
+)
 
 
 def plan(
@@ -19,15 +30,23 @@ def plan(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a study would take: trials, runs, steps, time, disk. Trains nothing, writes nothing."""
+    """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
+    from orchestrator.censored import extensions_of, extensions_text
     from orchestrator.driver import Cut, standing
-    from orchestrator.plan import make_plan, workers_here
+    from orchestrator.plan import make_plan, remembered, workers_here
     from orchestrator.text import plan_text
     from trainables.speed import steps_per_second
     from trainables.store import Store
 
-    read = read_study(study, cpu, gpu, workers)
-    state = standing(read, Store(root), Cut(steps, first))
-    at_a_time = workers_here(read.resources.cpu, read.resources.workers)
-    made = make_plan(state.trials, state.runs, state.ledger, at_a_time, steps_per_second)
-    typer.echo(json.dumps(made.to_json(), indent=1) if as_json else plan_text(read, made, state.complete))
+    read, store = read_study(study, cpu, gpu, workers), Store(root)
+    state = standing(read, store, Cut(steps, first))
+    at_a_time, speed = workers_here(read.resources.cpu, read.resources.workers), remembered(steps_per_second)
+    made = make_plan(state.trials, state.runs, state.ledger, at_a_time, speed)
+    configs = {run.run_id: run.config for run in state.runs}
+    words = [str(study), *(["--root", root] if root != "results" else [])]
+    rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
+    longer = extensions_of(rows, read.events, configs, words, speed, at_a_time)
+    if as_json:
+        typer.echo(json.dumps({**made.to_json(), "extensions": [found.to_json() for found in longer]}, indent=1))
+    else:
+        typer.echo(plan_text(read, made, state.complete) + extensions_text(longer))
