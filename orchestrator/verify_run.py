@@ -84,6 +84,7 @@ def _read(run: RunDir, table: str, parts: list[str]) -> tuple[pa.Table, list[Fau
     for path, start, end in zip_longest(parts, starts, starts[1:]):
         try:
             rows = pq.read_table(io.BytesIO(run.store.read(path))).select(SCHEMAS[table].names).cast(SCHEMAS[table])
+            rows.validate(full=True)  # texts that are no UTF-8, for one
         except (pa.ArrowException, KeyError, ValueError, OSError) as error:
             faults.append(Fault(path, "torn", f"cannot be read ({str(error).splitlines()[0][:80]})", AGAIN))
             continue

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import tarfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -242,6 +244,24 @@ def test_no_bytes_in_a_run_bring_a_traceback(run: RunDir, data: st.DataObject) -
             assert fault.remedy
     finally:
         run.store.write(path, good)
+
+
+@settings(max_examples=max(20, FUZZ // 4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_training_goes_on_over_any_bytes_or_names_the_file(small: Small, run: RunDir, data: st.DataObject) -> None:
+    files = [path for path in run.store.list("", recursive=True) if "." in Path(path).name and "studies" not in path]
+    path = data.draw(st.sampled_from(files))
+    good = {file: run.store.read(file) for file in files}
+    try:
+        run.store.write(path, data.draw(st.one_of(st.binary(max_size=200), _changed(good[path]), _json())))
+        with warnings.catch_warnings(action="ignore"), contextlib.suppress(ValueError):
+            train(small(eval={"every": 10, "probes": []}), run.store)
+    finally:
+        for file in run.store.list("metrics", recursive=True) + run.store.list(run.folder, recursive=True):
+            if "." in Path(file).name:
+                run.store.delete(file)
+        for file, content in good.items():
+            run.store.write(file, content)
 
 
 def _changed(good: bytes) -> st.SearchStrategy[bytes]:
