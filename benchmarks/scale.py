@@ -26,10 +26,11 @@ from orchestrator.trials import write_study
 from trainables import records
 from trainables.config import RunConfig, eval_steps
 from trainables.rundir import Lease, RunDir
-from trainables.schema import SPLITS
 from trainables.store import Store
+from trainables.tasks import TASKS
 
 T = TypeVar("T")
+SPLITS = TASKS["two_hop"].splits
 STUDY = """\
 base:
   data: {{entities: 20, relations: 8, out_degree: 5, ood_fraction: 0.2, phi: 2.0}}

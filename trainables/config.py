@@ -115,6 +115,14 @@ SECTIONS: dict[str, type[Any]] = {"model": Model, "optim": Optim, "train": Train
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """Begin with the weights that another run of the same root had after so many steps (`trainables/start.py`)."""
+
+    run_id: str
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One training, fully resolved. `data` is the options class of the task (`TASKS[task].Options`)."""
 
@@ -125,23 +133,29 @@ class RunConfig:
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
     eval: Eval = field(default_factory=Eval)
+    start: Start | None = None
+    """Where the weights come from; None for the seed's own initialisation."""
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> RunConfig:
         """Build from nested plain values. Raises ValueError that names the key and the known ones."""
-        unknown = set(raw) - {"task", "seed", "data", *SECTIONS}
+        known = ["task", "seed", "data", *SECTIONS, "start"]
+        unknown = set(raw) - set(known)
         if unknown:
             word = min(unknown)
-            raise ValueError(f"{word} is unknown; {did_you_mean(word, ['task', 'seed', 'data', *SECTIONS])}")
+            raise ValueError(f"{word} is unknown; {did_you_mean(word, known)}")
         task = raw.get("task", "two_hop")
         if task not in TASKS:
             raise ValueError(f"task: {task!r} is unknown; {did_you_mean(str(task), list(TASKS))}")
         sections = {name: _section(name, kind, raw.get(name, {})) for name, kind in sections_of(task).items()}
-        return cls(task=task, seed=int(raw.get("seed", 0)), **sections)
+        start = None if raw.get("start") is None else _start(raw["start"])
+        return cls(task=task, seed=int(raw.get("seed", 0)), start=start, **sections)
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, ready for JSON."""
+        """Nested plain values, ready for JSON. `start` is there only where there is one: other runs keep their id."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if self.start is None:
+            del plain["start"]
         return plain
 
     def problems(self) -> list[Problem]:
@@ -203,6 +217,15 @@ def _grid(options: Eval, last: int) -> Iterator[int]:
         yield step
         exponent += 1
         step = round(10 ** (exponent / options.per_decade))
+
+
+def _start(raw: Any) -> Start:
+    wanted = {"run_id": str, "step": int}
+    if not isinstance(raw, Mapping) or {key: type(value) for key, value in raw.items()} != wanted:
+        raise ValueError(f"start: {raw!r} is not possible; it names a run and a step, {{run_id: ..., step: ...}}")
+    if raw["step"] < 0:
+        raise ValueError(f"start.step: {raw['step']} is not possible; it must be at least 0")
+    return Start(**raw)
 
 
 def _section(name: str, kind: type[Any], raw: Mapping[str, Any]) -> Any:

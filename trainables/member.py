@@ -10,6 +10,7 @@ from typing import Any
 from trainables import checkpoint, records
 from trainables.config import NUMERICS, RunConfig, eval_steps
 from trainables.rundir import Lease, RunDir
+from trainables.start import check_start
 from trainables.store import Store
 from trainables.tasks import TASKS
 from trainables.tasks.two_hop import TaskData
@@ -39,9 +40,11 @@ class Member:
     def open(cls, config: RunConfig, store: Store, at_most: int | None = None) -> Member:
         """Take the lease, restore the newest valid checkpoint (not beyond `at_most`) and clear what lies behind it.
 
-        Raises ValueError when the data cannot be built as configured.
+        Raises ValueError when the data cannot be built as configured, or the run that it starts from is not there.
         """
         run = RunDir(store, config.run_id)
+        if not checkpoint.steps(run):
+            check_start(config, store)
         data = TASKS[config.task].build(config.data, config.seed, config.eval.max_examples)
         lease = Lease.take(run, max(checkpoint.steps(run), default=0))
         last = config.train.steps if at_most is None else min(at_most, config.train.steps)

@@ -60,6 +60,10 @@ SPLITS = {
     "test_oo": "two-hop facts with both hops out-of-distribution; never trained",
     "atomic_id": "in-distribution atomic facts",
     "atomic_ood": "out-of-distribution atomic facts (trained as facts, not composed unless exposed)",
+    "new": "transfer: atomic facts that the source did not have (trained as facts, never composed)",
+    "new_old": "transfer: two-hop facts, hop 1 new, hop 2 an old in-distribution fact that is retained",
+    "old_new": "transfer: two-hop facts, hop 1 an old in-distribution fact that is retained, hop 2 new",
+    "new_new": "transfer: two-hop facts, both hops new",
 }
 
 TRIAL_COLUMNS = (

@@ -29,6 +29,7 @@ from trainables.optimizer import AdamW, learning_rates
 from trainables.probes.base import Scene
 from trainables.probes.queries import Queries
 from trainables.rundir import LeaseLostError
+from trainables.start import starting_weights
 from trainables.store import StorageError, Store
 
 CHUNK = 100
@@ -75,7 +76,7 @@ class Pack:
         configs = [member.config for member in self.members]
         self.model = build(self.config.model, data[0].vocabulary)
         self.optimizer = AdamW(configs, self.model.matrix_mask(), self.device)
-        self.flat_MP = torch.stack([self._initial(member) for member in self.members]).to(self.device)
+        self.flat_MP = torch.stack([self._initial(member).to(self.device) for member in self.members])
         self.optimizer.begin(self.flat_MP, [member.restored for member in self.members])
         self.flat_MP.requires_grad_()
         self.training = TrainingSet([d.train for d in data], [c.seed for c in configs], self.device)
@@ -83,7 +84,11 @@ class Pack:
         self.queries = Queries.build(data, [c.seed for c in configs], self.config.eval.probe_examples, self.device)
 
     def _initial(self, member: Member) -> Tensor:
-        return self.model.initial(member.config.seed) if member.restored is None else member.restored.flat_P
+        if member.restored is not None:
+            return member.restored.flat_P
+        if member.config.start is not None:
+            return starting_weights(member.config, member.config.start, member.run.store, self.device)
+        return self.model.initial(member.config.seed)
 
     @property
     def finished(self) -> bool:

@@ -26,7 +26,9 @@ from torch import Tensor
 from trainables.randomness import IntArray, Stream
 from trainables.tasks.two_hop import Examples, TaskData
 
-TWO_HOP_SPLITS = ("train_ii", "test_ii", "test_io", "test_oi", "test_oo")
+TWO_HOP_SPLITS = (
+    "train_ii", "test_ii", "test_io", "test_oi", "test_oo", "new_old", "old_new", "new_new",
+)  # fmt: skip
 GROUPS = 256
 """Largest number of bridges whose facts are compared."""
 ID_FACTS, OOD_FACTS = 4, 2

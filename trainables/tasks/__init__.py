@@ -1,11 +1,14 @@
 """Registry of tasks. A task is one file and one line here; contract tests run over every entry.
 
-A task has `Options` (frozen dataclass with `vocabulary` and `problems()`), and `build(options, seed, max_examples)`
-returning a `TaskData`.
+A task has `Options` (frozen dataclass with `vocabulary` and `problems()`), `positions`, `splits` (names of its
+evaluation sets), `check(options, seed)` and `build(options, seed, max_examples)` returning a `TaskData`.
 """
 
 from __future__ import annotations
 
-from trainables.tasks.two_hop import TwoHop
+from typing import Any
 
-TASKS = {"two_hop": TwoHop}
+from trainables.tasks.two_hop import TwoHop
+from trainables.tasks.two_hop_transfer import TwoHopTransfer
+
+TASKS: dict[str, Any] = {"two_hop": TwoHop, "two_hop_transfer": TwoHopTransfer}

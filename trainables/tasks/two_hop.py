@@ -10,7 +10,6 @@ one O fact are kept, a fixed share of them as test sets (`test_oi`, `test_io`) t
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +17,9 @@ import numpy as np
 
 from trainables.options import Problem, option
 from trainables.randomness import IntArray, Stream
+from trainables.tasks.graph import Examples as Examples
+from trainables.tasks.graph import Graph as Graph
+from trainables.tasks.graph import TaskData as TaskData
 
 POSITIONS = ("h", "r1", "r2")
 
@@ -75,100 +77,6 @@ class TwoHopOptions:
 
 
 @dataclass(frozen=True)
-class Examples:
-    """N token rows with the place and the value of the answer."""
-
-    tokens: IntArray
-    """(N, 3): h, r1, r2; padded after r1 for atomic facts."""
-    answer_at: IntArray
-    """(N,): position whose logits give the answer: 1 for atomic, 2 for two-hop facts."""
-    answer: IntArray
-    """(N,): token of the answer."""
-    bridge: IntArray
-    """(N,): token of the bridge entity, -1 for atomic facts."""
-
-    def __len__(self) -> int:
-        return len(self.answer)
-
-    def take(self, rows: IntArray | slice) -> Examples:
-        """The chosen rows."""
-        return Examples(self.tokens[rows], self.answer_at[rows], self.answer[rows], self.bridge[rows])
-
-    @classmethod
-    def concatenate(cls, parts: list[Examples]) -> Examples:
-        """All rows of several, in order."""
-        columns = ("tokens", "answer_at", "answer", "bridge")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """The training set and the fixed evaluation splits of one seed."""
-
-    train: Examples
-    splits: dict[str, Examples]
-    entities: int
-    """Entity tokens are 0 .. entities - 1."""
-    vocabulary: int
-    sizes: dict[str, int]
-    """Counts that a reader wants to see: facts, chains by class, trained and exposed chains, phi reached."""
-    graph: Graph
-
-    @property
-    def hash(self) -> str:
-        """sha256 over training set and splits, 16 hex digits."""
-        digest = hashlib.sha256()
-        for examples in (self.train, *self.splits.values()):
-            digest.update(np.ascontiguousarray(examples.tokens).tobytes())
-            digest.update(np.ascontiguousarray(examples.answer).tobytes())
-        return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Atomic facts, and which are out-of-distribution. Facts of head e are rows e*d .. e*d + d - 1."""
-
-    head: IntArray
-    relation: IntArray
-    tail: IntArray
-    ood: np.ndarray
-    out_degree: int
-
-    @classmethod
-    def draw(cls, options: TwoHopOptions, seed: int) -> Graph:
-        """Draw d distinct relations per head, uniform tails (self-loops possible), and the O facts."""
-        n_heads, degree = options.entities, options.out_degree
-        stream = Stream(seed, "graph")
-        keys = stream.raw(n_heads * options.relations).reshape(n_heads, options.relations)
-        relation = np.sort(np.argsort(keys, axis=1, kind="stable")[:, :degree], axis=1).reshape(-1)
-        tail = stream.integers(options.entities, n_heads * degree)
-        ood = np.zeros(n_heads * degree, dtype=bool)
-        n_ood = round(options.ood_fraction * n_heads * degree)
-        ood[Stream(seed, "split").permutation(n_heads * degree)[:n_ood]] = True
-        head = np.repeat(np.arange(n_heads, dtype=np.int64), degree)
-        return cls(head, relation.astype(np.int64), tail, ood, degree)
-
-    def chains(self) -> tuple[IntArray, IntArray]:
-        """All (hop-1 fact, hop-2 fact) pairs, by hop-1 fact then hop-2 fact."""
-        first = np.repeat(np.arange(len(self.head), dtype=np.int64), self.out_degree)
-        within = np.tile(np.arange(self.out_degree, dtype=np.int64), len(self.head))
-        return first, self.tail[first] * self.out_degree + within
-
-    def two_hop(self, first: IntArray, second: IntArray, n_entities: int) -> Examples:
-        """Token rows of chains."""
-        tokens = np.stack(
-            [self.head[first], n_entities + self.relation[first], n_entities + self.relation[second]], axis=1
-        )
-        return Examples(tokens, np.full(len(first), 2, np.int64), self.tail[second], self.tail[first])
-
-    def atomic(self, facts: IntArray, n_entities: int, pad: int) -> Examples:
-        """Token rows of atomic facts."""
-        tokens = np.stack([self.head[facts], n_entities + self.relation[facts], np.full(len(facts), pad, np.int64)], 1)
-        missing = np.full(len(facts), -1, np.int64)
-        return Examples(tokens, np.ones(len(facts), np.int64), self.tail[facts], missing)
-
-
-@dataclass(frozen=True)
 class Pools:
     """Chains by class, as row numbers of `Graph.chains()`, each in a random order fixed by the seed.
 
@@ -215,11 +123,44 @@ def _exposed(
     return mine[np.sort(order[rank < options.exposure_k])]
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What a seed gives: the graph, its chains by class, and the rows of `Graph.chains()` that are trained."""
+
+    options: TwoHopOptions
+    graph: Graph
+    first: IntArray
+    second: IntArray
+    pools: Pools
+    trained: IntArray
+    """Chains of two I facts."""
+    exposed: IntArray
+    """Chains that the regime adds."""
+
+    def examples(self, rows: IntArray) -> Examples:
+        """Token rows of chains."""
+        return self.graph.two_hop(self.first[rows], self.second[rows], self.options.entities)
+
+    def splits(self, seed: int, max_examples: int) -> dict[str, Examples]:
+        """The evaluation splits, at most so many examples each."""
+        ood, n, pad = self.graph.ood, self.options.entities, self.options.vocabulary - 1
+        order = Stream(seed, "atomic").permutation(len(ood))
+        pools = self.pools
+        chains = {"train_ii": self.trained, "test_ii": pools.test_ii, "test_io": pools.test_io,
+                  "test_oi": pools.test_oi, "test_oo": pools.test_oo}  # fmt: skip
+        atoms = {"atomic_id": order[~ood[order]], "atomic_ood": order[ood[order]]}
+        return {
+            **{name: self.examples(rows[:max_examples]) for name, rows in chains.items()},
+            **{name: self.graph.atomic(facts[:max_examples], n, pad) for name, facts in atoms.items()},
+        }
+
+
 class TwoHop:
     """The task `two_hop`."""
 
     Options = TwoHopOptions
     positions = POSITIONS
+    splits = ("train_ii", "test_ii", "test_io", "test_oi", "test_oo", "atomic_id", "atomic_ood")
 
     @staticmethod
     def phi_limit(options: TwoHopOptions, seed: int) -> float:
@@ -239,48 +180,47 @@ class TwoHop:
         return [Problem("data.phi", f"{options.phi:g} is above {limit:.4g}, the maximum for the graph of seed {seed}")]
 
     @staticmethod
-    def build(options: TwoHopOptions, seed: int, max_examples: int) -> TaskData:
-        """Draw graph, training set and splits.
-
-        Raises ValueError when phi is above what the graph of this seed has, or an evaluation split is empty.
-        """
+    def draw(options: TwoHopOptions, seed: int) -> Drawn:
+        """Draw the graph and choose what is trained. Raises ValueError when phi is above what the graph has."""
         graph = Graph.draw(options, seed)
         first, second = graph.chains()
         pools = Pools.split(graph, first, second, options, seed)
         n_train = round(options.phi * int((~graph.ood).sum()))
         if n_train > len(pools.train_ii):
             raise ValueError(str(TwoHop.check(options, seed)[0]))
-        trained = pools.train_ii[:n_train]
         exposed = _exposure(pools, first, second, options, seed)
-        n, pad = options.entities, options.vocabulary - 1
+        return Drawn(options, graph, first, second, pools, pools.train_ii[:n_train], exposed)
 
-        def chains(rows: IntArray) -> Examples:
-            return graph.two_hop(first[rows], second[rows], n)
+    @staticmethod
+    def build(options: TwoHopOptions, seed: int, max_examples: int) -> TaskData:
+        """Draw graph, training set and splits.
 
+        Raises ValueError when phi is above what the graph of this seed has, or an evaluation split is empty.
+        """
+        drawn = TwoHop.draw(options, seed)
+        graph, pools, n, pad = drawn.graph, drawn.pools, options.entities, options.vocabulary - 1
         facts = np.arange(len(graph.head), dtype=np.int64)
-        order = Stream(seed, "atomic").permutation(len(facts))
-        splits = {
-            "train_ii": chains(trained[:max_examples]),
-            "test_ii": chains(pools.test_ii[:max_examples]),
-            "test_io": chains(pools.test_io[:max_examples]),
-            "test_oi": chains(pools.test_oi[:max_examples]),
-            "test_oo": chains(pools.test_oo[:max_examples]),
-            "atomic_id": graph.atomic(order[~graph.ood[order]][:max_examples], n, pad),
-            "atomic_ood": graph.atomic(order[graph.ood[order]][:max_examples], n, pad),
-        }
-        empty = [name for name, examples in splits.items() if not len(examples)]
-        if empty:
-            names = ", ".join(empty)
-            raise ValueError(f"data: split {names} is empty for seed {seed}; enlarge the graph or ood_fraction")
-        train = Examples.concatenate([graph.atomic(facts, n, pad), chains(trained), chains(exposed)])
+        splits = drawn.splits(seed, max_examples)
+        refuse_empty(splits, seed, "ood_fraction")
+        parts = [graph.atomic(facts, n, pad), drawn.examples(drawn.trained), drawn.examples(drawn.exposed)]
+        train = Examples.concatenate(parts)
         sizes = {
             "atomic": len(facts), "atomic_id": int((~graph.ood).sum()), "atomic_ood": int(graph.ood.sum()),
             "chains_ii": len(pools.train_ii) + len(pools.test_ii),
             "chains_oi": len(pools.train_oi) + len(pools.test_oi),
             "chains_io": len(pools.train_io) + len(pools.test_io), "chains_oo": len(pools.test_oo),
-            "trained_ii": n_train, "exposed": len(exposed), "train": len(train),
+            "trained_ii": len(drawn.trained), "exposed": len(drawn.exposed), "train": len(train),
         }  # fmt: skip
         return TaskData(train, splits, n, options.vocabulary, sizes, graph)
+
+
+def refuse_empty(splits: dict[str, Examples], seed: int, option_name: str) -> None:
+    """Raise ValueError when an evaluation split has no example."""
+    empty = [name for name, examples in splits.items() if not len(examples)]
+    if empty:
+        raise ValueError(
+            f"data: split {', '.join(empty)} is empty for seed {seed}; enlarge the graph or {option_name}"
+        )
 
 
 def _exposure(pools: Pools, first: IntArray, second: IntArray, options: TwoHopOptions, seed: int) -> IntArray:

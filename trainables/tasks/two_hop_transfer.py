@@ -1,0 +1,163 @@
+"""Transfer of two-hop composition to new facts (arXiv 2601.09049 section 5 and its code; SCIENCE 1.8).
+
+Graph, vocabulary and classes of facts are those of the task `two_hop` with the same options and seed. New atomic facts
+are drawn from the (head, relation) pairs that this graph does not use. Trained are the new facts, never composed, and
+some of the source's training items again:
+
+- `closure`: facts in random order, each with every trained chain that uses it in either hop, until there are exactly
+  `retained` items. This is what the paper's code does. The other hop of such a chain is usually not retained.
+- `all_facts`: the same items, and all other atomic facts of the graph: nothing old is missing as a fact.
+
+Test chains join a new fact and an old one in either order, or two new ones; none is ever trained. An old fact is an
+in-distribution fact that is retained as an atomic item, so with `closure` these sets are small: read n.
+
+Differences from the released code: new facts are uniform over the unused pairs instead of half of them in linked pairs,
+so there are about new_facts^2 / entities chains of two; the test sets are not restricted to a sample of the facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from trainables.options import Problem, option
+from trainables.randomness import IntArray, Stream
+from trainables.tasks.graph import Examples, Graph, TaskData
+from trainables.tasks.two_hop import POSITIONS, Drawn, TwoHop, TwoHopOptions, refuse_empty
+
+SOURCE_SPLITS = ("test_ii", "test_oo", "atomic_id")
+"""Splits of the source that show what is forgotten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions(TwoHopOptions):
+    """Options of the source's graph and regime, and what is new and what is kept."""
+
+    new_facts: int = option(500, "new atomic facts, of (head, relation) pairs that the graph does not use", ge=1)
+    retained: int = option(2000, "items of the source's training set that are trained again", ge=1)
+    keep: Literal["closure", "all_facts"] = option(
+        "closure", "retained items alone (facts with all their chains), or with every other atomic fact"
+    )
+
+    @property
+    def source_items(self) -> int:
+        """Items of the source's training set, without those that the exposure adds."""
+        in_distribution = self.atomic_facts - round(self.ood_fraction * self.atomic_facts)
+        return self.atomic_facts + round(self.phi * in_distribution)
+
+    def problems(self) -> list[Problem]:
+        """What is impossible about the graph and about the transfer, told without drawing it."""
+        found = super().problems()
+        unused = self.entities * self.relations - self.atomic_facts
+        if self.new_facts > unused:
+            pairs = f"{self.entities} x {self.relations} - {self.atomic_facts} = {unused}"
+            found.append(Problem("data.new_facts", f"{self.new_facts} is more than the unused pairs, {pairs}"))
+        if self.retained > self.source_items:
+            items = f"{self.source_items}, the facts and chains that the source is trained on"
+            found.append(Problem("data.retained", f"{self.retained} is more than {items}"))
+        return found
+
+
+@dataclass(frozen=True)
+class Retained:
+    """What of the source's training set is trained again."""
+
+    facts: IntArray
+    """Facts, as rows of the graph."""
+    chains_ii: IntArray
+    """Chains of two I facts, as rows of `Graph.chains()`."""
+    exposed: IntArray
+    """Chains that the source's regime added."""
+
+    @classmethod
+    def choose(cls, drawn: Drawn, options: TransferOptions, seed: int) -> Retained:
+        """Go through the facts in random order; a chain belongs to whichever of its facts comes first."""
+        n_facts = len(drawn.graph.head)
+        rank = np.empty(n_facts, np.int64)
+        rank[Stream(seed, "transfer/retained").permutation(n_facts)] = np.arange(n_facts)
+        chains = np.concatenate([drawn.trained, drawn.exposed])
+        owner = np.concatenate([rank, np.minimum(rank[drawn.first[chains]], rank[drawn.second[chains]])])
+        items = np.argsort(owner, kind="stable")[: options.retained]  # of one owner, the fact itself comes first
+        facts, rows = items[items < n_facts], items[items >= n_facts] - n_facts
+        if options.keep == "all_facts":
+            facts = np.arange(n_facts, dtype=np.int64)
+        is_ii = rows < len(drawn.trained)
+        return cls(facts, chains[rows[is_ii]], chains[rows[~is_ii]])
+
+
+class TwoHopTransfer:
+    """The task `two_hop_transfer`."""
+
+    Options = TransferOptions
+    positions = POSITIONS
+    splits = ("train_ii", *SOURCE_SPLITS, "new", "new_old", "old_new", "new_new")
+
+    @staticmethod
+    def check(options: TransferOptions, seed: int) -> list[Problem]:
+        """What this seed's graph makes impossible."""
+        return TwoHop.check(options, seed)
+
+    @staticmethod
+    def build(options: TransferOptions, seed: int, max_examples: int) -> TaskData:
+        """Draw graph, new facts, training set and splits.
+
+        Raises ValueError when phi is above what the graph of this seed has, or an evaluation split is empty.
+        """
+        drawn = TwoHop.draw(options, seed)
+        graph = with_new_facts(drawn.graph, options, seed)
+        kept = Retained.choose(drawn, options, seed)
+        n, pad = options.entities, options.vocabulary - 1
+        new = np.arange(len(drawn.graph.head), len(graph.head), dtype=np.int64)
+        source = drawn.splits(seed, max_examples)
+        splits = {
+            "train_ii": drawn.examples(kept.chains_ii[:max_examples]),
+            **{name: source[name] for name in SOURCE_SPLITS},
+            "new": graph.atomic(new[:max_examples], n, pad),
+            **_new_chains(graph, kept.facts[~graph.ood[kept.facts]], new, seed, n, max_examples),
+        }
+        refuse_empty(splits, seed, "new_facts or retained")
+        chains = drawn.examples(np.concatenate([kept.chains_ii, kept.exposed]))
+        train = Examples.concatenate([graph.atomic(kept.facts, n, pad), graph.atomic(new, n, pad), chains])
+        sizes = {"atomic": len(drawn.graph.head), "new": len(new), "retained_atomic": len(kept.facts),
+                 "retained_chains": len(chains), "train": len(train)}  # fmt: skip
+        return TaskData(train, splits, n, options.vocabulary, sizes, graph)
+
+
+def with_new_facts(graph: Graph, options: TransferOptions, seed: int) -> Graph:
+    """The graph with the new facts after its own. They count as out-of-distribution: no probe takes them as known.
+
+    Fewer new facts are the beginning of more. `chains()` of the result is not defined.
+    """
+    pair = graph.head * options.relations + graph.relation
+    unused = np.setdiff1d(np.arange(options.entities * options.relations, dtype=np.int64), pair)
+    chosen = unused[Stream(seed, "transfer/pairs").permutation(len(unused))[: options.new_facts]]
+    return Graph(
+        np.concatenate([graph.head, chosen // options.relations]),
+        np.concatenate([graph.relation, chosen % options.relations]),
+        np.concatenate([graph.tail, Stream(seed, "transfer/tails").integers(options.entities, len(chosen))]),
+        np.concatenate([graph.ood, np.ones(len(chosen), dtype=bool)]),
+        graph.out_degree,
+    )
+
+
+def _new_chains(
+    graph: Graph, old: IntArray, new: IntArray, seed: int, n_entities: int, most: int
+) -> dict[str, Examples]:
+    """The three sets of test chains, first word hop 1, each in a random order and at most so large."""
+    found = {}
+    for name, left, right in (("new_old", new, old), ("old_new", old, new), ("new_new", new, new)):
+        first, second = _joined(graph, left, right)
+        chosen = Stream(seed, f"transfer/{name}").permutation(len(first))[:most]
+        found[name] = graph.two_hop(first[chosen], second[chosen], n_entities)
+    return found
+
+
+def _joined(graph: Graph, left: IntArray, right: IntArray) -> tuple[IntArray, IntArray]:
+    """All (hop-1 fact, hop-2 fact) pairs of these facts."""
+    right = right[np.argsort(graph.head[right], kind="stable")]
+    begin = np.searchsorted(graph.head[right], graph.tail[left], side="left")
+    count = np.searchsorted(graph.head[right], graph.tail[left], side="right") - begin
+    within = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
+    return np.repeat(left, count), right[np.repeat(begin, count) + within]
