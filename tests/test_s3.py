@@ -1,13 +1,9 @@
-"""A root on a server that speaks S3: the same runs, and a bounded number of requests.
-
-Needs `moto_server` beside this Python, on the PATH or named by MOTO_SERVER: pip install 'moto[s3]' flask flask-cors.
-"""
+"""A root on a server that speaks S3: the same runs, and a bounded number of requests."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -41,11 +37,6 @@ RUNS = int(os.environ.get("GROKSTUDY_S3_RUNS", "1000"))
 """With 10000, status must come by with 50 requests."""
 
 
-def _moto() -> str | None:
-    beside = Path(sys.executable).parent / "moto_server"
-    return os.environ.get("MOTO_SERVER") or (str(beside) if beside.exists() else shutil.which("moto_server"))
-
-
 def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -71,12 +62,9 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of our own."""
-    binary = _moto()
-    if binary is None:
-        pytest.skip("no moto_server: pip install 'moto[s3]' flask flask-cors")
     found = Server(_free_port(), tmp_path_factory.mktemp("s3") / "log")
     with found.log.open("w") as out:
-        words = [binary, "-H", "127.0.0.1", "-p", str(found.port)]
+        words = [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(found.port)]
         process = subprocess.Popen(words, stdout=out, stderr=out)
     try:
         _wait_for(found.port)
@@ -117,9 +105,7 @@ def train(config: RunConfig, store: Store, to: int = 10**9) -> RunDir:
     return RunDir(store, config.run_id)
 
 
-def test_the_same_run_and_few_requests(
-    small: Small, remote: Store, server: Server, tmp_path: Path
-) -> None:
+def test_the_same_run_and_few_requests(small: Small, remote: Store, server: Server, tmp_path: Path) -> None:
     config = small(eval={"every": 10, "probes": []})
     whole = train(config, Store(tmp_path / "local"))
     train(config, remote, to=45)
@@ -144,9 +130,7 @@ seeds: RUNS
 """
 
 
-def test_status_lists_instead_of_reading_every_run(
-    remote: Store, server: Server, tmp_path: Path
-) -> None:
+def test_status_lists_instead_of_reading_every_run(remote: Store, server: Server, tmp_path: Path) -> None:
     path = tmp_path / "many.yaml"
     path.write_text(STUDY.replace("RUNS", str(RUNS)))
     study = load_study(path)
