@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,37 +96,39 @@ class Tracker:
         from mlflow.entities import Param, RunTag
 
         named = [Param(key, value) for key, value in params.items()]
-        for begin in range(0, len(named), 100):
+        for begin in range(100, len(named), 100):
             self._client.log_batch(mlflow_id, params=named[begin : begin + 100])
-        self._client.log_batch(mlflow_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        shown = [RunTag(key, value) for key, value in tags.items()]
+        self._client.log_batch(mlflow_id, params=named[:100], tags=shown)
 
-    def points(self, mlflow_id: str, points: Sequence[Point], started: int) -> None:
-        """Write the points of a new run; the time of each is the run's start plus a millisecond per step."""
+    def points(self, runs: Iterable[tuple[str, Sequence[Point], int]]) -> None:
+        """Write the points of new runs: (id, points, start); the time of each is the start plus a ms per step."""
         from mlflow.entities import Metric
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         store = self._client._tracking_client.store
         if isinstance(store, SqlAlchemyStore):
-            _insert(store, mlflow_id, points, started)
+            _insert(store, [_row(run, p, started) for run, points, started in runs for p in dict.fromkeys(points)])
             return
-        metrics = [Metric(p.metric, p.value, started + p.step, p.step) for p in points]
-        self._client.log_batch(mlflow_id, metrics=metrics)
+        for mlflow_id, points, started in runs:
+            metrics = [Metric(p.metric, p.value, started + p.step, p.step) for p in points]
+            self._client.log_batch(mlflow_id, metrics=metrics)
 
     def artifacts(self, mlflow_id: str, folder: Path, name: str) -> None:
         """Upload a folder; files of the same name are replaced."""
         self._client.log_artifacts(mlflow_id, str(folder), name)
 
 
-def _insert(store: Any, mlflow_id: str, points: Sequence[Point], started: int) -> None:
-    """The rows that MLflow's `log_batch` would write for a run without any, in one transaction."""
+def _insert(store: Any, rows: list[dict[str, Any]]) -> None:
+    """The rows that MLflow's `log_batch` would write for runs without any, in one transaction."""
     from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric
     from sqlalchemy import insert
 
-    rows = [_row(mlflow_id, point, started) for point in dict.fromkeys(points)]
-    latest: dict[str, dict[str, Any]] = {}
+    latest: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
-        if row["key"] not in latest or row["step"] >= latest[row["key"]]["step"]:
-            latest[row["key"]] = row
+        curve = (row["run_uuid"], row["key"])
+        if curve not in latest or row["step"] >= latest[curve]["step"]:
+            latest[curve] = row
     if not rows:
         return
     rows.sort(key=lambda row: (row["key"], row["timestamp"]))  # the order of the primary key

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from trainables.config import canonical_json
 from trainables.store import Store
 
 EXPERIMENT = "grokstudy"
+AT_ONCE = 25
+"""Runs that are written in one transaction: MLflow's table lies in the order of its curves, not of its runs."""
 FORM = 3
 """Counts up when this file shows something else of the same rows."""
 STATUS = {"done": "FINISHED", "diverged": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
@@ -69,9 +71,12 @@ def sync(store: Store, study: str, events: Events, curves: Curves, rebuild: bool
     if not shown:
         return Synced(uri, 0, 0, len(gone))
     parent = _sync_parent(tracker, known.get(study), study, spec, found)
-    written = [_sync_child(tracker, known, parent, study, run, events.get(run.run_id, {}), curves) for run in shown]
+    children = [Child(f"{study}/{run.run_id}", parent, run, events.get(run.run_id, {})) for run in shown]
+    todo = [child for child in children if not child.is_shown(known)]
+    for first in range(0, len(todo), AT_ONCE):
+        _write(tracker, known, todo[first : first + AT_ONCE], curves)
     _upload_report(tracker, parent, store, study)
-    return Synced(uri, sum(written), len(written) - sum(written), len(gone))
+    return Synced(uri, len(todo), len(shown) - len(todo), len(gone))
 
 
 def _artifacts(store: Store, uri: str) -> str | None:
@@ -110,36 +115,48 @@ def _counts(found: list[RunStanding]) -> dict[str, int]:
     return {"runs": len(found), **{f"runs.{state}": states.count(state) for state in dict.fromkeys(states)}}
 
 
-def _sync_child(
-    tracker: Tracker,
-    known: Mapping[str, Any],
-    parent: str,
-    study: str,
-    run: RunStanding,
-    events: Mapping[str, float | None],
-    curves: Curves,
-) -> bool:
-    """Write one run unless MLflow shows it already; returns whether it was written."""
-    key, stamp = f"{study}/{run.run_id}", _stamp(run, parent, events)
-    old = known.get(key)
-    if old is not None and old.data.tags.get(STAMP) == stamp:
-        return False
-    points = [Point(*point) for point in curves(run)]
-    if old is not None:
-        tracker.remove(old.info.run_id)
-    status, nested = STATUS.get(run.state.state, "KILLED"), {"mlflow.parentRunId": parent}
-    mlflow_id = tracker.create(key, run.name, _start(run), _end(run), status, nested)
-    times = [Point(f"t/{name}", 0, step) for name, step in events.items() if step is not None]
-    tracker.points(mlflow_id, [*points, *times], _start(run))
-    tracker.describe(mlflow_id, _params(run), {**_tags(run, events), STAMP: stamp})
-    return True
+@dataclass(frozen=True)
+class Child:
+    """One run as it is to be shown."""
+
+    key: str
+    parent: str
+    run: RunStanding
+    events: Mapping[str, float | None]
+
+    @property
+    def stamp(self) -> str:
+        """A hash of all that it is made from."""
+        run = self.run
+        about = [FORM, self.parent, run.state.state, run.state.step, run.horizon, run.attempts, run.started, run.ended]
+        text = canonical_json([*about, run.name, list(run.trials), sorted(self.events.items())])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def is_shown(self, known: Mapping[str, Any]) -> bool:
+        """Whether MLflow has it already."""
+        return self.key in known and known[self.key].data.tags.get(STAMP) == self.stamp
+
+    def create(self, tracker: Tracker) -> str:
+        """Create its run in MLflow, without contents."""
+        status = STATUS.get(self.run.state.state, "KILLED")
+        nested = {"mlflow.parentRunId": self.parent}
+        return tracker.create(self.key, self.run.name, _start(self.run), _end(self.run), status, nested)
+
+    def points(self, curves: Curves) -> list[Point]:
+        """Its curves, and its events as points at step 0."""
+        times = [Point(f"t/{name}", 0, step) for name, step in self.events.items() if step is not None]
+        return [*(Point(*point) for point in curves(self.run)), *times]
 
 
-def _stamp(run: RunStanding, parent: str, events: Mapping[str, float | None]) -> str:
-    """A hash of all that a child is made from."""
-    about = [FORM, parent, run.state.state, run.state.step, run.horizon, run.attempts, run.started, run.ended]
-    text = canonical_json([*about, run.name, list(run.trials), sorted(events.items())])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _write(tracker: Tracker, known: Mapping[str, Any], children: Sequence[Child], curves: Curves) -> None:
+    """Write some runs. The stamp comes last: runs without it are written anew by the next sync."""
+    points = [child.points(curves) for child in children]
+    _remove(tracker, [known[child.key] for child in children if child.key in known])
+    ids = [child.create(tracker) for child in children]
+    starts = [_start(child.run) for child in children]
+    tracker.points(zip(ids, points, starts, strict=True))
+    for mlflow_id, child in zip(ids, children, strict=True):
+        tracker.describe(mlflow_id, _params(child.run), {**_tags(child.run, child.events), STAMP: child.stamp})
 
 
 def _start(run: RunStanding) -> int:

@@ -110,7 +110,7 @@ def test_syncing_again_writes_nothing_and_rebuilding_gives_the_same(kept: Path) 
 def test_a_run_that_went_on_is_replaced_and_a_second_of_its_key_removed(root: Path) -> None:
     store = Store(root)
     store.delete(f"runs/{run_id(0)}/DONE.json")
-    store.write_json(f"runs/{run_id(1)}/FAILED.json", {"error": "RuntimeError: no memory", "step": 7})
+    store.write_json(f"runs/{run_id(1)}/FAILED.json", {"error": "RuntimeError: no memory", "traceback": "", "step": 7})
     store.delete(f"runs/{run_id(1)}/DONE.json")
     sync_study(store, "regimes")
     first = contents(local(root))
