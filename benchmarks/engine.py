@@ -10,6 +10,7 @@ import torch
 from benchmarks import loops
 from benchmarks.measure import Steps, figure, ratio, speeds
 from trainables.config import RunConfig
+from trainables.engine import CHUNK
 from trainables.store import Store
 from trainables.train import Pack
 
@@ -19,7 +20,13 @@ WIDTHS = (64, 128)
 def ours(config: RunConfig, members: int = 1) -> Steps:
     """Our loop in chunks, metrics kept, nothing written."""
     pack = _pack(config, members)
-    return lambda count: pack._train(pack.step + count)
+    return lambda count: chunks(pack, count)
+
+
+def chunks(pack: Pack, count: int) -> None:
+    """So many steps in whole chunks, their numbers dropped."""
+    for start in range(0, count, CHUNK):
+        pack.engine.train(start, min(start + CHUNK, count))
 
 
 def synced(config: RunConfig) -> Steps:
@@ -28,7 +35,7 @@ def synced(config: RunConfig) -> Steps:
 
     def steps(count: int) -> None:
         for _ in range(count):
-            pack._train(pack.step + 1)
+            pack.engine.train(0, 1)
 
     return steps
 
@@ -40,8 +47,9 @@ def recording(config: RunConfig) -> Steps:
     def steps(count: int) -> None:
         goal = pack.step + count
         while pack.step < goal:
-            pack._record(pack._train(min(pack.step + 100, goal)))
-            pack.step = min(pack.step + 100, goal)
+            stop = min(pack.step + CHUNK, goal)
+            pack._record(pack.engine.train(pack.step, stop))
+            pack.step = stop
         pack.members[0].recorder.cut(pack.step)
 
     return steps
@@ -49,13 +57,7 @@ def recording(config: RunConfig) -> Steps:
 
 def unrecorded(config: RunConfig) -> Steps:
     """Our loop in the same chunks, its numbers dropped."""
-    pack = _pack(config, 1)
-
-    def steps(count: int) -> None:
-        for start in range(0, count, 100):
-            pack._train(pack.step + min(100, count - start))
-
-    return steps
+    return ours(config)
 
 
 def _pack(config: RunConfig, members: int) -> Pack:

@@ -40,7 +40,7 @@ def main() -> None:
     def seconds(work: Callable[[], object]) -> float:
         return best_of(work, pack.device, options.repeats)
 
-    steps = seconds(lambda: pack._train(pack.step + STEPS))
+    steps = seconds(lambda: pack.engine.train(pack.step, pack.step + STEPS))
     everything = dataclasses.replace(config, eval=dataclasses.replace(config.eval, probe_examples=full_cap(config)))
     large = make_pack(everything, options.members, options.device)
     per_probe = {name: round(seconds(lambda name=name: measure(large, [name])), 4) for name in probes.PROBES}
@@ -76,7 +76,7 @@ def make_pack(config: RunConfig, members: int, device: str) -> Pack:
 def measure(pack: Pack, names: list[str]) -> None:
     """Run probes at the present weights, as an evaluation does."""
     with torch.no_grad():
-        weights = pack.model.unpack(pack.flat_MP)
+        weights = pack.engine.evaluated()
         scene = Scene(pack.model, weights, pack.queries, pack.config.data.entities)
         measured = [m for name in names for m in probes.load(name)(scene)]
         torch.stack([m.value_M for m in measured]).cpu()

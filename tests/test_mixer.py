@@ -17,7 +17,7 @@ from trainables.families import build, parameter_count, step_flops
 from trainables.losses import LOSSES, stablemax_losses
 from trainables.mixer import Mixer
 from trainables.network import IGNORED
-from trainables.optimizer import AdamW
+from trainables.optimizer import RATES, AdamW
 from trainables.rundir import RunDir
 from trainables.schema import TABLES
 from trainables.store import Store
@@ -243,8 +243,8 @@ def test_the_average_against_its_definition(small: Small) -> None:
     optimizer, flat_MP = AdamW(configs, torch.ones(3), torch.device("cpu")), torch.ones(2, 3)
     optimizer.begin(flat_MP, [None, None])
     expected = flat_MP[0].clone()
-    for step in range(3):
-        optimizer.step(flat_MP, torch.ones(2, 3), torch.full((2,), 0.1), step)
+    for _ in range(3):
+        optimizer.step(flat_MP, torch.ones(2, 3), torch.full((len(RATES), 2), 0.1))
         expected = 0.5 * expected + 0.5 * flat_MP[0]
     torch.testing.assert_close(optimizer.evaluated(flat_MP)[0], expected)
     assert torch.equal(optimizer.evaluated(flat_MP)[1], flat_MP[1])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainables.config import RunConfig
-from trainables.optimizer import AdamW, learning_rate, learning_rates
+from trainables.optimizer import AdamW, learning_rate, rates
 
 Small = Callable[..., RunConfig]
 CASES = [
@@ -30,7 +30,7 @@ def test_equals_torch(small: Small, optim: dict[str, object]) -> None:
     row = flat.clone()
     for step in range(20):
         grad = torch.randn(1, 4, generator=generator)
-        ours.step(row, grad, learning_rates([config], step, step + 1)[0], step)
+        ours.step(row, grad, rates([config], step, step + 1)[0])
         _torch_step(theirs, config, grad[0], step)
     expected = torch.cat([p.detach() for group in theirs.param_groups for p in group["params"]])
     torch.testing.assert_close(row[0], expected, rtol=1e-5, atol=1e-6)
@@ -63,15 +63,15 @@ def test_members_have_their_own_hyperparameters(small: Small) -> None:
     configs = [small(optim={"lr": lr, "weight_decay": wd}) for lr, wd in ((0.1, 0.0), (0.01, 1.0))]
     together = AdamW(configs, torch.ones(3), torch.device("cpu"))
     flat, grad = torch.ones(2, 3), torch.tensor([[1.0, -2.0, 3.0]] * 2)
-    rows = flat.clone()
+    both = flat.clone()
     for step in range(5):
-        together.step(rows, grad, learning_rates(configs, step, step + 1)[0], step)
+        together.step(both, grad, rates(configs, step, step + 1)[0])
     for member, config in enumerate(configs):
         alone = AdamW([config], torch.ones(3), torch.device("cpu"))
         row = flat[:1].clone()
         for step in range(5):
-            alone.step(row, grad[:1], learning_rates([config], step, step + 1)[0], step)
-        torch.testing.assert_close(rows[member], row[0])
+            alone.step(row, grad[:1], rates([config], step, step + 1)[0])
+        torch.testing.assert_close(both[member], row[0])
 
 
 def test_warmup_is_linear_and_reaches_the_peak(small: Small) -> None:

@@ -91,9 +91,9 @@ def test_a_run_starts_there_with_a_fresh_optimiser_and_leaves_the_source_alone(s
     pack = Pack([config], store)
     expected = starting_weights(config, Start(run_id=source.run_id, step=50), store, CPU)
     assert pack.step == 0
-    assert torch.equal(pack.flat_MP[0], expected)
-    assert not pack.optimizer.mean_MP.any()
-    assert not pack.optimizer.square_MP.any()
+    assert torch.equal(pack.engine.flat_MP[0], expected)
+    assert not pack.engine.optimizer.mean_MP.any()
+    assert not pack.engine.optimizer.square_MP.any()
     while not pack.finished:
         pack.advance(60.0)
     assert files(store, source.run_id) == before
@@ -134,8 +134,8 @@ def test_runs_from_different_starts_train_as_one_pack(small: Small, store: Store
     configs = [transfer_of(small, source, 20), transfer_of(small, source, 50), small(task="two_hop_transfer", data=NEW)]
     assert len({config.shape() for config in configs}) == 1
     pack = Pack(configs, store)
-    assert torch.equal(pack.flat_MP[1], Pack([configs[1]], store).flat_MP[0])
-    assert torch.equal(pack.flat_MP[2], pack.model.initial(0))
+    assert torch.equal(pack.engine.flat_MP[1], Pack([configs[1]], store).engine.flat_MP[0])
+    assert torch.equal(pack.engine.flat_MP[2], pack.model.initial(0))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 
 from trainables import checkpoint, records
 from trainables.config import RunConfig, eval_steps
+from trainables.engine import Engine
 from trainables.rundir import Lease, LeaseLostError, RunDir
 from trainables.schema import TABLES
 from trainables.store import Store
@@ -184,7 +185,7 @@ def test_a_crash_leaves_its_traceback_and_the_next_attempt_clears_it(
 ) -> None:
     config = small()
     with monkeypatch.context() as broken:
-        broken.setattr(Pack, "_train", _explode)
+        broken.setattr(Engine, "train", _explode)
         pack = Pack([config], store)
         with pytest.raises(RuntimeError, match="out of luck"), failures_recorded(pack):
             pack.advance(60.0)
@@ -195,7 +196,7 @@ def test_a_crash_leaves_its_traceback_and_the_next_attempt_clears_it(
     assert RunDir(store, config.run_id).read("FAILED.json") is None
 
 
-def _explode(pack: Pack, stop: int) -> None:
+def _explode(engine: Engine, start: int, stop: int) -> None:
     raise RuntimeError("out of luck")
 
 

@@ -26,6 +26,21 @@ def learning_rate(config: RunConfig, step: int) -> float:
     return options.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
+RATES = ("lr", "size", "root", "number")
+"""What the optimiser is told about an update: learning rate, the same over the bias correction of the first moment,
+root of the bias correction of the second, and its number from 1."""
+
+
+def rates(configs: list[RunConfig], start: int, stop: int) -> Tensor:
+    """RATES (K, R, M) of the updates start .. stop - 1, on the host."""
+    beta1_M, beta2_M = (torch.tensor([getattr(c.optim, name) for c in configs]) for name in ("beta1", "beta2"))
+    lr_KM = learning_rates(configs, start, stop)
+    size_KM = torch.stack([lr_M / (1.0 - beta1_M**number) for number, lr_M in enumerate(lr_KM, start + 1)])
+    root_KM = torch.stack([(1.0 - beta2_M**number).sqrt() for number in range(start + 1, stop + 1)])
+    number_KM = torch.arange(start + 1, stop + 1, dtype=torch.float32)[:, None].expand_as(lr_KM)
+    return torch.stack([lr_KM, size_KM, root_KM, number_KM], dim=1)
+
+
 def learning_rates(configs: list[RunConfig], start: int, stop: int) -> Tensor:
     """Learning rates (K, M) of the updates start .. stop - 1."""
     return torch.tensor([[learning_rate(c, step) for c in configs] for step in range(start, stop)], dtype=torch.float32)
@@ -73,18 +88,17 @@ class AdamW:
         average_P = None if self.average_MP is None or self.ema_M1[row] == 0 else self.average_MP[row]
         return Checkpoint(step, flat_MP.detach()[row], self.mean_MP[row], self.square_MP[row], average_P)
 
-    def step(self, flat_MP: Tensor, grad_MP: Tensor, lr_M: Tensor, step: int) -> Tensor:
-        """Update the rows in place with the gradient of update `step` (from 0); returns its norm (M,)."""
+    def step(self, flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> Tensor:
+        """Update the rows in place with their gradient; returns its norm (M,)."""
         norm_M1 = torch.linalg.vector_norm(grad_MP, dim=1, keepdim=True)
         if self.clips:
             grad_MP = grad_MP * (self.clip_M1 / (norm_M1 + 1e-6)).clamp(max=1.0)
-        lr_M1 = lr_M[:, None]
+        lr_M1, size_M1, root_M1, _ = rates_RM[..., None]
         decay = 1.0 - lr_M1 * self.decay_M1
         flat_MP.mul_(decay if self.mask_P is None else 1.0 - (1.0 - decay) * self.mask_P)
         self.mean_MP.lerp_(grad_MP, 1.0 - self.beta1_M1)
         self.square_MP.mul_(self.beta2_M1).addcmul_(grad_MP, grad_MP * (1.0 - self.beta2_M1))
-        size_M1 = lr_M1 / (1.0 - self.beta1_M1 ** (step + 1))
-        root_MP = self.square_MP.sqrt().div_((1.0 - self.beta2_M1 ** (step + 1)).sqrt()).add_(self.eps_M1)
+        root_MP = self.square_MP.sqrt().div_(root_M1).add_(self.eps_M1)
         flat_MP.addcdiv_(self.mean_MP * -size_M1, root_MP)
         if self.average_MP is not None:
             self.average_MP.lerp_(flat_MP, 1.0 - self.ema_M1)

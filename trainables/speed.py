@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import time
 
+import numpy as np
 import torch
 
-from trainables.batches import Batch
+from trainables.batches import TrainingSet
+from trainables.capture import WARM_UP, Mode
 from trainables.config import RunConfig
+from trainables.engine import CHUNK, Engine
 from trainables.families import build, step_flops
-from trainables.losses import LOSSES
 from trainables.model import POSITIONS
-from trainables.optimizer import AdamW
+from trainables.randomness import Stream
+from trainables.tasks.graph import Examples
 
 PROBE_FLOPS = 4e9
 """Largest training step that is measured as it is."""
@@ -70,26 +73,21 @@ def _with_batch(config: RunConfig, batch: int) -> RunConfig:
 
 
 def _seconds_per_step(config: RunConfig, device: torch.device, members: int = 1) -> float:
-    model = build(config.model, config.data.vocabulary)
-    flat_MP = model.initial(0).expand(members, -1).to(device).clone().requires_grad_()
-    optimizer = AdamW([config] * members, model.matrix_mask(), device)
-    shape = (members, config.train.batch)
-    batch = Batch(
-        torch.randint(config.data.vocabulary, (*shape, POSITIONS), device=device),
-        torch.full(shape, POSITIONS - 1, device=device),
-        torch.randint(config.data.vocabulary, shape, device=device),
-    )
-    lr_M = torch.full((members,), config.optim.lr, device=device)
+    engine = on_noise(config, device, members)
+    engine.train(0, 1 if device.type == "cpu" else WARM_UP + 1)
+    begun, done, count = time.perf_counter(), 0, 2
+    while done == 0 or time.perf_counter() - begun < PROBE_SECONDS:
+        engine.train(0, count)
+        done += count
+        count = min(2 * count, CHUNK)
+    return (time.perf_counter() - begun) / done
 
-    def update(step: int) -> None:
-        loss_M = LOSSES[config.train.loss](model, model.unpack(flat_MP), batch)
-        (grad_MP,) = torch.autograd.grad(loss_M.sum(), flat_MP)
-        with torch.no_grad():
-            optimizer.step(flat_MP, grad_MP, lr_M, step).cpu()
 
-    update(0)
-    begun, count = time.perf_counter(), 0
-    while count < 2 or time.perf_counter() - begun < PROBE_SECONDS:
-        count += 1
-        update(count)
-    return (time.perf_counter() - begun) / count
+def on_noise(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> Engine:
+    """An engine of so many members on random examples: as fast as on real ones, and there at once."""
+    model, stream, rows = build(config.model, config.data.vocabulary), Stream(0, "speed"), config.train.batch
+    tokens = (stream.uniform(rows * POSITIONS) * config.data.vocabulary).astype(np.int64).reshape(rows, POSITIONS)
+    examples = Examples(tokens, np.full(rows, POSITIONS - 1), tokens[:, 0], np.full(rows, -1))
+    training = TrainingSet([examples] * members, list(range(members)), device)
+    weights = [model.initial(0)] * members
+    return Engine(model, [config] * members, training, weights, [None] * members, device, engine)

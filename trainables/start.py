@@ -11,7 +11,6 @@ learning rate is half that of pretraining (SCIENCE 1.8).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 
 import torch
@@ -20,15 +19,11 @@ from torch import Tensor
 from trainables import checkpoint
 from trainables.batches import TrainingSet
 from trainables.config import RunConfig, Start
+from trainables.engine import CHUNK, Engine
 from trainables.families import build
-from trainables.losses import LOSSES
-from trainables.optimizer import AdamW, learning_rates
 from trainables.rundir import RunDir
 from trainables.store import Store
 from trainables.tasks import TASKS
-
-CHUNK = 100
-"""Steps whose batches are drawn at once."""
 
 
 def check_start(config: RunConfig, store: Store) -> None:
@@ -51,7 +46,7 @@ def _source(config: RunConfig, start: Start, store: Store) -> RunConfig:
     described = run.read("run.json")
     if described is None:
         raise ValueError(f"start.run_id: {store.uri} has no run {start.run_id}; train it there first")
-    source = RunConfig.from_dict(described["config"])
+    source = RunConfig.from_dict(described.get("config", {}))
     for key, there in dataclasses.asdict(source.model).items():
         if (here := getattr(config.model, key)) != there:
             raise ValueError(f"model.{key}: is {here!r}, but {there!r} in run {start.run_id}, where this one starts")
@@ -64,28 +59,13 @@ def _source(config: RunConfig, start: Start, store: Store) -> RunConfig:
     return source
 
 
-def _replayed(
-    source: RunConfig, saved: checkpoint.Checkpoint | None, last: int, device: torch.device
-) -> Tensor:
+def _replayed(source: RunConfig, saved: checkpoint.Checkpoint | None, last: int, device: torch.device) -> Tensor:
     """Repeat the source's updates up to step `last`, from a checkpoint or from its initial weights."""
     data = TASKS[source.task].build(source.data, source.seed, source.eval.max_examples)
     model = build(source.model, data.vocabulary)
-    flat_P = model.initial(source.seed) if saved is None else saved.flat_P
-    flat_MP = flat_P[None].to(device).clone()
-    optimizer = AdamW([source], model.matrix_mask(), device)
-    optimizer.begin(flat_MP, [saved])
-    flat_MP.requires_grad_()
     training = TrainingSet([data.train], [source.seed], device)
-    bf16 = source.train.precision == "bf16"
+    weights_P = model.initial(source.seed) if saved is None else saved.flat_P
+    engine = Engine(model, [source], training, [weights_P], [saved], device)
     for begin in range(0 if saved is None else saved.step, last, CHUNK):
-        end = min(begin + CHUNK, last)
-        index_KMB = training.indices(begin, end, source.train.batch)
-        lr_KM = learning_rates([source], begin, end).to(device)
-        for k, step in enumerate(range(begin, end)):
-            with torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else contextlib.nullcontext():
-                batch = training.batch(index_KMB[k])
-                loss_M = LOSSES[source.train.loss](model, model.unpack(flat_MP), batch)
-            (grad_MP,) = torch.autograd.grad(loss_M.sum(), flat_MP)
-            with torch.no_grad():
-                optimizer.step(flat_MP, grad_MP, lr_KM[k], step)
-    return flat_MP.detach()[0]
+        engine.train(begin, min(begin + CHUNK, last))
+    return engine.flat_MP.detach()[0]

@@ -20,20 +20,17 @@ from torch import Tensor
 
 from trainables import probes
 from trainables.batches import TrainingSet
+from trainables.capture import Mode
 from trainables.config import RunConfig
+from trainables.engine import CHUNK, Engine, precision
 from trainables.evaluate import evaluate, stack_splits
 from trainables.families import build
-from trainables.losses import LOSSES
 from trainables.member import Member, common_step
-from trainables.optimizer import AdamW, learning_rates
 from trainables.probes.base import Scene
 from trainables.probes.queries import Queries
 from trainables.rundir import LeaseLostError
 from trainables.start import starting_weights
 from trainables.store import StorageError, Store
-
-CHUNK = 100
-"""Largest number of steps between two looks at the clock; metrics leave the device once per chunk."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +49,10 @@ class Pack:
     """Runs of equal shape at the same step, trained as one model on a leading member axis."""
 
     def __init__(
-        self, configs: list[RunConfig], store: Store, device: str = "auto", threads: int | None = None
-    ) -> None:
-        """Open every run. Raises ValueError when they cannot train together."""
+        self, configs: list[RunConfig], store: Store, device: str = "auto", threads: int | None = None,
+        engine: Mode = "auto",
+    ) -> None:  # fmt: skip
+        """Open every run. Raises ValueError when they cannot train together, or not with this engine here."""
         if threads is not None:
             torch.set_num_threads(threads)
         if len({config.shape() for config in configs}) != 1:
@@ -69,19 +67,19 @@ class Pack:
         self.stopping = False
         """Set from outside (a signal): `advance` returns at the next whole chunk."""
         self._evaluated: int | None = None
-        self._build()
+        self._build(engine)
 
-    def _build(self) -> None:
+    def _build(self, engine: Mode) -> None:
         data = [member.data for member in self.members]
         configs = [member.config for member in self.members]
+        seeds = [config.seed for config in configs]
         self.model = build(self.config.model, data[0].vocabulary)
-        self.optimizer = AdamW(configs, self.model.matrix_mask(), self.device)
-        self.flat_MP = torch.stack([self._initial(member).to(self.device) for member in self.members])
-        self.optimizer.begin(self.flat_MP, [member.restored for member in self.members])
-        self.flat_MP.requires_grad_()
-        self.training = TrainingSet([d.train for d in data], [c.seed for c in configs], self.device)
+        training = TrainingSet([d.train for d in data], seeds, self.device)
+        weights = [self._initial(member) for member in self.members]
+        restored = [member.restored for member in self.members]
+        self.engine = Engine(self.model, configs, training, weights, restored, self.device, engine)
         self.splits = stack_splits(data, self.device)
-        self.queries = Queries.build(data, [c.seed for c in configs], self.config.eval.probe_examples, self.device)
+        self.queries = Queries.build(data, seeds, self.config.eval.probe_examples, self.device)
 
     def _initial(self, member: Member) -> Tensor:
         if member.restored is not None:
@@ -120,7 +118,7 @@ class Pack:
             return
         for row, member in enumerate(self.members):
             if self.step > member.start:
-                member.commit(self.optimizer.checkpoint(self.flat_MP, row, self.step))
+                member.commit(self.engine.checkpoint(row, self.step))
 
     def _segment(self) -> None:
         """Evaluate if due, train to the next stop, commit what is due there."""
@@ -129,7 +127,7 @@ class Pack:
             self._evaluate(due)
         stop = self._next_stop()
         if stop > self.step:
-            diverged = self._record(self._train(stop))
+            diverged = self._record(self.engine.train(self.step, stop))
             self.step = stop
             self._drop(diverged)
         self._arrive()
@@ -140,28 +138,6 @@ class Pack:
         for member in self.members:
             stops += [member.horizon, min((s for s in member.eval_at if s > self.step), default=member.horizon)]
         return min(stop for stop in stops if stop >= self.step)
-
-    def _train(self, stop: int) -> NDArray[np.float32]:
-        """Update to step `stop`; returns loss, gradient norm, weight norm and lr as (4, K, M)."""
-        count = stop - self.step
-        configs = [member.config for member in self.members]
-        index_KMB = self.training.indices(self.step, stop, self.config.train.batch)
-        lr_KM = learning_rates(configs, self.step, stop).to(self.device)
-        ring_4KM = torch.empty(3, count, len(configs), device=self.device)
-        for k in range(count):
-            ring_4KM[:, k] = self._update(self.step + k, index_KMB[k], lr_KM[k])
-        return torch.cat([ring_4KM, lr_KM[None]]).cpu().numpy()
-
-    def _update(self, step: int, index_MB: Tensor, lr_M: Tensor) -> Tensor:
-        """One optimiser step; returns loss, gradient norm and weight norm (3, M)."""
-        with self._precision():
-            batch = self.training.batch(index_MB)
-            loss_M = LOSSES[self.config.train.loss](self.model, self.model.unpack(self.flat_MP), batch)
-        (grad_MP,) = torch.autograd.grad(loss_M.sum(), self.flat_MP)
-        with torch.no_grad():
-            weight_norm_M = torch.linalg.vector_norm(self.flat_MP, dim=1)
-            grad_norm_M = self.optimizer.step(self.flat_MP, grad_MP, lr_M, step)
-            return torch.stack([loss_M, grad_norm_M, weight_norm_M])
 
     def _record(self, metrics_4KM: NDArray[np.float32]) -> list[Member]:
         """Add the rows of a chunk; returns the members whose numbers became non-finite."""
@@ -190,7 +166,7 @@ class Pack:
         for row, member in enumerate(self.members):
             due = self.step % self.config.train.checkpoint_every == 0 or member in ending
             if due and self.step > member.start:
-                member.commit(self.optimizer.checkpoint(self.flat_MP, row, self.step))
+                member.commit(self.engine.checkpoint(row, self.step))
         if ending:
             self._evaluate([member for member in self.members if member in ending or self.step in member.eval_at])
             for member in ending:
@@ -202,8 +178,8 @@ class Pack:
         if self._evaluated == self.step or not due:
             return
         self._evaluated = self.step
-        with torch.no_grad(), self._precision():
-            weights = self.model.unpack(self.optimizer.evaluated(self.flat_MP))
+        with torch.no_grad(), precision(self.config, self.device):
+            weights = self.engine.evaluated()
             entities = self.members[0].data.entities
             behaviours = evaluate(self.model, weights, self.splits, entities)
             scene = Scene(self.model, weights, self.queries, entities)
@@ -246,16 +222,9 @@ class Pack:
         if not keep:
             return
         rows = torch.tensor(keep, device=self.device)
-        self.flat_MP = self.flat_MP.detach()[rows].contiguous().requires_grad_()
-        self.optimizer.keep(rows)
-        self.training.keep(rows)
+        self.engine.keep(rows)
         self.splits = {name: split.keep(rows) for name, split in self.splits.items()}
         self.queries = self.queries.keep(rows)
-
-    def _precision(self) -> contextlib.AbstractContextManager[object]:
-        if self.config.train.precision == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 
 def _gather(values_M: list[Tensor]) -> NDArray[np.float32]:

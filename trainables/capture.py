@@ -1,0 +1,105 @@
+"""How the steps of a chunk are carried out: one by one, as a CUDA graph, or compiled. No number depends on which.
+
+`graph` runs a few steps as they are, on a stream of their own as capturing wants it, records one and replays it from
+then on: one launch per step in place of several hundred. `compile` also lets torch.compile fuse what lies between the
+matrix products. Where either fails, one warning says so and the steps are carried out one by one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Mode = Literal["auto", "eager", "graph", "compile"]
+"""How to run, not what: no part of a run's identity. `auto` is `graph` on a GPU and `eager` elsewhere."""
+MODES: tuple[Mode, ...] = get_args(Mode)
+WARM_UP = 3
+"""Steps before the one that is captured: libraries make their plans and workspaces in them."""
+BACKEND = "inductor"
+
+Losses = Callable[[Tensor, Tensor], Tensor]
+Apply = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def stepper(mode: Mode, update: Callable[[], None], parts: tuple[Losses, Apply], device: torch.device) -> Steps:
+    """What carries out `update`, which is to call the `losses` and `apply` that it finds here."""
+    if mode not in MODES:
+        raise ValueError(f"engine: {mode!r} is unknown; it is one of {', '.join(MODES)}")
+    if mode == "graph" and device.type != "cuda":
+        raise ValueError(f"engine: graph needs a CUDA device, and this is {device.type}; leave it at auto")
+    return Steps(update, parts, compiled=mode == "compile", captured=device.type == "cuda" and mode != "eager")
+
+
+class Steps:
+    """Carries out steps; `losses` and `apply` are the parts of a step, compiled or as they were given."""
+
+    def __init__(self, update: Callable[[], None], parts: tuple[Losses, Apply], compiled: bool, captured: bool) -> None:
+        """Nothing is compiled or captured before the first steps."""
+        self.update, self.parts = update, parts
+        self.losses, self.apply = parts
+        self.compiled, self.captured = compiled, captured
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.done = 0
+        if compiled:
+            torch.compiler.reset()  # a pack that got smaller is a new shape, and only so many are kept
+            self.losses, self.apply = (torch.compile(p, fullgraph=True, dynamic=False, backend=BACKEND) for p in parts)
+
+    def __call__(self, count: int) -> None:
+        """Carry out so many steps."""
+        for _ in range(count):
+            if self.captured and self.graph is None and self.done >= WARM_UP:
+                self._capture()
+            if self.graph is not None:
+                self.graph.replay()
+            else:
+                self._one()
+            self.done += 1
+
+    def _one(self) -> None:
+        """One step as it is; on a GPU that will be captured, beside the default stream."""
+        if self.compiled and self.done == 0:
+            self._compile()
+        elif not self.captured:
+            self.update()
+        else:
+            beside(self.update)
+
+    def _compile(self) -> None:
+        """The first compiled step. Nothing has changed yet where compiling fails, so the step is done without."""
+        try:
+            self.update()
+        except Exception as error:
+            _warn("torch.compile failed", error)
+            self.losses, self.apply = self.parts
+            self.compiled = False
+            self.update()
+
+    def _capture(self) -> None:
+        """Record one step without carrying it out."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self.update()
+        except RuntimeError as error:
+            _warn("capturing a CUDA graph failed", error.__context__ or error)
+            self.captured = False
+        else:
+            self.graph = graph
+
+
+def beside(work: Callable[[], None]) -> None:
+    """Carry out work on a stream of its own, in its turn."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        work()
+    torch.cuda.current_stream().wait_stream(stream)
+
+
+def _warn(what: str, error: BaseException) -> None:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    warnings.warn(f"{what} ({reason}): steps are carried out one by one, slower but the same", stacklevel=4)
