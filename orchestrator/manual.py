@@ -36,6 +36,8 @@ def _section(name: str, command: Any) -> str:
 
 
 def _placeholder(argument: Any) -> str:
+    if argument.metavar:
+        return str(argument.metavar)
     word = str(argument.name).upper()
     shown = f"{word}..." if argument.nargs == -1 else word
     return shown if argument.required else f"[{shown}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -148,10 +149,22 @@ def test_mlflow_that_does_not_answer_is_told_with_the_remedy(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////dev/null/mlflow.db")
     assert try_to_sync(Store(root), "regimes") is None
     told = capsys.readouterr().err
-    assert f"grokstudy mlflow regimes --root {root}" in told
+    assert f"grokstudy mlflow sync regimes --root {root}" in told
     absent = CliRunner().invoke(app, ["mlflow", "nothing", "--root", str(root)])
     assert absent.exit_code == 2
     assert "studies here: regimes" in absent.stderr
+
+
+def test_the_command_takes_one_study_or_all_and_sync_may_be_said(root: Path) -> None:
+    def told(*words: str) -> Any:
+        return json.loads(CliRunner().invoke(app, ["mlflow", *words, "--root", str(root), "--json"]).stdout)
+
+    every = told("sync")
+    assert [(synced["study"], synced["written"], synced["uri"]) for synced in every] == [("regimes", 4, local(root))]
+    assert told("regimes")[0]["kept"] == told("sync", "regimes")[0]["kept"] == 4
+    assert told("sync", "--rebuild")[0]["written"] == 4
+    quiet = CliRunner().invoke(app, ["mlflow", "sync", "--root", str(root), "--quiet"])
+    assert (quiet.exit_code, quiet.output) == (0, "")
 
 
 def test_curves_are_few_and_dense_where_events_are(kept: Path) -> None:

@@ -66,7 +66,7 @@ EXAMPLES = {
     "query": "grokstudy query \"SELECT seed, state, horizon FROM trials\" --study quickstart",
     "logs": "grokstudy logs 3f2a9c",
     "doctor": "grokstudy doctor",
-    "mlflow": "grokstudy mlflow quickstart --rebuild",
+    "mlflow": "grokstudy mlflow sync quickstart --rebuild",
     "submit": "grokstudy submit studies/decoupling.yaml --cluster cluster.yaml --root s3://BUCKET/grokstudy",
     "cancel": "grokstudy cancel studies/decoupling.yaml --cluster cluster.yaml",
     "verify": "grokstudy verify --root results",

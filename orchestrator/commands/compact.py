@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from orchestrator.commands.common import Root, driving, existing
+from orchestrator.commands.common import Quiet, Root, driving, existing
 
 
-def compact(root: Root = "results") -> None:
+def compact(root: Root = "results", quiet: Quiet = False) -> None:
     """Merge the parts of finished runs into one file per run and table. Changes no row."""
     from orchestrator.compact import compact as merge
 
     store = existing(root)
     with driving(store, "compact"):
         before, after = merge(store, sorted(path.split("/")[-1] for path in store.list("runs")))
-    typer.echo(f"{store.uri}: {before:,} parts of finished runs, now {after:,}")
+    if not quiet:
+        typer.echo(f"{store.uri}: {before:,} parts of finished runs, now {after:,}")

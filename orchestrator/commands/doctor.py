@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 import typer
 
-from orchestrator.commands.common import SOME_FAILED, Json, Root
+from orchestrator.commands.common import SOME_FAILED, Json, Quiet, Root
 
 
-def doctor(root: Root = "results", as_json: Json = False) -> None:
+def doctor(root: Root = "results", as_json: Json = False, quiet: Quiet = False) -> None:
     """Check what a study needs: versions, GPUs, Ray, a root that can be written, room, MLflow. Exit code 1 if not."""
     from orchestrator.checkup import checkup
 
@@ -19,7 +19,8 @@ def doctor(root: Root = "results", as_json: Json = False) -> None:
         typer.echo(json.dumps([asdict(check) for check in found], indent=1))
     else:
         for check in found:
-            typer.echo(f"{'ok ' if check.ok else 'BAD'} {check.name:<9} {check.said}")
+            if not quiet:
+                typer.echo(f"{'ok ' if check.ok else 'BAD'} {check.name:<9} {check.said}")
             if not check.ok:
                 typer.echo(f"    {check.name:<9} {check.remedy}", err=True)
     raise typer.Exit(0 if all(check.ok for check in found) else SOME_FAILED)

@@ -7,24 +7,26 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Root, driving, existing, stop
+from orchestrator.commands.common import Quiet, Root, driving, existing, stop
 
 Name = Annotated[str, typer.Argument(help="Name of a study in the root, or its file.", show_default=False)]
 Out = Annotated[Path, typer.Argument(help="Tar file to write.", show_default=False)]
 Tar = Annotated[Path, typer.Argument(help="Tar file that export wrote.", show_default=False)]
 
 
-def export(study: Name, out: Out, root: Root = "results") -> None:
+def export(study: Name, out: Out, root: Root = "results", quiet: Quiet = False) -> None:
     """Write a study, with its runs and all their rows, to one tar file."""
     from orchestrator.archive import export as write
 
     store, name = existing(root), Path(study).stem
     if not store.exists(f"studies/{name}/trials.parquet"):
         stop(f"{store.uri}: there is no study {name!r}")
-    typer.echo(f"{out}: {write(store, name, out)} runs of study {name}")
+    count = write(store, name, out)
+    if not quiet:
+        typer.echo(f"{out}: {count} runs of study {name}")
 
 
-def import_(tar: Tar, root: Root = "results") -> None:
+def import_(tar: Tar, root: Root = "results", quiet: Quiet = False) -> None:
     """Put a study that was exported into a root. Runs that the root already has are left as they are."""
     from orchestrator.archive import receive
     from trainables.store import Store
@@ -35,4 +37,6 @@ def import_(tar: Tar, root: Root = "results") -> None:
             received = receive(store, tar)
     except (ValueError, FileNotFoundError) as error:
         stop(str(error))
-    typer.echo(f"{store.uri}: {', '.join(received.studies)}: {received.runs} runs, {received.kept} were there already")
+    if not quiet:
+        said = f"{received.runs} runs, {received.kept} were there already"
+        typer.echo(f"{store.uri}: {', '.join(received.studies)}: {said}")

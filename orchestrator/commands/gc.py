@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Root, driving, existing
+from orchestrator.commands.common import Json, Quiet, Root, driving, existing
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")]
 Orphans = Annotated[bool, typer.Option("--orphans", help="Remove runs that no study asks for, too.")]
 
 
-def gc(root: Root = "results", dry_run: DryRun = False, orphans: Orphans = False) -> None:
+def gc(
+    root: Root = "results",
+    dry_run: DryRun = False,
+    orphans: Orphans = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Remove half-written files and damaged checkpoints; with --orphans also runs of no study."""
     from orchestrator.garbage import garbage, remove
 
     store = existing(root)
     with driving(store, "gc"):
         found = garbage(store, orphans)
-        for item in found:
-            typer.echo(f"{item.path}: {item.why}")
         if not dry_run:
             remove(store, found)
-    typer.echo(f"{store.uri}: {len(found)} files {'could be' if dry_run else 'were'} removed")
+    if as_json:
+        typer.echo(json.dumps([{**asdict(item), "removed": not dry_run} for item in found], indent=1))
+    elif not quiet:
+        lines = [f"{item.path}: {item.why}" for item in found]
+        said = f"{store.uri}: {len(found)} files {'could be' if dry_run else 'were'} removed"
+        typer.echo("\n".join([*lines, said]))

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Root, stop
+from orchestrator.commands.common import Json, Quiet, Root, stop
+from orchestrator.commands.mlflow import try_to_sync
 from orchestrator.commands.report import draw_report
 
 File = Annotated[Path, typer.Argument(help="CSV file, one row per trial and step.", show_default=False)]
@@ -30,6 +31,8 @@ def import_curves(
     trial: Trial = "trial",
     step: Step = "step",
     root: Root = "results",
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a study of curves from elsewhere, with its events, answer and report."""
     from orchestrator.external import Curve, External, import_external, parse_event
@@ -41,5 +44,9 @@ def import_curves(
         count = import_external(store, name, source, dict(parse_event(text) for text in event))
     except ValueError as error:
         stop(str(error))
-    text, index = draw_report(store, name)
-    typer.echo(f"{count} curves imported as study {name}\n\n{text}\n\nreport: {index}")
+    text, index = draw_report(store, name, as_json)
+    try_to_sync(store, name)
+    if as_json:
+        typer.echo(text)
+    elif not quiet:
+        typer.echo(f"{count} curves imported as study {name}\n\n{text}\n\nreport: {index}")

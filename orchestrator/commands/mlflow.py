@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Root, StudyName, existing, stop
+from orchestrator.commands.common import Json, Quiet, Root, existing, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,22 +18,46 @@ if TYPE_CHECKING:
     from orchestrator.standings import RunStanding
     from trainables.store import Store
 
-Rebuild = Annotated[bool, typer.Option("--rebuild", help="Remove the study from MLflow first, then write it anew.")]
+Studies = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[sync] [STUDY]...", help="Names of studies in the root, or their files; all if none."),
+]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Remove the studies from MLflow first, then write them anew.")]
 
 
-def mlflow(study: StudyName, root: Root = "results", rebuild: Rebuild = False, as_json: Json = False) -> None:
-    """Bring MLflow up to date with a study: MLFLOW_TRACKING_URI, or mlflow.db in the root. Takes a file or a name."""
-    store, name = existing(root), Path(study).stem
+def mlflow(
+    studies: Studies = None,
+    root: Root = "results",
+    rebuild: Rebuild = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Bring MLflow up to date with studies of the root: MLFLOW_TRACKING_URI, or mlflow.db in the root."""
+    from orchestrator.standings import study_names
+
+    store, words = existing(root), list(studies or [])
+    named = words[1:] if words[:1] == ["sync"] else words
+    done = {name: _synced(store, name, rebuild) for name in map(_stem, named or study_names(store))}
+    if as_json:
+        typer.echo(json.dumps([{"study": name, **asdict(synced)} for name, synced in done.items()], indent=1))
+    elif not quiet:
+        for name, synced in done.items():
+            counts = f"{synced.written} runs written, {synced.kept} up to date, {synced.removed} removed"
+            typer.echo(f"{name}: {counts}: {synced.uri}")
+
+
+def _stem(named: str) -> str:
+    return Path(named).stem if named.endswith((".yaml", ".yml")) else named
+
+
+def _synced(store: Store, name: str, rebuild: bool) -> Synced:
+    """Sync one study, or say what is wrong."""
     try:
-        done = sync_study(store, name, rebuild)
+        return sync_study(store, name, rebuild)
     except (ValueError, FileNotFoundError) as error:
         stop(str(error))
     except Exception as error:  # MLflow, its server and its data base have many kinds
         stop(f"MLflow: {first_line(error)}; is MLFLOW_TRACKING_URI right, and does it answer?")
-    if as_json:
-        typer.echo(json.dumps(asdict(done), indent=1))
-    else:
-        typer.echo(f"{done.uri}: {done.written} runs written, {done.kept} up to date, {done.removed} removed")
 
 
 def sync_study(store: Store, name: str, rebuild: bool = False) -> Synced:
@@ -59,7 +83,7 @@ def try_to_sync(store: Store, name: str) -> str | None:
     try:
         return sync_study(store, name).uri
     except Exception as error:
-        again = f"grokstudy mlflow {name} --root {store.uri}"
+        again = f"grokstudy mlflow sync {name} --root {store.uri}"
         said = f"warning: MLflow was not brought up to date: {first_line(error)}; do it later with\n  {again}"
         typer.echo(said, err=True)
         return None

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import read_study, stop
+from orchestrator.commands.common import Quiet, read_study, stop
 
 NewName = Annotated[str, typer.Argument(help="Name of the study, lower-case: the file's name.", show_default=False)]
 Folder = Annotated[Path, typer.Option("--folder", help="Where study files lie.")]
 
 
-def new(name: NewName, folder: Folder = Path("studies")) -> None:
+def new(name: NewName, folder: Folder = Path("studies"), quiet: Quiet = False) -> None:
     """Write a study file to start from: complete, valid, every line explained. Replaces nothing."""
     from orchestrator.template import study_text
 
@@ -27,4 +27,5 @@ def new(name: NewName, folder: Folder = Path("studies")) -> None:
     except typer.Exit:
         path.unlink()
         raise
-    typer.echo(f"{path}: edit it, then\n  grokstudy plan {path}\n  grokstudy run {path}")
+    if not quiet:
+        typer.echo(f"{path}: edit it, then\n  grokstudy plan {path}\n  grokstudy run {path}")

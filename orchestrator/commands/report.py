@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from orchestrator.commands.common import Json, Root, StudyFile, stop
+from orchestrator.commands.common import Json, Quiet, Root, StudyFile, stop
 
 if TYPE_CHECKING:
     from trainables.store import Store
 
 
-def report(study: StudyFile, root: Root = "results", as_json: Json = False) -> None:
+def report(study: StudyFile, root: Root = "results", as_json: Json = False, quiet: Quiet = False) -> None:
     """Answer the study's question from the tables, and draw its report anew. Takes a study file or its name."""
     from trainables.store import Store
 
     text, index = draw_report(Store(root), study.stem, as_json)
-    typer.echo(text)
-    if not as_json:
-        typer.echo(f"report: {index}")
+    if as_json:
+        typer.echo(text)
+    elif not quiet:
+        typer.echo(f"{text}\nreport: {index}")
 
 
 def draw_report(store: Store, name: str, as_json: bool = False) -> tuple[str, str]:

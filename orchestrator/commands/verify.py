@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 import typer
 
-from orchestrator.commands.common import SOME_FAILED, Json, Root, existing
+from orchestrator.commands.common import SOME_FAILED, Json, Quiet, Root, existing
 
 
-def verify(root: Root = "results", as_json: Json = False) -> None:
+def verify(root: Root = "results", as_json: Json = False, quiet: Quiet = False) -> None:
     """Look for gaps, doubled rows, torn or foreign files, wrong checksums and orphans. Exit code 1 if there are any."""
     from orchestrator.verify import verify as found_in
 
@@ -18,7 +18,7 @@ def verify(root: Root = "results", as_json: Json = False) -> None:
     faults = found_in(store)
     if as_json:
         typer.echo(json.dumps([asdict(fault) for fault in faults], indent=1))
-    else:
+    elif not quiet:
         for fault in faults:
             typer.echo(str(fault))
         typer.echo(f"{store.uri}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
