@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from orchestrator.commands import COMMANDS, EXAMPLES
-from orchestrator.commands.common import INTERRUPTED
+from orchestrator.commands.common import BAD_INPUT, INTERRUPTED
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,3 +25,10 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+    except (ValueError, OSError) as error:
+        from trainables.store import DamagedError, StorageError
+
+        if not isinstance(error, DamagedError | StorageError):
+            raise
+        typer.echo(str(error), err=True)
+        raise SystemExit(INTERRUPTED if isinstance(error, StorageError) else BAD_INPUT) from None

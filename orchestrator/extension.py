@@ -10,13 +10,17 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from orchestrator.space import Trial
-from trainables.store import Store
+from trainables.rundir import MOST_STEPS
+from trainables.store import DamagedError, Store
 
 
 def extensions(store: Store, study: str) -> dict[str, int]:
     """The lengths that were asked for, by run."""
-    found = store.read_json(f"studies/{study}/extensions.json") or {}
-    return {str(run_id): int(steps) for run_id, steps in found.items()}
+    name = f"studies/{study}/extensions.json"
+    found = store.read_json(name) or {}
+    if not all(type(steps) is int and 0 < steps < MOST_STEPS for steps in found.values()):
+        raise DamagedError(f"{store.path(name)}: holds a length that is none; delete it and extend the study again")
+    return found
 
 
 def extend(store: Store, study: str, run_ids: Iterable[str], steps: int) -> None:

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.space import Run, Trial
 from trainables.rundir import RunDir
-from trainables.store import Store
+from trainables.store import DamagedError, Store
 
 SETTLED = ("done", "diverged", "stopped")
 """States in which a run needs no more work."""
@@ -68,19 +69,23 @@ class Ledger:
     def _read(self, run: Run) -> RunState:
         folder = RunDir(self._store, run.run_id)
         names = self._list(folder.folder)
-        if "DONE.json" in names:
-            return self._done(run, folder.read("DONE.json") or {})
-        if "FAILED.json" in names:
-            failed = folder.read("FAILED.json") or {}
-            return RunState("failed", int(failed.get("step", 0)), failed.get("error"), failed.get("traceback"))
-        if "run.json" not in names and "lease.json" not in names:
+        damage = None
+        try:
+            if "DONE.json" in names and (done := folder.read("DONE.json")) is not None:
+                return self._done(run, done)
+            if "FAILED.json" in names and (failed := folder.read("FAILED.json")) is not None:
+                return RunState("failed", failed["step"], failed["error"], failed["traceback"])
+        except DamagedError as error:  # as if it were not there: training goes on and writes it again
+            damage = str(error)
+        if not {"run.json", "lease.json", "DONE.json", "FAILED.json"} & set(names):
             return RunState("missing", 0)
         step = _newest_checkpoint(self._list(folder.checkpoints))
         # A longer study has come further than this one asks for: its rows are complete up to there.
-        return RunState("done" if step >= run.config.train.steps else "interrupted", step)
+        complete = step >= run.config.train.steps and damage is None
+        return RunState("done" if complete else "interrupted", step, damage)
 
-    def _done(self, run: Run, marker: dict[str, object]) -> RunState:
-        step, reason = int(str(marker["step"])), str(marker["reason"])
+    def _done(self, run: Run, marker: dict[str, Any]) -> RunState:
+        step, reason = marker["step"], marker["reason"]
         if reason == "diverged":
             return RunState("diverged", step)
         if step >= run.config.train.steps:
@@ -98,7 +103,9 @@ class Ledger:
         return sorted(todo, key=lambda run: -run.config.train.steps)
 
     def trial_state(self, trial: Trial) -> str:
-        """State of a trial: a prefix may be complete before its run is."""
+        """State of a trial: a prefix may be complete before its run is. One that cannot be trained has its own."""
+        if trial.no_start is not None:
+            return trial.no_start.state
         state = self.states[trial.config.run_id]
         if state.state != "diverged" and state.step >= trial.horizon:
             return "done"

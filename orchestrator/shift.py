@@ -16,7 +16,7 @@ from typing import Any
 
 from trainables.config import RunConfig
 from trainables.rundir import LeaseLostError, RunDir, last_lease
-from trainables.store import StorageError, Store
+from trainables.store import DamagedError, StorageError, Store
 from trainables.train import Pack, Progress, failure, failures_recorded
 
 DEATHS_PER_HALVING = 3
@@ -126,7 +126,10 @@ class Shift:
 
     def _has_ended(self, config: RunConfig) -> bool:
         """Whether an attempt of this launch has ended the run; it is reported then."""
-        done = RunDir(self.store, config.run_id).read("DONE.json")
+        try:
+            done = RunDir(self.store, config.run_id).read("DONE.json")
+        except DamagedError:
+            return False
         if done is None or (done["step"] < config.train.steps and done["reason"] != "diverged"):
             return False
         self._report([Progress(config.run_id, done["step"], config.train.steps, 0.0, done["reason"], {})])

@@ -7,7 +7,6 @@ holds every split at every step of the evaluation grid that was reached; DONE.js
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -16,11 +15,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orchestrator.fault import Fault
 from trainables.config import RunConfig, eval_steps
-from trainables.records import SCHEMAS
+from trainables.records import SCHEMAS, decode
 from trainables.rundir import RunDir
 
 PART = re.compile(r"part-(\d{9})\.parquet")
@@ -83,8 +81,7 @@ def _read(run: RunDir, table: str, parts: list[str]) -> tuple[pa.Table, list[Fau
     starts = [int(PurePosixPath(path).stem.removeprefix("part-")) for path in parts]
     for path, start, end in zip_longest(parts, starts, starts[1:]):
         try:
-            rows = pq.read_table(io.BytesIO(run.store.read(path))).select(SCHEMAS[table].names).cast(SCHEMAS[table])
-            rows.validate(full=True)  # texts that are no UTF-8, for one
+            rows = decode(run.store.read(path), table)
         except (pa.ArrowException, KeyError, ValueError, OSError) as error:
             faults.append(Fault(path, "torn", f"cannot be read ({str(error).splitlines()[0][:80]})", AGAIN))
             continue

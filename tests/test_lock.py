@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 
 import pytest
 
 from orchestrator import lock
 from orchestrator.lock import NAME, RootBusyError, driver_lock, driver_of
-from trainables.store import Store
+from trainables.store import DamagedError, Store
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,25 @@ def test_a_dead_process_does_not(store: Store, changes: dict[str, object]) -> No
     with driver_lock(store, "mine"):
         assert (store.read_json(NAME) or {})["study"] == "mine"
     assert store.read_json(NAME) is None
+
+
+def test_a_dead_process_that_nobody_has_looked_after_does_not(store: Store) -> None:
+    dead = subprocess.Popen(["sleep", "60"])
+    born = lock._born(dead.pid)
+    dead.kill()
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    store.write_json(NAME, holder(pid=dead.pid, born=born))
+    assert driver_of(store) is None
+    dead.wait()
+
+
+@pytest.mark.parametrize("content", [{}, {"token": 3}, {**holder(), "pid": "1; rm"}])
+def test_a_driver_file_of_a_stranger_is_named(store: Store, content: dict[str, object]) -> None:
+    store.write_json(NAME, content)
+    with pytest.raises(DamagedError, match=r"driver\.json: was not written by a driver"), driver_lock(store, "mine"):
+        pass
+    with pytest.raises(DamagedError):
+        driver_of(store)
 
 
 def test_a_driver_elsewhere_is_watched(store: Store) -> None:

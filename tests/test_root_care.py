@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from orchestrator.archive import export, receive
 from orchestrator.compact import compact
 from orchestrator.garbage import garbage, remove
+from orchestrator.ledger import Ledger
+from orchestrator.space import Run
 from orchestrator.trials import write_external
 from orchestrator.verify import verify
 from trainables import checkpoint, records
@@ -93,6 +95,7 @@ DAMAGE: dict[str, tuple[str, Callable[[RunDir], object]]] = {
     "evaluation lost": ("gap", lambda run: run.store.delete(run.part("evals", 20))),
     "split lost": ("gap", lambda run: rewrite(run, "evals", lambda part: part.slice(1))),
     "evaluation twice": ("duplicate", lambda run: rewrite(run, "evals", lambda part: pa.concat_tables([part, part]))),
+    "one bit": ("torn", lambda run: flipped(run, run.part("steps", 20))),
     "foreign part": ("foreign", lambda run: run.store.write(f"{run.parts('steps')}/notes.txt", b"hello")),
     "foreign file": ("foreign", lambda run: run.store.write("plans.docx", b"hello")),
     "foreign type": ("torn", lambda run: rewrite(run, "steps", lambda part: part.rename_columns(list("abcdef")))),
@@ -115,7 +118,14 @@ def test_every_kind_of_damage_is_named(run: RunDir, damage: str) -> None:
     assert all(fault.remedy for fault in faults)
 
 
-@pytest.mark.parametrize("damage", ["torn part", "lost part", "lost row", "row twice"])
+def flipped(run: RunDir, name: str) -> None:
+    """One bit of the rows, not of the footer."""
+    content = bytearray(run.store.read(name))
+    content[len(content) // 8] ^= 1
+    run.store.write(name, bytes(content))
+
+
+@pytest.mark.parametrize("damage", ["torn part", "lost part", "lost row", "row twice", "one bit"])
 def test_training_again_repairs_the_damage(small: Small, run: RunDir, damage: str) -> None:
     before = rows(run)
     DAMAGE[damage][1](run)
@@ -225,6 +235,17 @@ def test_links_do_not_lead_out_of_a_root(run: RunDir, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="is a link that leaves the root"):
             run.store.read(f"{folder}/run.json")
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b'{"step": "x", "reason": "finished"}', b"[" * 10**5])
+def test_a_damaged_marker_is_named_and_written_again(small: Small, run: RunDir, content: bytes) -> None:
+    config = small(eval={"every": 10, "probes": []})
+    run.store.write(f"{run.folder}/DONE.json", content)
+    state = Ledger(run.store, [Run(run.run_id, config, ())], False).states[run.run_id]
+    assert state.state == "interrupted"
+    assert "DONE.json" in str(state.error)
+    train(config, run.store)
+    assert verify(run.store) == []
 
 
 FUZZ = int(os.environ.get("GROKSTUDY_FUZZ", "60"))

@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of our own."""
     found = Server(_free_port(), tmp_path_factory.mktemp("s3") / "log")
     with found.log.open("w") as out:
-        words = [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(found.port)]
+        words = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(found.port)]
         process = subprocess.Popen(words, stdout=out, stderr=out)
     try:
         _wait_for(found.port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from trainables import checkpoint, records
 from trainables.config import NUMERICS, RunConfig, eval_steps
 from trainables.rundir import Lease, RunDir
 from trainables.start import check_start
-from trainables.store import Store
+from trainables.store import DamagedError, Store
 from trainables.tasks import TASKS
 from trainables.tasks.two_hop import TaskData
 from trainables.versions import git_commit, installed
@@ -80,8 +81,16 @@ class Member:
             "versions": installed("torch", "numpy", "pyarrow"),
             "commit": git_commit(),
             "host": platform.node(),
-            "started": (self.run.read("run.json") or {}).get("started", round(time.time(), 3)),
+            "started": self._started(),
         }
+
+    def _started(self) -> float:
+        """When the first attempt began, in seconds since 1970; of a run.json that is damaged, now."""
+        with contextlib.suppress(DamagedError):
+            before = (self.run.read("run.json") or {}).get("started")
+            if isinstance(before, float):
+                return before
+        return round(time.time(), 3)
 
     def commit(self, state: checkpoint.Checkpoint) -> None:
         """Commit all rows before the checkpoint's step, then the checkpoint."""

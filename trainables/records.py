@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from trainables.rundir import Lease, RunDir
 from trainables.schema import TABLES, Column
-from trainables.store import Store
+from trainables.store import DamagedError
 
 _PART = re.compile(r"/part-(\d{9})\.parquet$")
 
@@ -53,7 +53,7 @@ def _intact_table(run: RunDir, table: str, step: int) -> int:
     """As `intact_until`, for one table; only `steps` has one row for every step."""
     end, every = 0, table == "steps"
     for start in (start for start in part_starts(run, table) if start < step):
-        span = _span(run.store, run.part(table, start))
+        span = _span(run, table, start)
         whole = span is not None and (not every or (span.first == start and span.last - start + 1 == span.rows))
         if span is None or not whole or (every and start != end):
             again = min(start, end) if every else start
@@ -68,23 +68,20 @@ def _intact_table(run: RunDir, table: str, step: int) -> int:
 
 
 class _Span(NamedTuple):
-    """What the footer of a part says."""
+    """What a part holds."""
 
     rows: int
     first: int
     last: int
 
 
-def _span(store: Store, name: str) -> _Span | None:
-    """Read only the footer of a part; None when it is torn, or without steps."""
+def _span(run: RunDir, table: str, start: int) -> _Span | None:
+    """Look at a part; None when it is damaged or without rows. Pages are read, too: now they can be repaired."""
     try:
-        with store.fs.open_input_file(store.path(name)) as file:
-            footer = pq.ParquetFile(file).metadata
-        column = footer.schema.to_arrow_schema().get_field_index("step")
-        found = [footer.row_group(group).column(column).statistics for group in range(footer.num_row_groups)]
-        return _Span(footer.num_rows, min(s.min for s in found), max(s.max for s in found))
-    except (pa.ArrowException, OSError, AttributeError, ValueError, IndexError):
+        steps = read_part(run, table, start)["step"]
+    except DamagedError:
         return None
+    return _Span(len(steps), pc.min(steps).as_py(), pc.max(steps).as_py()) if len(steps) else None
 
 
 def rewind(run: RunDir, step: int) -> None:
@@ -96,18 +93,18 @@ def rewind(run: RunDir, step: int) -> None:
                 run.store.delete(run.part(table, start))
         before = [start for start in starts if start < step]
         if before:
-            _shorten(run, run.part(table, before[-1]), step)
+            _shorten(run, table, before[-1], step)
 
 
-def _shorten(run: RunDir, name: str, step: int) -> None:
+def _shorten(run: RunDir, table: str, start: int, step: int) -> None:
     """Rewrite a part without its rows at or after `step`. A torn part is left for `verify` to name."""
     try:
-        rows = pq.read_table(io.BytesIO(run.store.read(name)))
-        kept = rows.filter(pc.less(rows["step"], step))
-    except (pa.ArrowException, KeyError):
+        rows = read_part(run, table, start)
+    except DamagedError:
         return
+    kept = rows.filter(pc.less(rows["step"], step))
     if len(kept) < len(rows):
-        run.store.write(name, encode(kept))
+        run.store.write(run.part(table, start), encode(kept))
 
 
 class Recorder:
@@ -141,22 +138,40 @@ class Recorder:
 
 
 def encode(table: pa.Table) -> bytes:
-    """Parquet bytes: integers delta-coded, floats split by byte, all of it compressed."""
+    """Parquet bytes: integers delta-coded, floats split by byte, all of it compressed, each page with a checksum."""
     floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
     texts = [f.name for f in table.schema if pa.types.is_string(f.type)]
     integers = [f.name for f in table.schema if pa.types.is_integer(f.type)]
     encodings = {**dict.fromkeys(floats, "BYTE_STREAM_SPLIT"), **dict.fromkeys(integers, "DELTA_BINARY_PACKED")}
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", use_dictionary=texts, column_encoding=encodings)
+    how = {"compression": "zstd", "use_dictionary": texts, "column_encoding": encodings}
+    pq.write_table(table, buffer, write_page_checksum=True, **how)
     return buffer.getvalue()
 
 
 def read(run: RunDir, table: str) -> pa.Table:
-    """All rows of a run's table, in the order of the parts. Raises pyarrow.ArrowInvalid for a torn part."""
+    """All rows of a run's table, in the order of the parts. Raises DamagedError for a torn part."""
     parts = [read_part(run, table, start) for start in part_starts(run, table)]
     return pa.concat_tables(parts) if parts else SCHEMAS[table].empty_table()
 
 
 def read_part(run: RunDir, table: str, start: int) -> pa.Table:
-    """The rows of one part. Raises pyarrow.ArrowInvalid for a torn one."""
-    return pq.read_table(io.BytesIO(run.store.read(run.part(table, start))))
+    """The rows of one part. Raises DamagedError for a torn or foreign one."""
+    name = run.part(table, start)
+    content = run.store.read(name)
+    try:
+        return decode(content, table)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise DamagedError(f"{run.store.path(name)}: cannot be read ({_line(error)})") from None
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:80]
+
+
+def decode(content: bytes, table: str) -> pa.Table:
+    """The rows of a part's bytes, checked against its checksums. Raises what pyarrow raises."""
+    rows = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True).read(use_threads=False)
+    found = rows.select(SCHEMAS[table].names).cast(SCHEMAS[table])
+    found.validate(full=True)  # texts that are no UTF-8, for one
+    return found

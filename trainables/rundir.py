@@ -1,11 +1,11 @@
 """The run directory: the only state there is. Paths, markers and the lease of one run.
 
-    runs/<run_id>/run.json                  configuration, data hash, versions; written at the first start
-    runs/<run_id>/lease.json                the attempt that may write, and how many in a row got no further
-    runs/<run_id>/checkpoints/step-*.pt     see checkpoint.py
-    runs/<run_id>/DONE.json                 {"step", "reason", ...}, written last
-    runs/<run_id>/FAILED.json               {"error", "traceback", ...}, written last
-    metrics/<table>/run_id=<id>/part-*.parquet
+runs/<run_id>/run.json                  configuration, data hash, versions; written at the first start
+runs/<run_id>/lease.json                the attempt that may write, and how many in a row got no further
+runs/<run_id>/checkpoints/step-*.pt     see checkpoint.py
+runs/<run_id>/DONE.json                 {"step", "reason", ...}, written last
+runs/<run_id>/FAILED.json               {"error", "traceback", ...}, written last
+metrics/<table>/run_id=<id>/part-*.parquet
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.store import Store
+from trainables.store import DamagedError, Store
+
+_NEEDED: dict[str, dict[str, type]] = {
+    "DONE.json": {"step": int, "reason": str},
+    "FAILED.json": {"error": str, "traceback": str, "step": int},
+}
+"""What a file must hold to be of use."""
+_WORDS = {int: "whole number", str: "text"}
+MOST_ATTEMPTS, MOST_STEPS = 2**15 - 1, 10**9
+"""What fits into the column `attempt`, and into the name of a part."""
 
 
 class LeaseLostError(RuntimeError):
@@ -47,8 +56,12 @@ class RunDir:
         return f"{self.parts(table)}/part-{first_step:09d}.parquet"
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Read run.json, DONE.json, FAILED.json or lease.json; None when it is not there."""
-        value: dict[str, Any] | None = self.store.read_json(f"{self.folder}/{name}")
+        """Read run.json, DONE.json, FAILED.json or lease.json; None when it is not there. Raises DamagedError."""
+        value = self.store.read_json(f"{self.folder}/{name}")
+        for key, kind in _NEEDED.get(name, {}).items() if value is not None else ():
+            if type((value or {}).get(key)) is not kind:
+                path = self.store.path(f"{self.folder}/{name}")
+                raise DamagedError(f"{path}: {key} is missing or no {_WORDS[kind]}; delete it and run the study again")
         return value
 
     def write(self, name: str, value: dict[str, Any]) -> None:
@@ -94,5 +107,7 @@ def last_lease(run: RunDir) -> dict[str, int]:
         found = run.read("lease.json") or {}
     except ValueError:
         found = {}
-    numbers = {name: value for name, value in found.items() if isinstance(value, int)}
+    numbers = {name: value for name, value in found.items() if type(value) is int and -1 <= value < MOST_STEPS}
+    if not 0 <= numbers.get("attempt", 0) < MOST_ATTEMPTS:
+        del numbers["attempt"]
     return {"attempt": 0, "reached": -1, "stuck": 0, **numbers}

@@ -28,6 +28,10 @@ class StorageError(OSError):
     """The storage failed for longer than we wait. Nothing that was committed is lost."""
 
 
+class DamagedError(ValueError):
+    """A file of the root is not what was written there; the message names it and says what to do."""
+
+
 class Store:
     """The files of one root. Paths are relative, with `/`; one that leaves the root raises ValueError."""
 
@@ -66,16 +70,19 @@ class Store:
         """Write a value as indented JSON."""
         self.write(relative, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
-    def read_json(self, relative: str) -> Any | None:
-        """Read JSON; None when the file is not there. Raises ValueError naming a file that is torn."""
+    def read_json(self, relative: str) -> dict[str, Any] | None:
+        """Read a JSON object; None when the file is not there. Raises DamagedError for one that is torn or foreign."""
         try:
             text = self.read(relative)
         except FileNotFoundError:
             return None
         try:
-            return json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{self.path(relative)}: not valid JSON ({error}); delete it or restore it") from None
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(f"{self.path(relative)}: not valid JSON ({error}); delete it or restore it") from None
+        if not isinstance(value, dict):
+            raise DamagedError(f"{self.path(relative)}: holds {str(value)[:40]!r}, not an object; delete or restore it")
+        return value
 
     def list(self, relative: str, *, recursive: bool = False) -> list[str]:
         """Files and folders below a folder, as sorted relative paths; empty when it does not exist."""
