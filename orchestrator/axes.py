@@ -13,6 +13,8 @@ Value = int | float | str | bool | None
 """What an axis can be at: one value, so that it fits a column."""
 Setting = Any
 """The value of an option (a Value, or a tuple of words), or the Expression that gives it."""
+START_FROM = "start_from"
+"""The one setting that is no option of a run: it says where the run begins (`orchestrator/start_from.py`)."""
 Point = dict[str, Value]
 """A place in the space: axis name -> value."""
 
@@ -133,5 +135,11 @@ Axis = Choices | Range | Arms
 
 
 def plain(settings: Mapping[str, Setting]) -> dict[str, Any]:
-    """Settings as plain values; expressions as their text."""
-    return {key: value.text if isinstance(value, Expression) else value for key, value in settings.items()}
+    """Settings as plain values; expressions as their text, starts as in the file."""
+    return {key: _plain(value) for key, value in settings.items()}
+
+
+def _plain(value: Setting) -> Any:
+    if isinstance(value, Expression):
+        return value.text
+    return value.to_json() if hasattr(value, "to_json") else value

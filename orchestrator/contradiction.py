@@ -35,7 +35,7 @@ def contradiction(store: Store, study: Study, trials: list[Trial]) -> Contradict
         return None
     table = pq.read_table(io.BytesIO(store.read(f"{folder}/trials.parquet")), columns=["run_id", "state"])
     trained = {row["run_id"] for row in table.to_pylist() if row["state"] not in ("missing", "failed")}
-    dropped = trained - {trial.config.run_id for trial in trials}
+    dropped = trained - {None} - {trial.run_id for trial in trials}
     if not dropped:
         return None
     old = store.read(f"{folder}/study.yaml").decode().splitlines()

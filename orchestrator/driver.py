@@ -15,6 +15,7 @@ from orchestrator.extension import extended, extensions, with_length
 from orchestrator.ledger import Ledger, reached_before
 from orchestrator.searchers import SEARCHERS
 from orchestrator.settings import METRICS, Asha
+from orchestrator.sources import Events, Sources
 from orchestrator.space import Run, Trial, runs_of, trials_of
 from orchestrator.study import Study
 from orchestrator.trials import write_study
@@ -51,24 +52,47 @@ class Standing:
     complete: bool
     """Whether the searcher has no more points to ask."""
 
+    @property
+    def without_start(self) -> list[Trial]:
+        """Trials that cannot be trained (yet), because the run that they start from is not there or not so far."""
+        return [trial for trial in self.trials if trial.no_start is not None]
+
+    @property
+    def waits(self) -> bool:
+        """Whether a trial waits for its source."""
+        return any(trial.no_start.state == "waiting" for trial in self.trials if trial.no_start is not None)
+
+    def idle(self, retry_failed: bool = False) -> bool:
+        """Whether there is nothing to train now."""
+        return (self.complete or self.waits) and not self.ledger.unsettled(retry_failed)
+
     def finished(self, retry_failed: bool = False) -> bool:
         """Whether nothing is left to train."""
-        return self.complete and not self.ledger.unsettled(retry_failed)
+        return self.idle(retry_failed) and not self.waits
 
 
-def standing(study: Study, store: Store, cut: Cut = WHOLE, trust: bool = False) -> Standing:
+def standing(
+    study: Study, store: Store, cut: Cut = WHOLE, trust: bool = False, events: Events | None = None
+) -> Standing:
     """Replay the searcher as far as the root has values. Trains nothing, writes nothing.
 
-    With `trust`, runs that the study's table shows as done are not looked at one by one.
+    With `trust`, runs that the study's table shows as done are not looked at one by one. `events` is needed where
+    trials start from events of other studies.
     """
-    return _follow(study, store, None, cut, known=reached_before(store, study.name) if trust else None)
+    known = reached_before(store, study.name) if trust else None
+    return _follow(study, store, None, cut, known=known, events=events)
 
 
 def drive(
-    study: Study, store: Store, execute: Execute, cut: Cut = WHOLE, retry_failed: bool = False
+    study: Study,
+    store: Store,
+    execute: Execute,
+    cut: Cut = WHOLE,
+    retry_failed: bool = False,
+    events: Events | None = None,
 ) -> Standing:
     """Train what is missing, batch by batch; returns early when a batch is left unfinished."""
-    reached = _follow(study, store, execute, cut, retry_failed)
+    reached = _follow(study, store, execute, cut, retry_failed, events=events)
     write_study(store, study, reached.trials, reached.ledger)
     return reached
 
@@ -80,6 +104,7 @@ def _follow(
     cut: Cut,
     retry_failed: bool = False,
     known: Mapping[str, int] | None = None,
+    events: Events | None = None,
 ) -> Standing:
     searcher = SEARCHERS[study.search_kind](study)
     values: dict[int, float | None] = {}
@@ -89,10 +114,12 @@ def _follow(
     ledger = Ledger(store, [], False)
     longer = extensions(store, study.name)
     stops = isinstance(study.scheduler, Asha)
+    sources = Sources(store, events)
     while batch := searcher.next_points(values):
         points += len(batch)
         possible, refused = _possible(study, batch)
-        asked = cut.of(possible) if cut.steps is not None else extended(cut.of(possible), longer)
+        begun = [sources.begin(trial) for trial in cut.of(possible)]
+        asked = begun if cut.steps is not None else extended(begun, longer)
         trials += asked
         ledger = Ledger(store, runs_of(asked), stops, known)
         todo = ledger.unsettled(retry_failed)
@@ -100,7 +127,8 @@ def _follow(
             write_study(store, study, trials, Ledger(store, runs_of(trials), stops))
             execute(todo)
             ledger = Ledger(store, runs_of(asked), stops)
-        if any(state.state in ("missing", "interrupted") for state in ledger.states.values()):
+        open_ = any(state.state in ("missing", "interrupted") for state in ledger.states.values())
+        if open_ or any(trial.no_start and trial.no_start.state == "waiting" for trial in asked):
             break
         values.update(_values(study, store, ledger, asked, batch) | dict.fromkeys(refused))
     runs = runs_of(trials)
@@ -134,8 +162,8 @@ def _values(
         return {number: None for number, _ in batch}
     by_point: dict[int, list[float | None]] = {}
     for trial in asked:
-        failed = ledger.states[trial.config.run_id].state in ("failed", "diverged")
-        value = None if failed else last_value(store, trial, objective.metric, objective.split)
+        lost = trial.run_id is None or ledger.states[trial.run_id].state in ("failed", "diverged")
+        value = None if lost else last_value(store, trial, objective.metric, objective.split)
         by_point.setdefault(trial.number, []).append(value)
     return {
         number: None if None in found else statistics.fmean(v for v in found if v is not None)

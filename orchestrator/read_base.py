@@ -6,10 +6,11 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.axes import Setting
+from orchestrator.axes import START_FROM, Setting
 from orchestrator.fields import OptionField, config_fields
 from orchestrator.mistakes import BROKEN, Findings, shown
 from orchestrator.read_options import read_mapping, read_setting
+from orchestrator.start_from import read_start
 from trainables.config import sections_of
 from trainables.options import did_you_mean
 from trainables.tasks import TASKS
@@ -56,8 +57,10 @@ def read_base(findings: Findings, base: Mapping[str, Any], task: str) -> dict[st
         elif section in fields:
             nested = "`{}: {{{}: ...}}`".format(*section.split("."))
             findings.at_key(("base", section), f"is written nested under base: {nested}")
+        elif section == START_FROM:
+            found[section] = read_start(findings, ("base", section), raw)
         elif section not in {"task", *sections}:
-            findings.at_key(("base", section), unknown_section(section, [*sections, "task"], fields))
+            findings.at_key(("base", section), unknown_section(section, [*sections, "task", START_FROM], fields))
         elif section != "task" and (section != "data" or base.get("task", task) == task):
             found |= _read_section(findings, section, raw, fields)
     return found

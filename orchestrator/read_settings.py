@@ -141,6 +141,10 @@ def _check_threshold(findings: Findings, steps: Steps, event: Event) -> None:
 
 
 def _check_site(findings: Findings, steps: Steps, event: Event, task: str) -> None:
+    own = TASKS[task].splits
+    for split in event.split:
+        if split in SPLITS and split not in own:
+            findings.at_value((*steps, "split"), f"task {task} has no {shown(split)}; it has {', '.join(own)}")
     if event.metric in METRICS:
         for name in ("layer", "position"):
             if getattr(event, name) is not None:

@@ -4,6 +4,7 @@ data.phi: [3.6, 7.5]                              a list of values
 optim.weight_decay: {log: [0.01, 1], points: 4}   a range: uniform, log or int; a grid needs `points`
 data.phi: "0.9 * data.out_degree"                 a derived value: no axis
 depth: {shared: {model.layers: 2}, untied: {}}    named arms: a name without a dot
+start_from: {early: {study: x, step: 100}, scratch: null}   named starts; an arm may have a start_from, too
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.axes import Arms, Axis, Choices, Range, Setting
+from orchestrator.axes import START_FROM, Arms, Axis, Choices, Range, Setting
 from orchestrator.expressions import Expression
 from orchestrator.fields import OptionField, config_fields
 from orchestrator.mistakes import BROKEN, Findings, Steps, shown
 from orchestrator.read_base import unknown_option
 from orchestrator.read_options import read_mapping, read_setting
+from orchestrator.start_from import read_start
 from trainables.config import sections_of
 from trainables.options import did_you_mean
 from trainables.schema import RESERVED
@@ -44,7 +46,9 @@ class SpaceReader:
         for name, raw in space.items():
             if raw is BROKEN:
                 continue
-            if "." in name:
+            if name == START_FROM:
+                self._starts(raw, ("space", name))
+            elif "." in name:
                 self._option(name, raw, ("space", name))
             elif self._is_arms(name, raw):
                 self._arms(name, raw, ("space", name))
@@ -175,16 +179,38 @@ class SpaceReader:
             self._owns(option, steps)
         self.axes.append(Arms(name, arms))
 
-    def _arm(self, arm: str, raw: Any, steps: Steps) -> dict[str, Setting]:
+    def _starts(self, raw: Any, steps: Steps) -> None:
+        """Named starts are arms that set nothing else."""
+        content = "named starts, as in `start_from: {early: {study: decoupling, step: 500}, scratch: null}`"
+        named = read_mapping(self._findings, steps, raw, content)
+        if named.keys() & {"study", "event", "step"}:
+            self._findings.at_value(steps, f"one start is not an axis; give {content}, or fix it under base")
+            return
+        if raw == {}:
+            self._findings.at_value(steps, "has no starts")
+        self._owns(START_FROM, steps)
+        arms = {arm: {START_FROM: self._start(arm, start, (*steps, arm))} for arm, start in named.items()}
+        self.axes.append(Arms(START_FROM, arms))
+
+    def _start(self, arm: str, raw: Any, steps: Steps) -> Setting:
+        self._check_arm_name(arm, steps)
+        return read_start(self._findings, steps, raw)
+
+    def _check_arm_name(self, arm: str, steps: Steps) -> None:
         if not _WORD.fullmatch(arm):
             self._findings.at_key(steps, "is no name for an arm; use letters, digits and . _ + -")
-        settings = {}
+
+    def _arm(self, arm: str, raw: Any, steps: Steps) -> dict[str, Setting]:
+        self._check_arm_name(arm, steps)
+        settings: dict[str, Setting] = {}
         for option, value in read_mapping(self._findings, steps, raw, "options with their section").items():
-            if option in self._fields:
-                here = (*steps, option)
+            here = (*steps, option)
+            if option == START_FROM:
+                settings[option] = read_start(self._findings, here, value)
+            elif option in self._fields:
                 settings[option] = read_setting(self._findings, here, self._fields[option], value, self._fields)
             else:
-                self._findings.at_key((*steps, option), unknown_option(option, self._fields))
+                self._findings.at_key(here, unknown_option(option, self._fields))
         return settings
 
 

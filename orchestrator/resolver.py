@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.axes import Axis, Point, Setting, Value
+from orchestrator.axes import START_FROM, Axis, Point, Setting, Value
 from orchestrator.expressions import Expression, ExpressionError, Number
 from orchestrator.fields import OptionField, config_fields
 from orchestrator.mistakes import shown
 from trainables.config import RunConfig, sections_of
 from trainables.options import did_you_mean
+
+if TYPE_CHECKING:
+    from orchestrator.start_from import StartFrom
 
 INTEGRAL = 1e-9
 """A derived value this close to a whole number is that number."""
@@ -51,14 +54,21 @@ class Resolver:
         return settings
 
     def config_at(self, point: Mapping[str, Value], seed: int) -> RunConfig:
-        """The configuration of a run. Raises ResolveError where an expression has no value."""
-        settings = _computed(self.settings_at(point), config_fields(self.task))
+        """The configuration of a run, still from scratch. Raises ResolveError where an expression has no value."""
+        settings = self.settings_at(point)
+        settings.pop(START_FROM, None)
+        settings = _computed(settings, config_fields(self.task))
         by_section: dict[str, dict[str, Any]] = {section: {} for section in sections_of(self.task)}
         for key, value in settings.items():
             section, _, name = key.partition(".")
             by_section[section][name] = value
         sections = {section: self._section(section, values) for section, values in by_section.items()}
         return RunConfig(task=self.task, seed=seed, **sections)
+
+    def start_from_at(self, point: Mapping[str, Value]) -> StartFrom | None:
+        """Where the run at a point begins; None for scratch."""
+        start: StartFrom | None = self.settings_at(point).get(START_FROM)
+        return start
 
     def _section(self, section: str, values: dict[str, Any]) -> Any:
         known = (section, *values.items())

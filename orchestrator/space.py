@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from orchestrator.axes import Arms, Axis, Choices, Point, Range, Value
 from orchestrator.searchers import SEARCHERS
+from orchestrator.start_from import StartFrom
 from orchestrator.study import Study
 from trainables.config import RunConfig
 
@@ -31,6 +32,16 @@ __all__ = [
 
 
 @dataclass(frozen=True)
+class NoStart:
+    """Why a trial with `start_from` cannot be trained."""
+
+    state: str
+    """waiting: its source has to be trained first. no_start: its event never came there, which is a result."""
+    note: str
+    """Which source, and what to do."""
+
+
+@dataclass(frozen=True)
 class Trial:
     """One point of a study's space with one seed."""
 
@@ -39,11 +50,20 @@ class Trial:
     seed: int
     point: Point
     config: RunConfig
+    """What is trained. With `start_from`, its `start` is filled in by `orchestrator/sources.py`."""
+    start_from: StartFrom | None = None
+    no_start: NoStart | None = None
+    """Why there is no run for it (yet)."""
 
     @property
     def horizon(self) -> int:
         """Training length asked for, in steps."""
         return self.config.train.steps
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that serves it; None where it has no start."""
+        return self.config.run_id if self.no_start is None else None
 
 
 @dataclass(frozen=True)
@@ -58,8 +78,9 @@ class Run:
 def trials_of(study: Study, points: Iterable[tuple[int, Point]]) -> list[Trial]:
     """Each numbered point with each seed. Raises ValueError where an expression has no value."""
     return [
-        Trial(f"{study.name}-{number:05d}-s{seed}", number, seed, point, study.config_at(point, seed))
+        Trial(f"{study.name}-{number:05d}-s{seed}", number, seed, point, study.config_at(point, seed), start_from)
         for number, point in points
+        for start_from in [study.resolver.start_from_at(point)]
         for seed in study.seeds
     ]
 
@@ -70,10 +91,11 @@ def all_trials(study: Study) -> list[Trial]:
 
 
 def runs_of(trials: Iterable[Trial]) -> list[Run]:
-    """The runs that serve these trials, in the order of their first trials."""
+    """The runs that serve these trials, in the order of their first trials. A trial without a start has none."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
-        groups.setdefault(trial.config.run_id, []).append(trial)
+        if trial.no_start is None:
+            groups.setdefault(trial.config.run_id, []).append(trial)
     return [Run(run_id, max(group, key=_horizon).config, tuple(group)) for run_id, group in groups.items()]
 
 

@@ -20,7 +20,7 @@ from trainables.rundir import RunDir, last_lease
 from trainables.store import Store
 
 FIXED = ("trial_id", "run_id", "horizon", "seed", "state")
-"""Columns of trials.parquet that are not axes."""
+"""Columns of trials.parquet that are not axes, nor about the start."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def standings(store: Store, study: str) -> list[RunStanding]:
     rows = pq.read_table(io.BytesIO(store.read(f"studies/{study}/trials.parquet"))).to_pylist()
     by_run: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        by_run.setdefault(row["run_id"], []).append(row)
+        if row["run_id"] is not None:
+            by_run.setdefault(row["run_id"], []).append(row)
     about = {run_id: RunDir(store, run_id).read("run.json") or {} for run_id in by_run}
     asked = {run_id: max(int(row["horizon"]) for row in trials) for run_id, trials in by_run.items()}
     states = _states(store, about, asked)
@@ -102,7 +103,7 @@ def _standing(
         trials=tuple(row["trial_id"] for row in trials),
         horizon=int(longest["horizon"]),
         seed=int(longest["seed"]),
-        point={key: value for key, value in longest.items() if key not in FIXED},
+        point={key: value for key, value in longest.items() if key not in FIXED and not key.startswith("start.")},
         state=state or RunState("missing", 0),
         about=about,
         attempts=last_lease(folder)["attempt"],

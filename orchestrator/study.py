@@ -83,7 +83,10 @@ class Study:
         nested: dict[str, Any] = {"task": self.task}
         for key, value in plain(self.settings).items():
             section, _, option = key.partition(".")
-            nested.setdefault(section, {})[option] = value
+            if option:
+                nested.setdefault(section, {})[option] = value
+            else:
+                nested[section] = value
         return nested
 
     @property

@@ -10,10 +10,12 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from orchestrator.axes import START_FROM
 from orchestrator.fields import OptionField, config_fields, fields_of
 from orchestrator.read_space import MAX_POINTS
 from orchestrator.searchers import SEARCHERS
 from orchestrator.settings import DEFAULT_EVENTS, METRICS, SCHEDULERS, Event, Resources
+from orchestrator.start_from import StartFrom
 from orchestrator.study import SECTIONS
 from trainables.config import sections_of
 from trainables.probes import PROBES, measurements
@@ -50,25 +52,36 @@ def study_schema() -> Schema:
         },
         "resources": {"anyOf": [{"const": "auto"}, _block(Resources)]},
     }
-    options = {name: _option(field, expressions=True) for name, field in config_fields("two_hop").items()}
+    options = {name: _option(field, expressions=True) for name, field in _fields().items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "grokstudy study",
         "type": "object",
         "additionalProperties": False,
         "properties": {name: {"description": SECTIONS[name], **schema} for name, schema in parts.items()},
-        "$defs": {"expression": _EXPRESSION, **options},
+        "$defs": {"expression": _EXPRESSION, START_FROM: _start(), **options},
     }
+
+
+def _fields() -> dict[str, OptionField]:
+    """The options of every task: the schema does not look at which task a study has."""
+    return {key: field for task in TASKS for key, field in config_fields(task).items()}
+
+
+def _start() -> Schema:
+    return {"description": _first_line(StartFrom), "anyOf": [{"type": "null"}, _block(StartFrom)]}
 
 
 def _base() -> Schema:
     sections = {name: _section(name, options) for name, options in sections_of("two_hop").items()}
     task = {"enum": list(TASKS), "default": "two_hop", "description": "what is learnt"}
-    return {"type": "object", "additionalProperties": False, "properties": {"task": task, **sections}}
+    properties = {"task": task, **sections, START_FROM: {"$ref": f"#/$defs/{START_FROM}"}}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _section(name: str, options: type[Any]) -> Schema:
-    properties = {key: {"$ref": f"#/$defs/{name}.{key}"} for key in fields_of(options)}
+    keys = [key.removeprefix(f"{name}.") for key in _fields() if key.startswith(f"{name}.")]
+    properties = {key: {"$ref": f"#/$defs/{name}.{key}"} for key in keys}
     description = _first_line(options)
     return {
         "description": description,
@@ -79,14 +92,20 @@ def _section(name: str, options: type[Any]) -> Schema:
 
 
 def _space() -> Schema:
-    fields = config_fields("two_hop")
-    settings = {name: {"$ref": f"#/$defs/{name}"} for name in fields}
+    fields = _fields()
+    settings = {name: {"$ref": f"#/$defs/{name}"} for name in (*fields, START_FROM)}
+    starts = {"description": "named starts", "type": "object", "minProperties": 1,
+              "additionalProperties": settings[START_FROM]}  # fmt: skip
     arms = {"type": "object", "additionalProperties": False, "properties": settings}
     return {
         "type": "object",
-        "properties": {name: _axis(field) for name, field in fields.items() if not field.is_list},
+        "properties": {
+            **{name: _axis(field) for name, field in fields.items() if not field.is_list}, START_FROM: starts,
+        },
         "patternProperties": {
-            "^[a-z][a-z0-9_]*$": {"type": "object", "minProperties": 1, "additionalProperties": arms}
+            f"^(?!{START_FROM}$)[a-z][a-z0-9_]*$": {
+                "type": "object", "minProperties": 1, "additionalProperties": arms,
+            }
         },
         "additionalProperties": False,
     }

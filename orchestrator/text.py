@@ -11,10 +11,17 @@ from orchestrator.breaker import cause
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan
 from orchestrator.progress import duration
-from orchestrator.space import Run
+from orchestrator.resolver import point_text
+from orchestrator.space import Run, Trial
 from orchestrator.study import Study
 
 STATES = ("done", "diverged", "stopped", "failed", "interrupted", "missing")
+NO_START = {
+    "waiting": "waiting for the run to start from",
+    "no_start": "without a start, which is a result",
+}
+MOST_STARTS = 20
+"""Trials without a start that are spelled, of each kind."""
 
 
 def plan_text(study: Study, plan: Plan, complete: bool) -> str:
@@ -68,6 +75,32 @@ def status_text(study: Study, ledger: Ledger, driver: Mapping[str, Any] | None, 
     if driver is not None:
         lines.append(f"being driven by process {driver['pid']} on {driver['host']} (study {driver['study']})")
     return "\n".join([f"{study.name}: {len(ledger.runs)} runs", *lines])
+
+
+def starts_text(trials: list[Trial]) -> str:
+    """Trials that cannot be trained because of their start, each with its source and what to do; empty for none."""
+    lines = []
+    for state, meaning in NO_START.items():
+        mine = [trial for trial in trials if trial.no_start is not None and trial.no_start.state == state]
+        if mine:
+            lines.append(f"{len(mine)} trial{'' if len(mine) == 1 else 's'} {meaning}:")
+            lines += [f"  {trial.trial_id} ({_point(trial)}): {_note(trial)}" for trial in mine[:MOST_STARTS]]
+            lines += [f"  and {len(mine) - MOST_STARTS} more"] if len(mine) > MOST_STARTS else []
+    return "\n".join(lines)
+
+
+def starts_json(trials: list[Trial]) -> dict[str, list[dict[str, str]]]:
+    """The same as plain values, under `without_start`; empty for none."""
+    found = [{"trial_id": trial.trial_id, **vars(trial.no_start)} for trial in trials if trial.no_start is not None]
+    return {"without_start": found} if found else {}
+
+
+def _point(trial: Trial) -> str:
+    return point_text(trial.point) or str(trial.start_from)
+
+
+def _note(trial: Trial) -> str:
+    return "" if trial.no_start is None else trial.no_start.note
 
 
 def failures_text(ledger: Ledger) -> str:

@@ -57,14 +57,29 @@ def trial_table(trials: list[Trial], ledger: Ledger) -> pa.Table:
     """One row per trial: the fixed columns, then every swept parameter under its own name."""
     fixed = {
         "trial_id": [trial.trial_id for trial in trials],
-        "run_id": [trial.config.run_id for trial in trials],
+        "run_id": [trial.run_id for trial in trials],
         "horizon": [trial.horizon for trial in trials],
         "seed": [trial.seed for trial in trials],
         "state": [ledger.trial_state(trial) for trial in trials],
     }
     table = pa.table(fixed, schema=arrow_schema(TRIAL_COLUMNS))
+    if any(trial.start_from is not None for trial in trials):
+        table = _with_starts(table, trials)
     for name in dict.fromkeys(key for trial in trials for key in trial.point):
         table = table.append_column(name, pa.array(_uniform([trial.point.get(name) for trial in trials])))
+    return table
+
+
+def _with_starts(table: pa.Table, trials: list[Trial]) -> pa.Table:
+    """Where each trial begins (null: from scratch, or it has no start), and why it has no start."""
+    starts = [None if trial.no_start else trial.config.start for trial in trials]
+    columns = {
+        "start.run_id": pa.array([start and start.run_id for start in starts], pa.string()),
+        "start.step": pa.array([start and start.step for start in starts], pa.int64()),
+        "start.note": pa.array([trial.no_start and trial.no_start.note for trial in trials], pa.string()),
+    }
+    for name, values in columns.items():
+        table = table.append_column(name, values)
     return table
 
 

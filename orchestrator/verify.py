@@ -73,5 +73,5 @@ def asked_runs(store: Store, files: list[str]) -> tuple[dict[str, bool], list[Fa
 def study_runs(store: Store, name: str) -> list[str]:
     """The runs of a study, from its table of trials. Raises what pyarrow raises for a torn one."""
     table = pq.read_table(io.BytesIO(store.read(f"studies/{name}/trials.parquet")), columns=["run_id"])
-    return sorted(set(table["run_id"].to_pylist()))
+    return sorted(set(table["run_id"].drop_null().to_pylist()))
 

@@ -68,12 +68,13 @@ SPLITS = {
 
 TRIAL_COLUMNS = (
     Column("trial_id", "string", "study, number and seed of the trial"),
-    Column("run_id", "string", "the run that serves it"),
+    Column("run_id", "string", "the run that serves it; null where it has no start", nullable=True),
     Column("horizon", "int64", "training length asked for", "steps"),
     Column("seed", "int64", "seed of data, initialisation and batch order"),
-    Column("state", "string", "done, diverged, stopped, failed, running, interrupted, missing"),
+    Column("state", "string", "done, diverged, stopped, failed, interrupted, missing; no run: waiting, no_start"),
 )
-"""Every swept parameter follows as a column of its own, under its dotted name."""
+"""Every swept parameter follows as a column of its own, under its dotted name. Where trials start from other runs there
+are `start.run_id`, `start.step` and `start.note`, too."""
 
 RESERVED = {
     *(column.name for columns in (*TABLES.values(), TRIAL_COLUMNS) for column in columns),

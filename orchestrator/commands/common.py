@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from orchestrator.sources import Events
     from orchestrator.space import Run
     from orchestrator.study import Study
     from trainables.store import Store
@@ -71,6 +72,26 @@ def event_rows(study: Study, store: Store) -> list[dict[str, Any]]:
     done = tables.events.filter(pl.col("trial_state") == "done").join(about, on="trial_id")
     rows = done.join(last, on=["trial_id", "event"], how="left").sort("trial_horizon", "trial_id").collect().to_dicts()
     return list({(row["run_id"], row["event"]): row for row in rows}.values())
+
+
+def events_of(store: Store) -> Events:
+    """Looks up when each event was first seen in the runs of a study, for trials that start there."""
+
+    from orchestrator.sources import Seen
+
+    def found(study: str) -> dict[str, dict[str, Seen]]:
+        from analysis import load
+
+        tables = load(store.uri, study)
+        about = tables.trials.select("trial_id", "run_id", trial_horizon="horizon")
+        rows = tables.events.join(about, on="trial_id").sort("trial_horizon").collect().to_dicts()
+        seen: dict[str, dict[str, Seen]] = {name: {} for name in tables.spec.get("events", {})}
+        for row in rows:
+            step = row["upper"] if row["state"] == "observed" else None
+            seen[row["event"]][row["run_id"]] = Seen(step, row["horizon"])
+        return seen
+
+    return found
 
 
 def regime(run: Run) -> str:

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.commands.common import Cpu, Gpu, Root, StudyFile, Workers, driving, event_rows, read_study, stop
+from orchestrator.commands.common import (
+    Cpu,
+    Gpu,
+    Root,
+    StudyFile,
+    Workers,
+    driving,
+    event_rows,
+    events_of,
+    read_study,
+    stop,
+)
 from orchestrator.commands.report import report
 from orchestrator.commands.run import run
 
@@ -76,10 +87,10 @@ def _ask(
     if not longer:
         return False
     with driving(store, study.name):
-        _refuse_if_length_matters(standing(study, store).trials, longer)
+        _refuse_if_length_matters(standing(study, store, events=events_of(store)).trials, longer)
         for length in sorted(set(longer.values())):
             ask(store, study.name, [run_id for run_id, wanted in longer.items() if wanted == length], length)
-        state = standing(study, store)
+        state = standing(study, store, events=events_of(store))
         write_study(store, study, state.trials, state.ledger)
     typer.echo(f"{study.name}: {len(longer)} runs to {max(longer.values()):,} steps")
     return True

@@ -16,6 +16,7 @@ from orchestrator.commands.common import (
     StudyFile,
     Workers,
     event_rows,
+    events_of,
     read_study,
 )
 
@@ -34,12 +35,12 @@ def plan(
     from orchestrator.censored import extensions_of, extensions_text
     from orchestrator.driver import Cut, standing
     from orchestrator.plan import make_plan, remembered, workers_here
-    from orchestrator.text import plan_text
+    from orchestrator.text import plan_text, starts_json, starts_text
     from trainables.speed import steps_per_second
     from trainables.store import Store
 
     read, store = read_study(study, cpu, gpu, workers), Store(root)
-    state = standing(read, store, Cut(steps, first))
+    state = standing(read, store, Cut(steps, first), events=events_of(store))
     at_a_time, speed = workers_here(read.resources.cpu, read.resources.workers), remembered(steps_per_second)
     made = make_plan(state.trials, state.runs, state.ledger, at_a_time, speed)
     configs = {run.run_id: run.config for run in state.runs}
@@ -47,6 +48,9 @@ def plan(
     rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
     longer = extensions_of(rows, read.events, configs, words, speed, at_a_time)
     if as_json:
-        typer.echo(json.dumps({**made.to_json(), "extensions": [found.to_json() for found in longer]}, indent=1))
+        extensions = {"extensions": [found.to_json() for found in longer]}
+        typer.echo(json.dumps({**made.to_json(), **extensions, **starts_json(state.trials)}, indent=1))
     else:
         typer.echo(plan_text(read, made, state.complete) + extensions_text(longer))
+        if said := starts_text(state.trials):
+            typer.echo(said)

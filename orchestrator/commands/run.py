@@ -22,6 +22,7 @@ from orchestrator.commands.common import (
     Steps,
     StudyFile,
     Workers,
+    events_of,
     read_study,
     regime,
     stop,
@@ -64,10 +65,10 @@ def run(
     from trainables.store import StorageError, Store
 
     read, store, cut = read_study(study, cpu, gpu, workers), Store(root), Cut(steps, first)
-    before = standing(read, store, cut)
+    before = standing(read, store, cut, events=events_of(store))
     _ask_if_contradicted(read, store, before, yes)
-    if before.finished(retry_failed):
-        if _is_answered(read, store):
+    if before.idle(retry_failed):
+        if _is_answered(read, store) and not before.without_start:
             _say_nothing_to_do(read, store, before)
         else:
             write_study(store, read, before.trials, before.ledger)
@@ -84,7 +85,7 @@ def run(
         typer.echo(str(error), err=True)
     except KeyboardInterrupt:
         typer.echo("stopping", err=True)
-    after = standing(read, store, cut)
+    after = standing(read, store, cut, events=events_of(store))
     _conclude(read, store, after, report, quiet)
     raise typer.Exit(_exit_code(after))
 
@@ -111,7 +112,7 @@ def _train(study: Study, store: Store, before: Standing, cut: Cut, retry_failed:
     todo = len(before.ledger.unsettled(retry_failed))
     settled = len(before.runs) - todo
     console.print(f"{study.name}: {todo} runs to train, {settled} already done. Starting Ray...", highlight=False)
-    drive(study, store, lambda runs: _launch(study, store, runs, console), cut, retry_failed)
+    drive(study, store, lambda runs: _launch(study, store, runs, console), cut, retry_failed, events_of(store))
 
 
 def _launch(study: Study, store: Store, runs: list[Run], console: Console) -> None:
@@ -124,15 +125,17 @@ def _launch(study: Study, store: Store, runs: list[Run], console: Console) -> No
 
 def _conclude(study: Study, store: Store, state: Standing, report: bool, quiet: bool) -> None:
     """Say what was reached: the answer when all is settled, how to go on when not."""
-    from orchestrator.text import failures_text
+    from orchestrator.text import failures_text, starts_text
 
     if state.ledger.counts().get("failed"):
         typer.echo(failures_text(state.ledger), err=True)
-    if not state.finished():
+    if state.without_start:
+        typer.echo(starts_text(state.trials), err=True)
+    if not state.idle():
         counts = ", ".join(f"{n} {name}" for name, n in sorted(state.ledger.counts().items()))
         typer.echo(f"interrupted ({counts}). Nothing is lost; go on with:\n  grokstudy {' '.join(sys.argv[1:])}")
         return
-    if not report:
+    if not report or not state.runs:
         typer.echo(f"{study.name}: all {len(state.runs)} runs are settled")
         return
     text, index = draw_report(store, study.name)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Root, StudyFile, read_study, regime
+from orchestrator.commands.common import Json, Root, StudyFile, events_of, read_study, regime
 
 Failed = Annotated[bool, typer.Option("--failed", help="Only the failed runs, by cause.")]
 
@@ -16,17 +16,20 @@ def status(study: StudyFile, root: Root = "results", failed: Failed = False, as_
     """Show how far a study is, read from the root alone."""
     from orchestrator.driver import standing
     from orchestrator.lock import driver_of
-    from orchestrator.text import failures_text, status_text
+    from orchestrator.text import failures_text, starts_json, starts_text, status_text
     from trainables.store import Store
 
     read, store = read_study(study), Store(root)
-    state, driver = standing(read, store, trust=True), driver_of(store)
+    state, driver = standing(read, store, trust=True, events=events_of(store)), driver_of(store)
     if as_json:
-        states = {run_id: vars(found) for run_id, found in state.ledger.states.items()}
-        typer.echo(json.dumps({"study": read.name, "driver": driver, "runs": states}, indent=1))
+        states = {run_id: vars(one) for run_id, one in state.ledger.states.items()}
+        found = {"study": read.name, "driver": driver, "runs": states, **starts_json(state.trials)}
+        typer.echo(json.dumps(found, indent=1))
         return
     if not failed:
         typer.echo(status_text(read, state.ledger, driver, regime))
+        if said := starts_text(state.trials):
+            typer.echo(said)
     elif not state.ledger.counts().get("failed"):
         typer.echo(f"{read.name}: no failed runs")
     if state.ledger.counts().get("failed"):
