@@ -14,6 +14,7 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.notice import Notice
 from orchestrator.shift import Shift
 from trainables.config import RunConfig
 from trainables.store import Store
@@ -33,6 +34,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         self.shift = Shift(
             configs, store, lambda runs: Pack(runs, store, device=_device(), threads=threads), pack["max_failures"]
         )
+        self.notice = Notice(self.cleanup)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take over another pack in the same process; the old one may have been ended by the scheduler."""
@@ -44,7 +46,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train for a heartbeat."""
-        lines = self.shift.advance(HEARTBEAT_S)
+        with self.notice.minded():
+            lines = self.shift.advance(HEARTBEAT_S)
         return {
             "progress": lines,
             "done": self.shift.finished,

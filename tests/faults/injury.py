@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 import torch
 
@@ -192,12 +193,14 @@ class Judgement:
     identical: bool
 
 
-def judge(found: RunDir, whole: RunDir) -> Judgement:
-    """Compare a run that was hurt with one that was not: rows, their order, and the final weights."""
+def judge(found: RunDir, whole: RunDir, until: int | None = None) -> Judgement:
+    """Compare a run that was hurt with one that was not: rows (before a step), their order, and the newest weights."""
     lost = doubled = 0
     identical = True
     for name in TABLES:
         here, there = (records.read(run, name).drop_columns(["attempt"]) for run in (found, whole))
+        if until is not None:
+            here, there = (table.filter(pc.field("step") < until) for table in (here, there))
         keys = [key for key in ("step", "split", "probe", "layer", "position") if key in here.column_names]
         rows, expected = ([tuple(row.values()) for row in table.select(keys).to_pylist()] for table in (here, there))
         lost += len(set(expected) - set(rows))
@@ -214,9 +217,11 @@ def _same_weights(first: RunDir, second: RunDir) -> bool:
     return one.step == other.step and all(torch.equal(getattr(one, name), getattr(other, name)) for name in fields)
 
 
-def unharmed(fault: str, found: RunDir, whole: RunDir, seconds: float | None = None, injected: int = 1) -> None:
-    """Assert that nothing was lost, doubled or changed, and note it down."""
-    verdict = judge(found, whole)
+def unharmed(
+    fault: str, found: RunDir, whole: RunDir, seconds: float | None = None, injected: int = 1, until: int | None = None
+) -> None:
+    """Assert that nothing (before a step) was lost, doubled or changed, and note it down."""
+    verdict = judge(found, whole, until)
     log = os.environ.get("GROKSTUDY_FAULTS_LOG")
     if log:
         line = {"fault": fault, "injected": injected, "seconds": seconds, **vars(verdict)}
