@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainables.store import Store
+from trainables.store import DamagedError, Store
 
 NAME = "driver.json"
 BEAT_S = 3.0
@@ -35,7 +35,7 @@ class RootBusyError(RuntimeError):
 @contextlib.contextmanager
 def driver_lock(store: Store, study: str) -> Iterator[None]:
     """Hold the root while driving. Raises RootBusyError naming the holder if it lives."""
-    holder = store.read_json(NAME)
+    holder = _holder(store)
     if holder is not None and _alive(store, holder):
         raise RootBusyError(
             f"{store.uri}: study {holder['study']!r} is being driven by process {holder['pid']} on {holder['host']}; "
@@ -46,7 +46,7 @@ def driver_lock(store: Store, study: str) -> Iterator[None]:
     ended = threading.Event()
     store.write_json(NAME, {**mine, "beat": 0})
     time.sleep(SETTLE_S if store.local else 5 * SETTLE_S)
-    if (winner := store.read_json(NAME) or mine)["token"] != mine["token"]:
+    if (winner := _holder(store) or mine)["token"] != mine["token"]:
         raise RootBusyError(f"{store.uri}: process {winner['pid']} on {winner['host']} took it at the same moment")
     beating = threading.Thread(target=_beat, args=(store, mine, ended), daemon=True)
     beating.start()
@@ -55,13 +55,22 @@ def driver_lock(store: Store, study: str) -> Iterator[None]:
     finally:
         ended.set()
         beating.join()
-        if (store.read_json(NAME) or {}).get("token") == mine["token"]:
+        if (_holder(store) or {}).get("token") == mine["token"]:
             store.delete(NAME)
+
+
+def _holder(store: Store) -> dict[str, Any] | None:
+    """Content of driver.json. Raises DamagedError when it is not what a driver wrote."""
+    found = store.read_json(NAME)
+    kinds = {"study": str, "host": str, "pid": int, "token": str, "beat": int}
+    if found is not None and any(type(found.get(key)) is not kind for key, kind in kinds.items()):
+        raise DamagedError(f"{store.path(NAME)}: was not written by a driver; delete it if none is at work here")
+    return found
 
 
 def driver_of(store: Store) -> dict[str, Any] | None:
     """Who drives this root now, told without waiting; None when nobody does, as far as this host can see."""
-    holder: dict[str, Any] | None = store.read_json(NAME)
+    holder = _holder(store)
     if holder is None or (holder["host"] == socket.gethostname() and not _process_lives(holder)):
         return None
     return holder
@@ -72,7 +81,7 @@ def _beat(store: Store, mine: dict[str, Any], ended: threading.Event) -> None:
     while not ended.wait(BEAT_S):
         count += 1
         with contextlib.suppress(OSError):
-            if (store.read_json(NAME) or mine)["token"] != mine["token"]:
+            if (_holder(store) or mine)["token"] != mine["token"]:
                 os.kill(os.getpid(), signal.SIGINT)
                 return
             store.write_json(NAME, {**mine, "beat": count})
@@ -84,7 +93,7 @@ def _alive(store: Store, holder: dict[str, Any]) -> bool:
     deadline = time.monotonic() + WATCH_S
     while time.monotonic() < deadline:
         time.sleep(0.5)
-        current = store.read_json(NAME)
+        current = _holder(store)
         if current is None:
             return False
         if current["beat"] != holder["beat"]:

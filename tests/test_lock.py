@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import lock
 from orchestrator.lock import NAME, RootBusyError, driver_lock, driver_of
-from trainables.store import Store
+from trainables.store import DamagedError, Store
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,15 @@ def test_a_dead_process_that_nobody_has_looked_after_does_not(store: Store) -> N
     store.write_json(NAME, holder(pid=dead.pid, born=born))
     assert driver_of(store) is None
     dead.wait()
+
+
+@pytest.mark.parametrize("content", [{}, {"token": 3}, {**holder(), "pid": "1; rm"}])
+def test_a_driver_file_of_a_stranger_is_named(store: Store, content: dict[str, object]) -> None:
+    store.write_json(NAME, content)
+    with pytest.raises(DamagedError, match=r"driver\.json: was not written by a driver"), driver_lock(store, "mine"):
+        pass
+    with pytest.raises(DamagedError):
+        driver_of(store)
 
 
 def test_a_driver_elsewhere_is_watched(store: Store) -> None:
