@@ -14,7 +14,7 @@ import polars as pl
 
 from analysis import survival
 from analysis.decoupling import VERDICTS, leads, majority, shares
-from analysis.tables import RESULT_STATES, StudyTables
+from analysis.tables import NO_START, RESULT_STATES, StudyTables
 from analysis.text import FIRST
 from analysis.text import as_text as as_text
 
@@ -44,11 +44,12 @@ def _keys(by: list[str]) -> list[Any]:
 
 
 def _trial_counts(tables: StudyTables) -> pl.LazyFrame:
-    used = pl.col("state").is_in(RESULT_STATES)
+    used, no_start = pl.col("state").is_in(RESULT_STATES), pl.col("state") == NO_START
     counted = tables.independent.group_by(_keys(tables.groups), maintain_order=True).agg(
         seeds=pl.col("seed").filter(used).n_unique(),
         diverged=(pl.col("state") == "diverged").sum(),
-        unfinished=(~used).sum(),
+        unfinished=(~used & ~no_start).sum(),
+        no_start=no_start.sum(),
         length=pl.col("horizon").filter(used).max(),
     )
     return counted.drop("_group", strict=False)
@@ -109,7 +110,7 @@ def _verdicts(tables: StudyTables) -> pl.DataFrame:
     events = _of_results(tables.events, tables)
     classed = tables.results.select("trial_id", *by).join(leads(events, ANSWER, CIRCUIT), on="trial_id", how="left")
     counted = shares(classed, by).collect()
-    wide = counted.pivot(on="verdict", index=[*by, "n", "unknown"], values="count").drop("n")
+    wide = counted.pivot(on="verdict", on_columns=list(VERDICTS), index=[*by, "n", "unknown"], values="count").drop("n")
     kinds = classed.group_by(_keys(by)).agg(pl.col("lead").median(), pl.col("lead").count().alias("lead_n"))
     frame = _left(wide, kinds.collect().drop("_group", strict=False), by)
     words = [majority({name: row[name] for name in VERDICTS}) for row in frame.iter_rows(named=True)]

@@ -16,7 +16,7 @@ from analysis.findings import findings
 from analysis.markup import details, document, escape, figure, table
 from analysis.series import parse_events
 from analysis.tables import StudyTables
-from analysis.text import NOTE, cells
+from analysis.text import NO_VERDICT, NOTE, cells, is_decoupling
 
 if TYPE_CHECKING:
     from analysis.figures.theme import Figure
@@ -61,7 +61,8 @@ def _answer(frame: pl.DataFrame) -> str:
     rows = list(cells(frame.head(ROWS)))
     if not rows:
         return "<p>There are no trials yet.</p>"
-    return f"{table(rows, stack=True)}{_more(frame.height)}<p class=soft>{escape(NOTE)}</p>"
+    notes = NOTE if is_decoupling(frame.columns) else f"{NOTE} {NO_VERDICT}"
+    return f"{table(rows, stack=True)}{_more(frame.height)}<p class=soft>{escape(notes)}</p>"
 
 
 def _legend(tables: StudyTables) -> str:

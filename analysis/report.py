@@ -52,11 +52,13 @@ def _versions(tables: StudyTables) -> dict[str, Any]:
 
 
 def failures(root: str | Path, tables: StudyTables) -> pl.DataFrame:
-    """Trials that are not done, with what FAILED.json says of a crash."""
+    """Trials that are not done, with what FAILED.json says of a crash, or why there is no run."""
     store = Store(root)
     rows = tables.trials.filter(pl.col("state") != "done").sort("trial_id").collect()
-    markers = [_marker(store, run_id) for run_id in rows["run_id"]]
-    texts = {key: [str(marker.get(key, "")) for marker in markers] for key in ("error", "traceback")}
+    notes = rows["start.note"] if "start.note" in rows.columns else [None] * rows.height
+    markers = [_marker(store, run_id) if run_id else {"error": note}
+               for run_id, note in zip(rows["run_id"], notes, strict=True)]  # fmt: skip
+    texts = {key: [str(marker.get(key) or "") for marker in markers] for key in ("error", "traceback")}
     chosen = rows.select("trial_id", "run_id", "seed", "state", *tables.axes)
     return chosen.with_columns(pl.Series(key, values, dtype=pl.String) for key, values in texts.items())
 

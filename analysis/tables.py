@@ -25,6 +25,9 @@ from trainables.store import Store
 RESULT_STATES = ("done", "diverged", "stopped")
 """Trials that are results. A crash is not one: it is counted beside them and never becomes a number."""
 
+NO_START = "no_start"
+"""Trials whose source never came to the event that they start from: a result, too, but one without a run."""
+
 LENGTH = "train.steps"
 
 

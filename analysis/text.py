@@ -16,6 +16,7 @@ FIRST = ("memorised", "generalised", "circuit")
 """Events in the order in which a reader thinks of them; a study's other events follow."""
 
 NOTE = "Times are steps: median (range over seeds); >N is not reached by step N."
+NO_VERDICT = "Lead and verdict: not applicable, they need events named generalised and circuit."
 _GAP = "  "
 
 
@@ -98,12 +99,22 @@ def cells(frame: pl.DataFrame) -> Iterator[dict[str, str]]:
         row_cells = {" / ".join(groups) or "study": label({name: row[name] for name in groups})}
         row_cells["seeds"] = str(row["seeds"])
         row_cells |= {f"{event} at": time_cell(row, event) for event in events}
-        row_cells |= {f"final {heading}": final_cell(row, event) for event, heading in _finals(events)}
-        row_cells["lead"] = "" if row["lead"] is None else f"{row['lead']:+.2f}"
-        yield {**row_cells, "verdict": verdict_cell(row)}
+        row_cells |= {f"final {heading}": final_cell(row, event) for event, heading in _finals(events, frame.columns)}
+        if is_decoupling(frame.columns):
+            row_cells["lead"] = "" if row["lead"] is None else f"{row['lead']:+.2f}"
+            row_cells["verdict"] = verdict_cell(row)
+        yield row_cells
 
 
-def _finals(events: Sequence[str]) -> list[tuple[str, str]]:
+def is_decoupling(columns: Sequence[str]) -> bool:
+    """Whether the study has both events that lead and verdict are about."""
+    return {"generalised_observed", "circuit_observed"} <= set(columns)
+
+
+def _finals(events: Sequence[str], columns: Sequence[str]) -> list[tuple[str, str]]:
+    """Events whose last value is shown, with its heading: those of the verdict, or all where there is none."""
+    if not is_decoupling(columns):
+        return [(event, event) for event in events]
     headings = {"generalised": "accuracy", "circuit": "circuit"}
     return [(event, headings[event]) for event in events if event in headings]
 
@@ -151,7 +162,10 @@ def _notes(frame: pl.DataFrame, width: int) -> Iterator[str]:
     for column, meaning in (
         ("diverged", "diverged (counted as results)"),
         ("unfinished", "unfinished or failed"),
+        ("no_start", "without a start: the event never came in their source (a result)"),
     ):
         total = int(frame[column].sum())
         if total:
             yield _shorten(f"{total} trials {meaning}.", width)
+    if not is_decoupling(frame.columns):
+        yield NO_VERDICT

@@ -61,6 +61,17 @@ DEFAULT_EVENTS = {
 measured by patching on queries that need not be answered (`trainables/probes/circuit.py`). `decodable` is what a logit
 lens reads at the same place, used or not."""
 
+TASK_EVENTS = {
+    "two_hop": DEFAULT_EVENTS,
+    "two_hop_transfer": {
+        "learnt": Event(metric="accuracy", split=("new",), at_least=0.95),
+        **{name: Event(metric="accuracy", split=(name,), at_least=0.5) for name in ("new_old", "old_new", "new_new")},
+        "writer": Event(metric="hop1_writer", split=("new_old",), at_least=0.5),
+        "reader": Event(metric="hop2_reader", split=("old_new",), at_least=0.5),
+    },
+}
+"""The events of a study that names none, by task. Those of a transfer are about new facts in either hop."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:

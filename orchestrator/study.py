@@ -29,7 +29,7 @@ from orchestrator.read_settings import (
 )
 from orchestrator.read_space import SpaceReader
 from orchestrator.resolver import Resolver
-from orchestrator.settings import DEFAULT_EVENTS, METRICS, Event, Resources
+from orchestrator.settings import METRICS, TASK_EVENTS, Event, Resources
 from orchestrator.study_checks import check_study
 from orchestrator.yaml_source import read_source
 from trainables.config import Eval, RunConfig, canonical_json, sections_of
@@ -167,7 +167,7 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> St
         search=search,
         scheduler_kind=scheduler_kind,
         scheduler=scheduler,
-        events=read_events(findings, data["events"], task) if "events" in data else DEFAULT_EVENTS,
+        events=read_events(findings, data["events"], task) if "events" in data else TASK_EVENTS[task],
         resources=read_resources(findings, data.get("resources", {})),
         resolver=Resolver(task, {**settings, **space.derived}, tuple(space.axes)),
     )

@@ -96,7 +96,23 @@ def test_a_study_without_the_events_has_no_verdict(tmp_path: Path) -> None:
     row = study(tmp_path, {}, {}, events=events)
     assert row["verdict"] == "no_data"
     assert row["late_observed"] == 2
-    assert "late at" in as_text(answer(load(tmp_path, "s")))
+    text = as_text(answer(load(tmp_path, "s")))
+    assert "late at" in text
+    assert "final late" in text
+    assert "verdict" not in text.split("Times are")[0]
+    assert "not applicable, they need events named generalised and circuit" in text
+
+
+def test_a_trial_whose_source_never_came_there_is_a_result_of_its_own(tmp_path: Path) -> None:
+    row = study(tmp_path, {}, {"state": "no_start", "run_id": None}, {"state": "waiting", "run_id": None})
+    assert (row["seeds"], row["no_start"], row["unfinished"], row["coupled"]) == (1, 1, 1, 1)
+    assert "1 trials without a start" in as_text(answer(load(tmp_path, "s")))
+
+
+def test_a_study_of_which_nothing_has_ended_has_an_answer_without_numbers(tmp_path: Path) -> None:
+    row = study(tmp_path, {"state": "waiting", "run_id": None})
+    assert (row["seeds"], row["verdict"], row["generalised_at"]) == (0, "no_data", None)
+    assert "no data" in as_text(answer(load(tmp_path, "s")))
 
 
 def test_a_metric_that_was_never_measured_is_said_so(tmp_path: Path) -> None:

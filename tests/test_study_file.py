@@ -13,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.settings import AUTO_RESOURCES, DEFAULT_EVENTS, Asha, Resources
+from orchestrator.settings import AUTO_RESOURCES, DEFAULT_EVENTS, TASK_EVENTS, Asha, Resources
 from orchestrator.space import all_trials, runs_of
 from orchestrator.study import StudyError, load_study
 from orchestrator.study_schema import schema_text, study_schema
 from orchestrator.yaml_source import read_source
 from trainables.config import RunConfig
+from trainables.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((ROOT / "studies").glob("*.yaml"))
@@ -91,6 +92,13 @@ def test_default_events_that_nothing_measures_are_left_out(tmp_path: Path) -> No
     assert load_study(write(tmp_path, "seeds: [0]\n")).events == DEFAULT_EVENTS
 
 
+def test_every_task_has_default_events_on_splits_of_its_own(tmp_path: Path) -> None:
+    for task, kind in TASKS.items():
+        study = load_study(write(tmp_path, f"base: {{task: {task}}}\n"))
+        assert {split for event in study.events.values() for split in event.split} <= set(kind.splits)
+        assert len(study.events) == len(TASK_EVENTS[task]) > 3
+
+
 def test_aliases_may_repeat_a_value(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, "base: {data: {phi: &phi 2}}\nspace: {data.phi: [*phi, 3]}\n"))
     assert [trial.config.data.phi for trial in all_trials(study)] == [2.0, 3.0]
@@ -144,7 +152,8 @@ def test_study_json_is_plain_and_has_what_readers_need(tmp_path: Path) -> None:
 def test_shipped_studies_are_right(path: Path) -> None:
     study = load_study(path)
     assert len(study.hypothesis) > 40
-    assert {"memorised", "generalised", "circuit"} <= set(study.events)
+    asked = {"two_hop": {"memorised", "generalised", "circuit"}, "two_hop_transfer": {"learnt", "new_old", "old_new"}}
+    assert asked[study.task] <= set(study.events)
     assert study.text.startswith("# yaml-language-server: $schema=../docs/study.schema.json\n")
 
 

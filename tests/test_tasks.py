@@ -128,7 +128,7 @@ def test_the_papers_size_gives_the_numbers_of_its_printed_run() -> None:
 def test_transfer_data_is_the_same_on_every_machine_and_fewer_new_facts_are_the_first_ones() -> None:
     few, many = transfer(new_facts=5, keep="all_facts"), transfer(new_facts=10, keep="all_facts")
     assert rows(few, "new") < rows(many, "new")
-    assert few.hash == "b242cd0a7c399161", "the data of a seed has changed: raise config.NUMERICS, put the new hash here"
+    assert few.hash == "b242cd0a7c399161", "the data of a seed has changed: raise config.NUMERICS, put the hash here"
 
 
 @pytest.mark.parametrize(
