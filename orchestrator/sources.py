@@ -73,6 +73,8 @@ class Sources:
 
     def _start(self, trial: Trial, wanted: StartFrom) -> Start:
         run = self._source(trial, wanted)
+        if run.config.run_id != run.run_id:
+            raise _WaitingError(f"{_name(run, wanted)} was trained by other numerics; run {wanted.study} again first")
         state = self._state(run)
         if wanted.step is not None:
             if state.step < wanted.step:

@@ -174,3 +174,26 @@ def test_the_bare_command_starts_from_a_run_of_its_root(small: Small, tmp_path: 
     finish(source, Store(tmp_path / "root"))
     assert main(arguments) == 0
     assert (RunDir(Store(tmp_path / "root"), config.run_id).read("DONE.json") or {})["step"] == 30
+
+
+def test_a_start_from_a_run_that_started_elsewhere_itself(small: Small, tmp_path: Path) -> None:
+    root, exact = Store(tmp_path / "root"), Store(tmp_path / "exact")
+    first = small()
+    middle = transfer_of(small, first, 30)
+    for store, steps in ((root, 30), (exact, 10)):
+        finish(first, store)
+        train = dataclasses.replace(middle.train, steps=steps, checkpoint_every=30)
+        finish(dataclasses.replace(middle, train=train), store)
+    known = checkpoint.newest(RunDir(exact, middle.run_id))[0]
+    assert known is not None
+    assert known.step == 10
+    assert torch.equal(starting_weights(middle, Start(run_id=middle.run_id, step=10), root, CPU), known.flat_P)
+
+
+def test_a_source_of_other_numerics_gives_its_checkpoints_and_nothing_between(small: Small, store: Store) -> None:
+    source = small()
+    run = finish(source, store)
+    run.write("run.json", {**(run.read("run.json") or {}), "numerics": 0})
+    assert starting_weights(source, Start(run_id=source.run_id, step=40), store, CPU).any()
+    with pytest.raises(ValueError, match=r"was trained by numerics 0, these are .*train it anew"):
+        starting_weights(source, Start(run_id=source.run_id, step=41), store, CPU)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trainables import checkpoint
 from trainables.batches import TrainingSet
-from trainables.config import RunConfig, Start
+from trainables.config import NUMERICS, RunConfig, Start
 from trainables.engine import CHUNK, Engine
 from trainables.families import build
 from trainables.rundir import RunDir
@@ -38,7 +38,7 @@ def starting_weights(config: RunConfig, start: Start, store: Store, device: torc
     saved, _ = checkpoint.newest(RunDir(store, start.run_id), start.step)
     if saved is not None and saved.step == start.step:
         return saved.flat_P
-    return _replayed(source, saved, start.step, device)
+    return _replayed(source, saved, start.step, store, device)
 
 
 def _source(config: RunConfig, start: Start, store: Store) -> RunConfig:
@@ -56,15 +56,25 @@ def _source(config: RunConfig, start: Start, store: Store) -> RunConfig:
     reached = max([int((run.read("DONE.json") or {}).get("step", 0)), *checkpoint.steps(run)])
     if reached < start.step:
         raise ValueError(f"start.step: run {start.run_id} has only {reached} of {start.step} steps; train it further")
+    if described.get("numerics") != NUMERICS and start.step not in checkpoint.steps(run):
+        old = f"was trained by numerics {described.get('numerics')}, these are {NUMERICS}"
+        raise ValueError(f"start.run_id: run {start.run_id} {old}, so it cannot be repeated; train it anew")
     return source
 
 
-def _replayed(source: RunConfig, saved: checkpoint.Checkpoint | None, last: int, device: torch.device) -> Tensor:
-    """Repeat the source's updates up to step `last`, from a checkpoint or from its initial weights."""
+def _replayed(
+    source: RunConfig, saved: checkpoint.Checkpoint | None, last: int, store: Store, device: torch.device
+) -> Tensor:
+    """Repeat the source's updates up to step `last`, from a checkpoint or from where it began itself."""
     data = TASKS[source.task].build(source.data, source.seed, source.eval.max_examples)
     model = build(source.model, data.vocabulary)
     training = TrainingSet([data.train], [source.seed], device)
-    weights_P = model.initial(source.seed) if saved is None else saved.flat_P
+    if saved is not None:
+        weights_P = saved.flat_P
+    elif source.start is not None:
+        weights_P = starting_weights(source, source.start, store, device)
+    else:
+        weights_P = model.initial(source.seed)
     engine = Engine(model, [source], training, [weights_P], [saved], device)
     for begin in range(0 if saved is None else saved.step, last, CHUNK):
         engine.train(begin, min(begin + CHUNK, last))
