@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--steps", type=int, help="training length instead of the configured one")
     train.add_argument("--device", default="auto", help="cpu, cuda or auto")
     train.add_argument("--threads", type=int, help="torch threads")
+    train.add_argument("--engine", default="auto", help="eager, graph, compile or auto; changes no number")
     options = parser.parse_args(arguments)
     return _train(options)
 
@@ -40,7 +41,7 @@ def _train(options: argparse.Namespace) -> int:
 
     try:
         configs = [_config(path, options.steps) for path in options.config]
-        pack = Pack(configs, Store(options.out), options.device, options.threads)
+        pack = Pack(configs, Store(options.out), options.device, options.threads, options.engine)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

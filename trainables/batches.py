@@ -34,12 +34,12 @@ class TrainingSet:
     def __init__(self, sets: list[Examples], seeds: list[int], device: torch.device) -> None:
         """Copy the examples to the device once."""
         longest = max(len(examples) for examples in sets)
-        self.size_M = torch.tensor([len(examples) for examples in sets], device=device)
+        self.size_M = torch.tensor([len(examples) for examples in sets]).to(device)
         self.tokens_MNT = torch.stack([_padded(e.tokens, longest) for e in sets]).to(device)
         self.answer_at_MN = torch.stack([_padded(e.answer_at, longest) for e in sets]).to(device)
         self.answer_MN = torch.stack([_padded(e.answer, longest) for e in sets]).to(device)
         keys = [key(seed, "batch") for seed in seeds]
-        self.key_M = torch.tensor([k - (1 << 64) if k >= 1 << 63 else k for k in keys], device=device)
+        self.key_M = torch.tensor([k - (1 << 64) if k >= 1 << 63 else k for k in keys]).to(device)
 
     def indices(self, start: int, stop: int, batch: int) -> Tensor:
         """Rows (K, M, B) of the batches of steps start .. stop - 1."""

@@ -101,5 +101,5 @@ def beside(work: Callable[[], None]) -> None:
 
 
 def _warn(what: str, error: BaseException) -> None:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
     warnings.warn(f"{what} ({reason}): steps are carried out one by one, slower but the same", stacklevel=4)

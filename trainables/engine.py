@@ -43,7 +43,7 @@ class Engine:
         self.loss = LOSSES[configs[0].train.loss]
         self.batch = configs[0].train.batch
         self.flat_MP = torch.stack([row.to(device) for row in weights])
-        self.optimizer = optimizer.AdamW(configs, model.matrix_mask(), device)
+        self.optimizer = optimizer.AdamW(configs, model.matrix_mask(), device, _fused(device, mode))
         self.optimizer.begin(self.flat_MP, restored)
         self.flat_MP.requires_grad_()
         self._lay_out()
@@ -111,6 +111,11 @@ class Engine:
     def evaluated(self) -> dict[str, Tensor]:
         """The weights to evaluate, unpacked: their average, or the weights themselves."""
         return self.model.unpack(self.optimizer.evaluated(self.flat_MP))
+
+
+def _fused(device: torch.device, mode: Mode) -> bool:
+    """Whether torch's AdamW kernel is the fastest; torch.compile makes a better one of the written-out update."""
+    return device.type == "cuda" and mode != "compile"
 
 
 def precision(config: RunConfig, device: torch.device) -> contextlib.AbstractContextManager[object]:
