@@ -27,11 +27,11 @@ UNCAPTURABLE = ("_local_scalar_dense", "nonzero", "lift_fresh", "masked_select",
 """What waits for the device, has a shape that depends on data, or brings a number from the host."""
 
 
-class Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operation that could not be captured, and every tensor of another device."""
 
     def __init__(self, device: torch.device) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device, self.count = device, 0
         self.found: set[str] = set()
 

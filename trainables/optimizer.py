@@ -123,10 +123,10 @@ class AdamW:
             options = self.configs[rows[0]].optim
             whole = len(rows) == len(flat_MP)
             columns = (flat_MP, grad_MP, self.mean_MP, self.square_MP)
-            tensors = [[x_MP] if whole else [x_MP[row] for row in rows] for x_MP in columns]
+            flat, grad, mean, square = ([x_MP] if whole else [x_MP[row] for row in rows] for x_MP in columns)
             lr, number = rates_RM[RATES.index("lr"), rows[0]], rates_RM[RATES.index("number"), rows[0]]
             torch._fused_adamw_(
-                *tensors, [], [number] * len(tensors[0]), lr=lr, beta1=options.beta1, beta2=options.beta2,
+                flat, grad, mean, square, [], [number] * len(flat), lr=lr, beta1=options.beta1, beta2=options.beta2,
                 weight_decay=options.weight_decay, eps=options.eps, amsgrad=False, maximize=False,
             )  # fmt: skip
 
