@@ -167,7 +167,7 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> St
         search=search,
         scheduler_kind=scheduler_kind,
         scheduler=scheduler,
-        events=read_events(findings, data["events"], task) if "events" in data else TASK_EVENTS[task],
+        events=read_events(findings, data["events"], task) if "events" in data else TASK_EVENTS.get(task, {}),
         resources=read_resources(findings, data.get("resources", {})),
         resolver=Resolver(task, {**settings, **space.derived}, tuple(space.axes)),
     )

@@ -90,8 +90,9 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def reason(state: Standing, number: int = 0) -> str:
-    assert state.trials[number].no_start is not None, state.trials[number].config.start
-    return state.trials[number].no_start.note
+    without = state.trials[number].no_start
+    assert without is not None, state.trials[number].config.start
+    return without.note
 
 
 def test_a_start_may_stand_in_base_in_an_arm_or_as_an_axis(tmp_path: Path) -> None:
