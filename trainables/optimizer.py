@@ -8,6 +8,7 @@ members of equal options, which moves 28 bytes per parameter in place of about 1
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -33,6 +34,8 @@ root of the bias correction of the second, and its number from 1."""
 
 LAUNCH = 1 << 18
 """Parameters whose traffic costs about as much as a kernel's launch."""
+PIECE = 1 << 13
+"""The same for one of the pieces that a kernel works through."""
 
 
 def rates(configs: list[RunConfig], start: int, stop: int) -> Tensor:
@@ -70,6 +73,7 @@ class AdamW:
         self.clip_M1 = column([math.inf if o.clip is None else o.clip for o in options])
         self.clips = any(o.clip is not None for o in options)
         self.mask_P = matrix_mask_P.to(device) if options[0].decay == "matrices" else None
+        self.spans = _spans(matrix_mask_P if self.mask_P is not None else torch.ones_like(matrix_mask_P))
         self.mean_MP = torch.zeros(len(configs), len(matrix_mask_P), device=device)
         self.square_MP = torch.zeros_like(self.mean_MP)
         self.ema_M1 = column([config.train.ema for config in configs])
@@ -100,7 +104,7 @@ class AdamW:
         norm_M1 = torch.linalg.vector_norm(grad_MP, dim=1, keepdim=True)
         if self.clips:
             grad_MP = grad_MP * (self.clip_M1 / (norm_M1 + 1e-6)).clamp(max=1.0)
-        if self.fused and self.mask_P is None and (groups := self._groups()):
+        if self.fused and (groups := self._groups()):
             self._one_kernel(groups, flat_MP, grad_MP, rates_RM)
         else:
             self._written_out(flat_MP, grad_MP, rates_RM)
@@ -119,24 +123,33 @@ class AdamW:
         flat_MP.addcdiv_(self.mean_MP * -size_M1, root_MP)
 
     def _one_kernel(self, groups: list[list[int]], flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> None:
-        for rows in groups:
+        for rows, decays in itertools.product(groups, (True, False)):
             options = self.configs[rows[0]].optim
-            whole = len(rows) == len(flat_MP)
             columns = (flat_MP, grad_MP, self.mean_MP, self.square_MP)
-            flat, grad, mean, square = ([x_MP] if whole else [x_MP[row] for row in rows] for x_MP in columns)
+            flat, grad, mean, square = (self._cut(x_MP, rows, decays) for x_MP in columns)
             lr, number = rates_RM[RATES.index("lr"), rows[0]], rates_RM[RATES.index("number"), rows[0]]
-            torch._fused_adamw_(
-                flat, grad, mean, square, [], [number] * len(flat), lr=lr, beta1=options.beta1, beta2=options.beta2,
-                weight_decay=options.weight_decay, eps=options.eps, amsgrad=False, maximize=False,
-            )  # fmt: skip
+            if flat:
+                torch._fused_adamw_(
+                    flat, grad, mean, square, [], [number] * len(flat), lr=lr,
+                    beta1=options.beta1, beta2=options.beta2, eps=options.eps, amsgrad=False, maximize=False,
+                    weight_decay=options.weight_decay if decays else 0.0,
+                )  # fmt: skip
+
+    def _cut(self, x_MP: Tensor, rows: list[int], decays: bool) -> list[Tensor]:
+        """The contiguous pieces of these members that decay, or those that do not."""
+        spans = [span for span, decaying in self.spans if decaying == decays]
+        if self.mask_P is None and len(rows) == len(x_MP):
+            return [x_MP] * len(spans)
+        return [x_MP[row, span] for row in rows for span in spans]
 
     def _groups(self) -> list[list[int]]:
-        """Members of equal options, when the groups are large enough to be worth a kernel each."""
+        """Members of equal options, when the groups and their pieces are large enough for a kernel of torch's."""
         groups: dict[object, list[int]] = {}
         for row, config in enumerate(self.configs):
             length = None if config.optim.schedule == "constant" else config.train.steps
             groups.setdefault((config.optim, length), []).append(row)
-        return list(groups.values()) if self.mean_MP.numel() >= LAUNCH * len(groups) else []
+        least = max(LAUNCH * len(groups), PIECE * len(self.configs) * len(self.spans))
+        return list(groups.values()) if self.mean_MP.numel() >= least else []
 
     def keep(self, rows: Tensor) -> None:
         """Drop all members but these."""
@@ -145,3 +158,10 @@ class AdamW:
             setattr(self, name, getattr(self, name)[rows].contiguous())
         if self.average_MP is not None:
             self.average_MP = self.average_MP[rows].contiguous()
+
+
+def _spans(mask_P: Tensor) -> list[tuple[slice, bool]]:
+    """Runs of equal value, with that value."""
+    values, counts = torch.unique_consecutive(mask_P, return_counts=True)
+    ends = list(itertools.accumulate(counts.tolist()))
+    return [(slice(end - n, end), bool(v)) for v, n, end in zip(values, counts.tolist(), ends, strict=True)]
