@@ -114,7 +114,7 @@ def _follow(
     ledger = Ledger(store, [], False)
     longer = extensions(store, study.name)
     stops = isinstance(study.scheduler, Asha)
-    sources = Sources(store, events)
+    sources = Sources(store, study.name, events)
     while batch := searcher.next_points(values):
         points += len(batch)
         possible, refused = _possible(study, batch)

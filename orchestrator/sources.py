@@ -3,7 +3,8 @@
 The source is the run of that study that agrees with the trial in seed, model and every option of the data that both
 tasks have. Where several agree, it is the one that also agrees in the options in which these differ. A trial without a
 source is never dropped: it waits (the source has to be trained first), or it has no start (the event never came there,
-which is a result).
+which is a result). Where the source is gone, or was not carried along into this root, the start that the study's table
+names stands, as long as the run that began there is here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import dataclasses
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
@@ -56,6 +58,8 @@ class Sources:
     """Finds the starts of trials; reads each source study once."""
 
     store: Store
+    study: str
+    """The study whose trials begin."""
     events: Events | None = None
     _runs: dict[str, dict[str, Run]] = field(default_factory=dict)
     _states: dict[str, RunState] = field(default_factory=dict)
@@ -68,8 +72,31 @@ class Sources:
         try:
             start = self._start(trial, trial.start_from)
         except _NoStartError as error:
-            return dataclasses.replace(trial, no_start=NoStart(error.state, str(error)))
-        return dataclasses.replace(trial, config=dataclasses.replace(trial.config, start=start))
+            return self._begun_before(trial) or dataclasses.replace(trial, no_start=NoStart(error.state, str(error)))
+        return _with(trial, start)
+
+    def _begun_before(self, trial: Trial) -> Trial | None:
+        """The trial as it was begun, if it was asked for as it is now and its run is here."""
+        if trial.trial_id not in self._recorded:
+            return None
+        asked, start = self._recorded[trial.trial_id]
+        begun = _with(trial, start)
+        here = asked == str(trial.start_from) and self.store.exists(f"runs/{begun.config.run_id}/run.json")
+        return begun if here else None
+
+    @cached_property
+    def _recorded(self) -> dict[str, tuple[str, Start]]:
+        """What was asked for and where it began, by trial, as the study's table says."""
+        path, columns = f"studies/{self.study}/trials.parquet", ["trial_id", "start.from", "start.run_id", "start.step"]
+        if not self.store.exists(path):
+            return {}
+        table = pq.read_table(io.BytesIO(self.store.read(path)))
+        rows = table.select(columns).to_pylist() if set(columns) <= set(table.column_names) else []
+        return {
+            row["trial_id"]: (row["start.from"], Start(run_id=row["start.run_id"], step=row["start.step"]))
+            for row in rows
+            if row["start.run_id"] is not None
+        }
 
     def _start(self, trial: Trial, wanted: StartFrom) -> Start:
         run = self._source(trial, wanted)
@@ -142,6 +169,10 @@ class Sources:
         if run.run_id not in self._states:
             self._states |= Ledger(self.store, [run], scheduler_stops=True).states
         return self._states[run.run_id]
+
+
+def _with(trial: Trial, start: Start) -> Trial:
+    return dataclasses.replace(trial, config=dataclasses.replace(trial.config, start=start))
 
 
 def _name(run: Run, wanted: StartFrom) -> str:

@@ -71,9 +71,10 @@ def trial_table(trials: list[Trial], ledger: Ledger) -> pa.Table:
 
 
 def _with_starts(table: pa.Table, trials: list[Trial]) -> pa.Table:
-    """Where each trial begins (null: from scratch, or it has no start), and why it has no start."""
+    """What was asked for, where it begins (null: from scratch, or it has no start), and why it has no start."""
     starts = [None if trial.no_start else trial.config.start for trial in trials]
     columns = {
+        "start.from": pa.array([trial.start_from and str(trial.start_from) for trial in trials], pa.string()),
         "start.run_id": pa.array([start and start.run_id for start in starts], pa.string()),
         "start.step": pa.array([start and start.step for start in starts], pa.int64()),
         "start.note": pa.array([trial.no_start and trial.no_start.note for trial in trials], pa.string()),

@@ -252,6 +252,21 @@ def test_an_unfinished_source_is_waited_for(store: Store, tmp_path: Path) -> Non
     assert early.trials[1].config.start is not None
 
 
+def test_a_study_in_another_root_keeps_its_runs_without_their_sources(origin: Store, tmp_path: Path) -> None:
+    one = TRANSFER.replace("    never: {start_from: {study: origin, event: solved}}\n", "")
+    assert train_in(origin, tmp_path, "carried", one).finished()
+    tar, there = tmp_path / "carried.tar", Store(tmp_path / "there")
+    for words in (["export", "carried", str(tar), "--root", origin.uri], ["import", str(tar), "--root", there.uri]):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+    kept = standing(load_study(tmp_path / "carried.yaml"), there, events=events_of(there))
+    assert kept.finished()
+    assert len(kept.runs) == 3
+    changed = load_study(put(tmp_path, "carried", one.replace("step: 30", "step: 31")))
+    state = standing(changed, there, events=events_of(there))
+    assert [trial.trial_id for trial in state.without_start] == ["carried-00001-s0"]
+
+
 def test_a_trial_without_a_start_has_no_run(origin: Store, tmp_path: Path) -> None:
     (*_, never) = look(origin, tmp_path, TRANSFER).trials
     assert isinstance(never, Trial)

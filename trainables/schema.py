@@ -74,7 +74,7 @@ TRIAL_COLUMNS = (
     Column("state", "string", "done, diverged, stopped, failed, interrupted, missing; no run: waiting, no_start"),
 )
 """Every swept parameter follows as a column of its own, under its dotted name. Where trials start from other runs there
-are `start.run_id`, `start.step` and `start.note`, too."""
+are `start.from`, `start.run_id`, `start.step` and `start.note`, too."""
 
 RESERVED = {
     *(column.name for columns in (*TABLES.values(), TRIAL_COLUMNS) for column in columns),
