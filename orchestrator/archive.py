@@ -22,7 +22,7 @@ _ID = r"([0-9a-f]{16}|ext-[0-9a-f]{12})"
 _STUDY = r"[a-z0-9][a-z0-9_.]*"
 _NAMES = re.compile(
     rf"studies/{_STUDY}/(study\.yaml|study\.json|extensions\.json|trials\.parquet)"
-    rf"|runs/{_ID}/(run|lease|DONE|FAILED)\.json|runs/{_ID}/checkpoints/step-\d{{9}}-{_SUM}\.pt"
+    rf"|runs/{_ID}/(run|lease|DONE|FAILED)\.json|runs/{_ID}/checkpoints/(?:step|event)-\d{{9}}-{_SUM}\.pt"
     rf"|metrics/({'|'.join(TABLES)})/run_id={_ID}/part-\d{{9}}\.parquet"
 )
 MAX_FILE = 1 << 32

@@ -1,11 +1,13 @@
-"""What in a root nobody needs: half-written files of killed processes, damaged checkpoints, runs of no study."""
+"""What in a root nobody needs: half-written files of killed processes, damaged checkpoints and those beyond a budget,
+runs of no study.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from orchestrator.verify import asked_runs, files_of, group_by_run
+from orchestrator.verify import asked_runs, files_of, group_by_run, study_runs
 from orchestrator.verify_run import damaged_checkpoints
 from trainables.rundir import RunDir
 from trainables.store import Store
@@ -24,14 +26,41 @@ def garbage(store: Store, orphans: bool = False) -> list[Garbage]:
     files = files_of(store)
     runs, _ = group_by_run(files)
     found = [Garbage(path, "half-written") for path in _temporary(store)]
-    asked, _ = asked_runs(store, files)
+    asked, torn = asked_runs(store, files)
+    budgets = {} if torn else _budgets(store, files)  # of a study that cannot be read nothing is known
     for run_id, own in sorted(runs.items()):
         if orphans and run_id not in asked:
             found += [Garbage(path, "of a run that no study asks for") for path in own]
             continue
-        faults = damaged_checkpoints(RunDir(store, run_id), own)
-        found += [Garbage(fault.path, "damaged checkpoint") for fault in faults]
+        run = RunDir(store, run_id)
+        faults = damaged_checkpoints(run, own)
+        damaged = [fault.path for fault in faults]
+        found += [Garbage(path, "damaged checkpoint") for path in damaged]
+        beyond = _beyond(run, damaged, budgets.get(run_id))
+        found += [Garbage(path, "checkpoint beyond the budget") for path in beyond]
     return found
+
+
+def _beyond(run: RunDir, damaged: list[str], budget: int | None) -> list[str]:
+    """Checkpoints beyond a budget in bytes; none without one."""
+    if budget is None:
+        return []
+    from trainables.checkpoint import surplus
+
+    whole = {path: size for path, size in run.store.sizes(run.checkpoints).items() if path not in damaged}
+    return surplus(whole, budget)
+
+
+def _budgets(store: Store, files: list[str]) -> dict[str, int | None]:
+    """The bytes of checkpoints that each run may keep: what the most generous of its studies grants it."""
+    granted: dict[str, list[int | None]] = {}
+    for path in files:
+        parts = PurePosixPath(path).parts
+        if parts[0] == "studies" and parts[2:] == ("trials.parquet",):
+            found = (store.read_json(f"studies/{parts[1]}/study.json") or {}).get("checkpoint_bytes")
+            for run_id in study_runs(store, parts[1]):
+                granted.setdefault(run_id, []).append(found if type(found) is int else None)
+    return {run_id: None if None in given else max(filter(None, given)) for run_id, given in granted.items()}
 
 
 def remove(store: Store, found: list[Garbage]) -> None:

@@ -42,14 +42,22 @@ class Plan:
     """Of one worker, averaged over the work."""
     seconds: float | None
     disk_bytes: int
+    checkpoint_bytes: int
+    """Of that, the most that checkpoints come to."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 
 
-def make_plan(trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, speed: Speed | None) -> Plan:
-    """Count the work; `speed` measures steps per second of a configuration (None: no estimate of time)."""
+def make_plan(
+    trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, speed: Speed | None,
+    events: int = 0, budget: int | None = None,
+) -> Plan:  # fmt: skip
+    """Count the work; `speed` measures steps per second of a configuration (None: no estimate of time).
+
+    A run keeps a checkpoint of each of so many `events`, and of them all at most `budget` bytes.
+    """
     from trainables.families import parameter_count
 
     todo = ledger.unsettled()
@@ -57,6 +65,8 @@ def make_plan(trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int
     sizes = [parameter_count(run.config.model, run.config.data.vocabulary) for run in runs]
     total = None if speed is None else worker_seconds(left, speed)
     steps_todo = sum(steps for _, steps in left)
+    sized = zip(todo, _sizes(todo), strict=True)
+    checkpoints = sum(_checkpoint_bytes(run.config, size, events, budget) for run, size in sized)
     return Plan(
         trials=len(trials),
         runs=len(runs),
@@ -68,7 +78,8 @@ def make_plan(trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int
         workers=workers,
         steps_per_second=steps_todo / total if total else None,
         seconds=None if total is None else total / max(1, min(workers, len(todo))),
-        disk_bytes=sum(_disk_bytes(config, size) for (config, _), size in zip(left, _sizes(todo), strict=True)),
+        disk_bytes=sum(_metric_bytes(run.config) for run in todo) + checkpoints,
+        checkpoint_bytes=checkpoints,
     )
 
 
@@ -103,12 +114,18 @@ def worker_seconds(left: list[tuple[RunConfig, int]], speed: Speed) -> float:
     return sum(steps / speed(config) for config, steps in left)
 
 
-def _disk_bytes(config: RunConfig, parameters: int) -> int:
+def _metric_bytes(config: RunConfig) -> int:
     steps = config.train.steps
     evaluations = len(eval_steps(config.eval, steps))
     sites = 3 * (config.depth + 1) * len(config.eval.probes)
-    metrics = steps * BYTES_PER_STEP + evaluations * (
+    return steps * BYTES_PER_STEP + evaluations * (
         BYTES_PER_EVALUATION + sites * PROBED_ROWS_PER_SITE * BYTES_PER_PROBED_SITE
     )
-    kept = min(steps // config.train.checkpoint_every, 2 + math.ceil(4 * math.log10(max(steps, 10)))) + 1
-    return metrics + kept * parameters * BYTES_PER_PARAMETER
+
+
+def _checkpoint_bytes(config: RunConfig, parameters: int, events: int, budget: int | None) -> int:
+    """The newest two, log-spaced ones and those of events, as far as the budget goes."""
+    steps, one = config.train.steps, parameters * BYTES_PER_PARAMETER
+    spaced = min(steps // config.train.checkpoint_every, 2 + math.ceil(4 * math.log10(max(steps, 10)))) + 1
+    every = (spaced + events) * one
+    return every if budget is None else min(every, max(budget, 2 * one))

@@ -114,6 +114,14 @@ class Resources:
         "auto", "runs of equal shape that train as one stacked model, or auto for as many as pay", ge=1
     )
     max_failures: int = option(2, "crashes of one run that are retried", ge=0)
+    checkpoint_mb: float | Literal["all"] = option(
+        "all", "megabytes of checkpoints that a run keeps, the newest two in any case; or all that the rules keep", gt=0
+    )
+
+    @property
+    def checkpoint_bytes(self) -> int | None:
+        """The budget of a run; None without one."""
+        return None if isinstance(self.checkpoint_mb, str) else int(self.checkpoint_mb * 1e6)
 
 
 AUTO_RESOURCES = Resources(cpu="auto", gpu="auto", workers="auto")

@@ -36,7 +36,7 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
         "to do": f"{plan.steps_todo:,} steps",
         "parameters": f"{low:,}" if low == high else f"{low:,} to {high:,}",
         "time": _time(plan),
-        "disk": _bytes(plan.disk_bytes),
+        "disk": f"{_bytes(plan.disk_bytes)}, of which {_bytes(plan.checkpoint_bytes)} checkpoints",
     }
     title = textwrap.fill(f"{study.name}: {study.hypothesis}".strip(), 79)
     return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items())])

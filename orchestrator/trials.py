@@ -24,8 +24,9 @@ def write_study(store: Store, study: Study, trials: list[Trial], ledger: Ledger)
     """Put down what was asked and how each trial stands. Writing again replaces."""
     folder = f"studies/{study.name}"
     store.write(f"{folder}/study.yaml", study.text.encode())
-    versions = installed(*PACKAGES)
-    store.write_json(f"{folder}/study.json", {**study.to_json(), "versions": versions, "commit": git_commit()})
+    about = {"versions": installed(*PACKAGES), "commit": git_commit()}
+    budget = {"checkpoint_bytes": study.resources.checkpoint_bytes}
+    store.write_json(f"{folder}/study.json", {**study.to_json(), **about, **budget})
     buffer = io.BytesIO()
     pq.write_table(trial_table(trials, ledger), buffer, compression="zstd")
     store.write(f"{folder}/trials.parquet", buffer.getvalue())

@@ -22,7 +22,7 @@ from trainables.records import SCHEMAS, decode
 from trainables.rundir import RunDir
 
 PART = re.compile(r"part-(\d{9})\.parquet")
-CHECKPOINT = re.compile(r"step-\d{9}-([0-9a-f]{16})\.pt")
+CHECKPOINT = re.compile(r"(?:step|event)-\d{9}-([0-9a-f]{16})\.pt")
 FILES = {"run.json", "lease.json", "DONE.json", "FAILED.json", "checkpoints"}
 AGAIN = "remove its DONE.json, if any, and run the study again: it is trained again from before the damage"
 KEYS = {"steps": ("step",), "evals": ("step", "split"), "probes": ("step", "probe", "split", "layer", "position")}

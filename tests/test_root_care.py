@@ -178,6 +178,22 @@ def test_gc_removes_only_what_nobody_needs(small: Small, run: RunDir) -> None:
     assert rows(run)["steps"].num_rows == 60
 
 
+def test_gc_drops_checkpoints_beyond_the_budget_of_the_most_generous_study(run: RunDir) -> None:
+    one = len(run.store.read(run.store.list(run.checkpoints)[0]))
+    run.store.write_json("studies/s/study.json", {"checkpoint_bytes": 2 * one})
+    assert [item.why for item in garbage(run.store)] == ["checkpoint beyond the budget"]
+    for name, budget in (("study.yaml", None), ("trials.parquet", None), ("study.json", {"checkpoint_bytes": None})):
+        if budget is None:
+            run.store.write(f"studies/other/{name}", run.store.read(f"studies/s/{name}"))
+        else:
+            run.store.write_json(f"studies/other/{name}", budget)
+    assert garbage(run.store) == [], "the other study sets no limit"
+    run.store.write_json("studies/other/study.json", {"checkpoint_bytes": one})
+    remove(run.store, garbage(run.store))
+    assert checkpoint.steps(run) == [40, 60]
+    assert verify(run.store) == []
+
+
 def test_a_study_travels_in_a_tar_file(small: Small, run: RunDir, tmp_path: Path) -> None:
     run.store.write_json("studies/s/extensions.json", {run.run_id: 80})
     assert export(run.store, "s", tmp_path / "s.tar") == 1

@@ -2,7 +2,8 @@
 
 Owns `runs/<run_id>/checkpoints/step-<step>-<sha256, 16 digits>.pt`: a torch archive of tensors and numbers, read
 with `weights_only=True`. The name carries the checksum, so one atomic rename makes a file valid, and a torn or
-changed one is recognised, named and passed over.
+changed one is recognised, named and passed over. `event-<step>-...` is the same, kept because an event began there
+(`keeping.py`): only the byte budget drops it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 import pickle
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from trainables.rundir import Lease, RunDir
 
-_NAME = re.compile(r"step-(\d{9})-([0-9a-f]{16})\.pt$")
+NAME = re.compile(r"(step|event)-(\d{9})-([0-9a-f]{16})\.pt")
 _FIELDS = ("flat_P", "mean_P", "square_P", "average_P")
 
 
@@ -35,8 +37,8 @@ class Checkpoint:
     average_P: Tensor | None = None
 
 
-def save(lease: Lease, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, then drop those that the keeping rule no longer wants. Checks the lease first."""
+def save(lease: Lease, checkpoint: Checkpoint, budget: int | None = None, kind: str = "step") -> None:
+    """Write a checkpoint, then drop those that nothing wants any more (`surplus`). Checks the lease first."""
     buffer = io.BytesIO()
     tensors = {name: getattr(checkpoint, name) for name in _FIELDS if getattr(checkpoint, name) is not None}
     torch.save({"step": checkpoint.step, **{k: v.detach().cpu().clone() for k, v in tensors.items()}}, buffer)
@@ -44,8 +46,9 @@ def save(lease: Lease, checkpoint: Checkpoint) -> None:
     digest = hashlib.sha256(content).hexdigest()[:16]
     lease.check()
     run = lease.run
-    run.store.write(f"{run.checkpoints}/step-{checkpoint.step:09d}-{digest}.pt", content)
-    _prune(run)
+    run.store.write(f"{run.checkpoints}/{kind}-{checkpoint.step:09d}-{digest}.pt", content)
+    for name in surplus({name: len(content) for _, name in _names(run)}, budget):
+        run.store.delete(name)
 
 
 def newest(run: RunDir, at_most: int | None = None) -> tuple[Checkpoint | None, list[str]]:
@@ -69,9 +72,35 @@ def drop_after(run: RunDir, step: int) -> None:
             run.store.delete(name)
 
 
+def forget(run: RunDir, steps: set[int]) -> None:
+    """Remove the checkpoints that were kept because an event seemed to begin at these steps."""
+    for step, name in _names(run) if steps else ():
+        if step in steps and "/event-" in name:
+            run.store.delete(name)
+
+
 def steps(run: RunDir) -> list[int]:
     """Steps of which there is a checkpoint file, ascending."""
     return [step for step, _ in _names(run)]
+
+
+def surplus(sizes: Mapping[str, int], budget: int | None = None) -> list[str]:
+    """Which of these files to drop: what is not `kept`, and while the rest exceeds the budget, the oldest of it.
+
+    `sizes` is bytes by name. The budget takes log-spaced ones first, then those of events, and never the newest two.
+    """
+    found = {name: match for name in sizes if (match := NAME.search(name))}
+    regular = {int(match[2]): name for name, match in sorted(found.items()) if match[1] == "step"}
+    events = [name for _, name in sorted((int(match[2]), name) for name, match in found.items() if match[1] == "event")]
+    wanted = kept(list(regular))
+    dropped = [name for step, name in regular.items() if step not in wanted]
+    newest = sorted(wanted)[-2:]
+    spare = [regular[step] for step in sorted(wanted - set(newest))] + events
+    left = sum(sizes.values()) - sum(sizes[name] for name in dropped)
+    while spare and budget is not None and left > budget:
+        left -= sizes[spare[0]]
+        dropped.append(spare.pop(0))
+    return dropped
 
 
 def kept(available: list[int]) -> set[int]:
@@ -83,14 +112,14 @@ def kept(available: list[int]) -> set[int]:
 
 
 def _names(run: RunDir) -> list[tuple[int, str]]:
-    found = ((name, _NAME.search(name)) for name in run.store.list(run.checkpoints))
-    return sorted((int(match[1]), name) for name, match in found if match)
+    found = ((name, NAME.search(name)) for name in run.store.list(run.checkpoints))
+    return sorted((int(match[2]), name) for name, match in found if match)
 
 
 def _load(run: RunDir, name: str) -> Checkpoint | None:
     content = run.store.read(name)
-    match = _NAME.search(name)
-    if match is None or hashlib.sha256(content).hexdigest()[:16] != match[2]:
+    match = NAME.search(name)
+    if match is None or hashlib.sha256(content).hexdigest()[:16] != match[3]:
         return None
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -98,11 +127,3 @@ def _load(run: RunDir, name: str) -> Checkpoint | None:
         return Checkpoint(int(state.pop("step")), **state)
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError):
         return None  # whole, but not one of ours
-
-
-def _prune(run: RunDir) -> None:
-    names = _names(run)
-    wanted = kept([step for step, _ in names])
-    for step, name in names:
-        if step not in wanted:
-            run.store.delete(name)

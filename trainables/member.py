@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainables import checkpoint, records
 from trainables.config import NUMERICS, RunConfig, eval_steps
+from trainables.keeping import KEEP, Keep, Watch, values_by_step
 from trainables.rundir import Lease, RunDir
 from trainables.start import check_start
 from trainables.store import DamagedError, Store
@@ -30,6 +32,8 @@ class Member:
     torn: list[str]
     recorder: records.Recorder
     eval_at: set[int]
+    keep: Keep
+    watch: Watch
     outcome: str | None = None
     """Why it ended (schema.OUTCOMES), None while it trains."""
     ended_at: int | None = None
@@ -38,7 +42,7 @@ class Member:
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def open(cls, config: RunConfig, store: Store, at_most: int | None = None) -> Member:
+    def open(cls, config: RunConfig, store: Store, at_most: int | None = None, keep: Keep = KEEP) -> Member:
         """Take the lease, restore the newest valid checkpoint (not beyond `at_most`) and clear what lies behind it.
 
         Raises ValueError when the data cannot be built as configured, or the run that it starts from is not there.
@@ -56,7 +60,8 @@ class Member:
         checkpoint.drop_after(run, start)
         records.rewind(run, start)
         grid = set(eval_steps(config.eval, config.train.steps))
-        member = cls(config, run, lease, data, restored, torn, records.Recorder(lease, start), grid)
+        watch = Watch.of(keep.rules, run)
+        member = cls(config, run, lease, data, restored, torn, records.Recorder(lease, start), grid, keep, watch)
         run.write("run.json", member.description())
         return member
 
@@ -95,7 +100,18 @@ class Member:
     def commit(self, state: checkpoint.Checkpoint) -> None:
         """Commit all rows before the checkpoint's step, then the checkpoint."""
         self.recorder.cut(state.step)
-        checkpoint.save(self.lease, state)
+        checkpoint.save(self.lease, state, self.keep.budget)
+
+    def observe(self, tables: Mapping[str, Mapping[str, Any]], state: Callable[[], checkpoint.Checkpoint]) -> None:
+        """Take in the rows of an evaluation, by column; keep the present state where an event begins."""
+        for step, values in values_by_step(tables).items() if self.keep.rules else ():
+            begins, vain = self.watch.look(step, values)
+            checkpoint.forget(self.run, vain)
+            if begins and step > 0:
+                self.recorder.cut(step)
+                checkpoint.save(self.lease, state(), self.keep.budget, kind="event")
+        for table, columns in tables.items():
+            self.recorder.add(table, columns)
 
     def finish(self, step: int, outcome: str) -> None:
         """Commit the last rows and mark the run done, the marker last."""

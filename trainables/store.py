@@ -91,6 +91,12 @@ class Store:
         names = [info.path for info in found if not _temporary(info.path)]
         return sorted(str(PurePosixPath(name).relative_to(self.base)) for name in names)
 
+    def sizes(self, relative: str) -> dict[str, int]:
+        """Bytes of the files in a folder."""
+        names = [self.path(name) for name in self.list(relative)]
+        found = self._patiently(f"look at {relative}", lambda: self.fs.get_file_info(names))
+        return {str(PurePosixPath(info.path).relative_to(self.base)): info.size for info in found if info.is_file}
+
     def exists(self, relative: str) -> bool:
         """Whether a file or folder is there."""
         full = self.path(relative)

@@ -8,10 +8,12 @@ repeats it and writes it once.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from trainables.config import RunConfig
 from trainables.engine import CHUNK, Engine, precision
 from trainables.evaluate import evaluate, stack_splits
 from trainables.families import build
+from trainables.keeping import KEEP, Keep
 from trainables.member import Member, common_step
 from trainables.probes.base import Scene
 from trainables.probes.queries import Queries
@@ -50,7 +53,7 @@ class Pack:
 
     def __init__(
         self, configs: list[RunConfig], store: Store, device: str = "auto", threads: int | None = None,
-        engine: Mode = "auto",
+        engine: Mode = "auto", keep: Keep = KEEP,
     ) -> None:  # fmt: skip
         """Open every run. Raises ValueError when they cannot train together, or not with this engine here."""
         if threads is not None:
@@ -60,7 +63,7 @@ class Pack:
         self.device = torch.device(_choose(device))
         self.config = configs[0]
         together = common_step(configs, store) if len(configs) > 1 else None
-        self.members = [Member.open(config, store, together) for config in configs]
+        self.members = [Member.open(config, store, together, keep) for config in configs]
         self.all_members = list(self.members)
         self.step = self.members[0].start
         self.steps_per_second = 0.0
@@ -189,29 +192,27 @@ class Pack:
         for row, member in enumerate(self.members):
             if member in due:
                 splits = [(b.split.name, b.split.n[row]) for b in behaviours]
-                self._add_evals(member, splits, behaviour_XM[:, row].reshape(-1, 3))
+                evals = self._evals(splits, behaviour_XM[:, row].reshape(-1, 3))
                 sites = [(m.probe, m.split, m.layer, m.position) for m in measured]
-                if sites:
-                    self._add_probes(member, sites, values_XM[:, row], n_XM[:, row])
+                probed = {"probes": self._probes(sites, values_XM[:, row], n_XM[:, row])} if sites else {}
+                member.accuracy = dict(zip(evals["split"], evals["accuracy"].tolist(), strict=True))
+                member.observe({"evals": evals, **probed}, functools.partial(self.engine.checkpoint, row, self.step))
 
-    def _add_evals(self, member: Member, splits: list[tuple[str, int]], values: NDArray[np.float32]) -> None:
+    def _evals(self, splits: list[tuple[str, int]], values: NDArray[np.float32]) -> dict[str, Any]:
         names, counts = zip(*splits, strict=True)
         steps = np.full(len(names), self.step)
         accuracy, loss, margin = values.T
-        member.recorder.add(
-            "evals", {"step": steps, "split": names, "n": counts, "accuracy": accuracy, "loss": loss, "margin": margin}
-        )
-        member.accuracy = dict(zip(names, accuracy.tolist(), strict=True))
+        return {"step": steps, "split": names, "n": counts, "accuracy": accuracy, "loss": loss, "margin": margin}
 
-    def _add_probes(
-        self, member: Member, sites: list[tuple[str, str, int | None, str | None]], values: NDArray[np.float32],
+    def _probes(
+        self, sites: list[tuple[str, str, int | None, str | None]], values: NDArray[np.float32],
         n: NDArray[np.float32],
-    ) -> None:  # fmt: skip
+    ) -> dict[str, Any]:  # fmt: skip
         probe, split, layer, position = (list(column) for column in zip(*sites, strict=True))
         value = [float(v) if np.isfinite(v) else None for v in values]
         steps = np.full(len(sites), self.step)
         columns = {"step": steps, "probe": probe, "split": split, "layer": layer, "position": position}
-        member.recorder.add("probes", {**columns, "value": value, "n": n.astype(np.int32)})
+        return {**columns, "value": value, "n": n.astype(np.int32)}
 
     def _drop(self, ended: list[Member]) -> None:
         """Go on without the members that have ended."""

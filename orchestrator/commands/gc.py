@@ -21,7 +21,7 @@ def gc(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Remove half-written files and damaged checkpoints; with --orphans also runs of no study."""
+    """Remove half-written files, damaged checkpoints and those beyond a budget; with --orphans runs of no study."""
     from orchestrator.garbage import garbage, remove
 
     store = existing(root)

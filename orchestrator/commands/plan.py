@@ -42,7 +42,8 @@ def plan(
     read, store = read_study(study, cpu, gpu, workers), Store(root)
     state = standing(read, store, Cut(steps, first), events=events_of(store))
     at_a_time, speed = workers_here(read.resources.cpu, read.resources.workers), remembered(steps_per_second)
-    made = make_plan(state.trials, state.runs, state.ledger, at_a_time, speed)
+    kept = len(read.events), read.resources.checkpoint_bytes
+    made = make_plan(state.trials, state.runs, state.ledger, at_a_time, speed, *kept)
     configs = {run.run_id: run.config for run in state.runs}
     words = [str(study), *(["--root", root] if root != "results" else [])]
     rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
