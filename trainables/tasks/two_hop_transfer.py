@@ -9,7 +9,9 @@ some of the source's training items again:
 - `all_facts`: the same items, and all other atomic facts of the graph: nothing old is missing as a fact.
 
 Test chains join a new fact and an old one in either order, or two new ones; none is ever trained. An old fact is an
-in-distribution fact that is retained as an atomic item, so with `closure` these sets are small: read n.
+in-distribution fact that is retained as an atomic item. So with `closure` these sets are small (read n), and few old
+facts are left for each relation: who answers `new_old` with the most frequent tail of r2 is right in .57 to .68 at the
+paper's size (with `all_facts` in .01), in .17 to .25 at the default one. Compare with a run from scratch.
 
 Differences from the released code: new facts are uniform over the unused pairs instead of half of them in linked pairs,
 so there are about new_facts^2 / entities chains of two; the test sets are not restricted to a sample of the facts.
