@@ -53,12 +53,15 @@ def _error(path: str | Path, line: int, column: int, message: str) -> StudyError
 
 def _text(path: str | Path) -> str:
     try:
-        raw = Path(path).read_bytes()
+        if Path(path).exists() and not Path(path).is_file():
+            raise ValueError("it is no regular file")
+        with Path(path).open("rb") as source:
+            raw = source.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise _error(path, 0, 0, f"cannot be read: {reason}") from error
     if len(raw) > MAX_BYTES:
-        raise _error(path, 0, 0, f"has {len(raw):,} bytes; a study file has at most {MAX_BYTES:,}")
+        raise _error(path, 0, 0, f"has more than {MAX_BYTES:,} bytes; that is no study file")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

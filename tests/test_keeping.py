@@ -23,7 +23,7 @@ from trainables.store import Store
 from trainables.train import Pack
 
 Small = Callable[..., RunConfig]
-DENSE = {"train": {"steps": 400, "checkpoint_every": 70}, "eval": {"every": 10, "probes": ["logit_lens"]}}
+DENSE = {"train": {"steps": 300, "checkpoint_every": 70}, "eval": {"every": 10, "probes": ["logit_lens"]}}
 FALLS = Rule("loss", ("train_ii", "test_ii"), 3.0, rising=False, consecutive=3)
 SEEN = Rule("bridge_prob", ("train_ii",), 0.0)
 
@@ -69,7 +69,7 @@ def test_a_checkpoint_is_kept_where_an_event_begins(small: Small, tmp_path: Path
     assert [fault.kind for fault in verify(run.store)] == ["orphan"]
 
 
-@pytest.mark.parametrize("stop", [30, 100, 250, 330])
+@pytest.mark.parametrize("stop", [30, 250])
 @pytest.mark.parametrize("again", [Keep((FALLS,)), Keep(), Keep((SEEN,))])
 def test_an_interruption_changes_no_row_and_no_kept_step(small: Small, tmp_path: Path, stop: int, again: Keep) -> None:
     config = small(**DENSE)

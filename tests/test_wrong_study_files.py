@@ -460,8 +460,12 @@ def test_other_encodings_and_large_files_are_refused(tmp_path: Path) -> None:
         load_study(latin)
     large = tmp_path / "large.yaml"
     large.write_text("#" * 1_000_001)
-    with pytest.raises(StudyError, match=r"has 1,000,001 bytes; a study file has at most 1,000,000"):
+    with pytest.raises(StudyError, match=r"has more than 1,000,000 bytes; that is no study file"):
         load_study(large)
+    endless = tmp_path / "endless.yaml"
+    endless.symlink_to("/dev/zero")
+    with pytest.raises(StudyError, match="is no regular file"):
+        load_study(endless)
 
 
 def test_aliases_that_blow_up_are_refused_at_once(tmp_path: Path) -> None:
