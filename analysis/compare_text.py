@@ -115,7 +115,7 @@ def _chart(rows: pl.DataFrame, sides: Sequence[Side], name: str) -> Any:
     scale = alt.Scale(domain=names, range=[PALETTE[n % len(PALETTE)] for n in range(len(names))])
     colour = alt.Color("side:N", scale=scale, title=None)
     shown = ["side:N", "trial_id:N", "step:Q", alt.Tooltip("value:Q", format=".3f")]
-    thin = alt.Chart(rows).mark_line(opacity=0.35, strokeWidth=0.8)
+    thin = alt.Chart(rows).mark_line(strokeOpacity=0.35, strokeWidth=0.8)
     lines = thin.encode(step_axis(), alt.Y("value:Q", title=name), colour, detail="trial_id:N", tooltip=shown)
     middle = rows.group_by("side", "step", maintain_order=True).agg(pl.median("value"))
     thick = alt.Chart(middle).mark_line(strokeWidth=2.2).encode(step_axis(), y="value:Q", color=colour)

@@ -32,7 +32,7 @@ def escape(value: Any) -> str:
     return html.escape(str(value))
 
 
-def figure(shown: Figure, links: Sequence[str] = ("png", "svg", "csv")) -> str:
+def figure(shown: Figure, links: Sequence[str] = ("pdf", "svg", "png", "csv", "txt")) -> str:
     """The place of a chart, its caption, and links to the files beside the page."""
     name = escape(shown.name)
     anchors = " ".join(f"<a href='{name}.{kind}'>{kind.upper()}</a>" for kind in links)
@@ -64,10 +64,8 @@ def _cells(row: Iterable[tuple[str, str]]) -> Iterable[str]:
 
 def _scripts(figures: Sequence[Figure]) -> str:
     """The charting library once, the charts as JSON, and what puts them together."""
-    from analysis.figures.theme import spec
-
     charts = [
-        f"<script type='application/json' id='spec-{escape(shown.name)}'>{_json(spec(shown.chart))}</script>"
+        f"<script type='application/json' id='spec-{escape(shown.name)}'>{_json(shown.spec)}</script>"
         for shown in figures
     ]
     return "\n".join([*charts, f"<script>{_library()}</script>", f"<script>{SCRIPT}</script>"])

@@ -1,11 +1,12 @@
-"""The report of a study: one HTML file that needs no network, each figure as PNG and SVG, its data as CSV.
+"""The report of a study: one HTML file that needs no network, and each figure as files of its own.
 
-Owns `<root>/studies/<name>/report/`: index.html, answer.{json,txt,csv}, <figure>.{png,svg,csv}. The same tables
-give the same bytes; the page does not say when it was written.
+Owns `<root>/studies/<name>/report/`: index.html, answer.{json,txt,csv}, <figure>.{svg,pdf,png,csv,txt}. The same
+tables give the same bytes, but for the order of fonts in a PDF; the page does not say when it was written.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +19,23 @@ from analysis.page import page
 from analysis.tables import StudyTables, load
 from trainables.store import Store
 
+KINDS = (".svg", ".pdf", ".png", ".csv", ".txt")
+
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """Where the report lies: the page, and every file by name."""
+    """Where the report lies: the page, and every file by name; with what it says."""
 
     index: str
     files: dict[str, str]
+    answer: pl.DataFrame
+    warnings: list[str]
 
 
 def write_report(root: str | Path, study: str, versions: Mapping[str, Any] | None = None) -> ReportPaths:
     """Write the report of a study. Without `versions`, those that study.json names."""
     from analysis.figures import draw
+    from analysis.pictures import pictures
 
     tables = load(root, study)
     versions = _versions(tables) if versions is None else versions
@@ -41,9 +47,35 @@ def write_report(root: str | Path, study: str, versions: Mapping[str, Any] | Non
         "answer.csv": frame.write_csv().encode(),
     }
     for figure in figures:
-        files |= _images(figure.name, figure.chart, figure.data)
+        files |= pictures(figure, _command(root, study, figure.name))
     files["index.html"] = page(tables, frame, figures, versions, failures(root, tables)).encode()
-    return _write(Store(root), f"studies/{study}/report", files)
+    store, folder = Store(root), f"studies/{study}/report"
+    _write(store, folder, files)
+    places = {name: store.path(f"{folder}/{name}") for name in files}
+    return ReportPaths(places["index.html"], places, frame, tables.warnings)
+
+
+def write_figure(root: str | Path, study: str, name: str, column: bool = False) -> list[str]:
+    """Draw one figure anew; returns its files. Raises ValueError naming the figures that the study has."""
+    from analysis.figures import FIGURES, draw
+    from analysis.figures import load as drawn
+    from analysis.pictures import pictures
+
+    tables, first = load(root, study), name.split("_")[0]
+    near = [figure for known in FIGURES if known.split("_")[0] == first for figure in drawn(known)(tables) or ()]
+    found = [figure for figure in near if figure.name == name]
+    if not found:
+        names = ", ".join(figure.name for figure in draw(tables)) or "none"
+        raise ValueError(f"{study} has no figure {name!r}; it has: {names}")
+    store, folder = Store(root), f"studies/{study}/report"
+    files = pictures(found[0], _command(root, study, name) + (" --column" if column else ""), column)
+    for file, content in files.items():
+        store.write(f"{folder}/{file}", content)
+    return [store.path(f"{folder}/{file}") for file in files]
+
+
+def _command(root: str | Path, study: str, figure: str) -> str:
+    return shlex.join(["grokstudy", "report", study, "--root", str(root), "--figure", figure])
 
 
 def _versions(tables: StudyTables) -> dict[str, Any]:
@@ -70,24 +102,10 @@ def _marker(store: Store, run_id: str | None) -> dict[str, Any]:
         return {"error": str(error)}
 
 
-def _images(name: str, chart: Any, data: pl.DataFrame) -> dict[str, bytes]:
-    import vl_convert
-
-    from analysis.figures.theme import spec
-
-    described = spec(chart)
-    return {
-        f"{name}.png": bytes(vl_convert.vegalite_to_png(described, scale=2)),
-        f"{name}.svg": str(vl_convert.vegalite_to_svg(described)).encode(),
-        f"{name}.csv": data.write_csv().encode(),
-    }
-
-
-def _write(store: Store, folder: str, files: dict[str, bytes]) -> ReportPaths:
+def _write(store: Store, folder: str, files: dict[str, bytes]) -> None:
     """Write the files, and remove figures of an earlier report that are no longer drawn."""
     for name, content in files.items():
         store.write(f"{folder}/{name}", content)
     for path in store.list(folder):
-        if path.endswith((".png", ".svg", ".csv")) and path.removeprefix(f"{folder}/") not in files:
+        if path.endswith(KINDS) and path.removeprefix(f"{folder}/").replace("_column.", ".") not in files:
             store.delete(path)
-    return ReportPaths(store.path(f"{folder}/index.html"), {name: store.path(f"{folder}/{name}") for name in files})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,19 @@ import pytest
 from synthetic import REGIMES, build, build_grid, run_id, trial_row, write_run, write_study
 
 from analysis.figures import FIGURES, draw, load
-from analysis.figures.theme import CHART_ROWS, LINE_POINTS, PALETTE, Figure, colour, regimes, spec, thin
+from analysis.figures.theme import (
+    CHART_ROWS,
+    COLUMN,
+    LINE_POINTS,
+    PAGE,
+    PALETTE,
+    Figure,
+    colour,
+    regimes,
+    spec,
+    thin,
+)
+from analysis.pictures import PPI
 from analysis.tables import StudyTables
 from analysis.tables import load as load_tables
 
@@ -57,9 +70,22 @@ def test_a_figure_is_named_charted_and_explained(name: str, plain: StudyTables, 
         assert figure.caption.endswith(".")
         assert 0 < len(figure.data) <= CHART_ROWS
         assert not set(figure.data.schema.dtypes()) & {pl.List, pl.Struct, pl.Object}
-        described = spec(figure.chart)
-        assert described["config"]["axis"]
-        assert json.dumps(described, allow_nan=False)
+        assert figure.spec["config"]["axis"]
+        assert json.dumps(figure.spec, allow_nan=False)
+        figure.chart.to_dict()  # validates, which drawing leaves out
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_fits_a_paper_with_letters_that_can_be_read(name: str, plain: StudyTables, grid: StudyTables) -> None:
+    import vl_convert
+
+    for figure in [*drawn(name, plain), *drawn(name, grid)]:
+        for described, widest in ((figure.spec, PAGE), (figure.column, COLUMN)):
+            svg = vl_convert.vegalite_to_svg(described)
+            width = float(re.search(r'width="([\d.]+)"', svg)[1])  # type: ignore[index]
+            sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)px"', svg)]
+            assert width <= (widest if "columns" in figure.spec else PAGE), (figure.name, width)
+            assert min(sizes) * 72 / PPI >= 6.5, "points, on paper"
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -112,6 +138,8 @@ def test_axes_have_titles_with_units(plain: StudyTables) -> None:
 def test_censored_runs_are_marked(plain: StudyTables) -> None:
     text = json.dumps(spec(drawn("curves", plain)[0].chart))
     assert text.count('"state": "censored"') == 12
+    assert drawn("curves", plain)[0].data.filter(pl.col("line") == "censored").height == 12
+    assert drawn("survival", plain)[0].data.filter(pl.col("kind") == "censored")["runs"].sum() == 12
     lead = drawn("lead", plain)[0].data
     assert dict(lead.group_by("kind").len().rows()) == {"neither": 3, "latent": 3, "fake": 3, "answer_first": 3}
 

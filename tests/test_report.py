@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from synthetic import build, run_id, trial_row, write_study
+from typer.testing import CliRunner
 
 from analysis.answer import answer
 from analysis.page import page as html_page
 from analysis.report import ReportPaths, failures, write_report
 from analysis.tables import load
+from orchestrator.cli import app
 from trainables.store import Store
 
 VERSIONS = {"grokstudy": "0.1.0", "commit": "abc1234"}
@@ -59,8 +62,13 @@ def test_every_figure_is_there_as_picture_and_data(paths: ReportPaths) -> None:
     names = {name.rsplit(".", 1)[0] for name in paths.files if name.endswith(".csv")} - {"answer"}
     assert {"decoupling_plane", "curves", "lead", "survival"} <= names
     for name in names:
-        assert Path(paths.files[f"{name}.png"]).read_bytes().startswith(b"\x89PNG")
-        assert "<svg" in Path(paths.files[f"{name}.svg"]).read_text()[:300]
+        png = Path(paths.files[f"{name}.png"]).read_bytes()
+        assert png.startswith(b"\x89PNG")
+        assert int.from_bytes(png[png.index(b"pHYs") + 4 :][:4], "big") == round(300 / 0.0254), "300 px to the inch"
+        svg, pdf = (Path(paths.files[f"{name}.{kind}"]).read_bytes() for kind in ("svg", "pdf"))
+        width = float(re.search(rb'width="([\d.]+)"', svg)[1])  # type: ignore[index]
+        points = float(re.search(rb"/MediaBox ?\[0 0 ([\d.]+)", pdf)[1])  # type: ignore[index]
+        assert points / 72 == pytest.approx(width / 96, abs=0.01)
     assert json.loads(Path(paths.files["answer.json"]).read_text())[0]["seeds"] == 1
 
 
@@ -94,12 +102,36 @@ def test_the_charts_in_the_page_can_be_parsed(paths: ReportPaths) -> None:
 
 
 def test_the_same_tables_give_the_same_bytes(root: Path, paths: ReportPaths) -> None:
-    before = {name: Path(path).read_bytes() for name, path in paths.files.items()}
+    compared = {name: path for name, path in paths.files.items() if not name.endswith(".pdf")}
+    before = {name: Path(path).read_bytes() for name, path in compared.items()}
     stale = Path(paths.index).parent / "no_longer_drawn.png"
     stale.write_bytes(b"")
     again = write_report(root, "regimes", VERSIONS)
     assert not stale.exists()
-    assert {name: Path(path).read_bytes() for name, path in again.files.items()} == before
+    assert list(again.files) == list(paths.files)
+    assert {name: Path(again.files[name]).read_bytes() for name in before} == before
+
+
+def test_each_figure_says_how_to_draw_it_again_and_that_works(root: Path, paths: ReportPaths) -> None:
+    for name in ("curves", "decoupling_plane"):
+        files = {kind: Path(paths.files[f"{name}.{kind}"]) for kind in ("svg", "pdf", "png", "csv", "txt")}
+        before = {kind: path.read_bytes() for kind, path in files.items()}
+        command = re.search(r"redraw: grokstudy (.*)", before["txt"].decode())[1]  # type: ignore[index]
+        for path in files.values():
+            path.unlink()
+        done = CliRunner().invoke(app, shlex.split(command))
+        assert done.exit_code == 0, done.output
+        after = {kind: path.read_bytes() for kind, path in files.items()}
+        assert len(after.pop("pdf")) == len(before["pdf"]), "its fonts come in any order"
+        assert after == {kind: content for kind, content in before.items() if kind != "pdf"}
+    column = CliRunner().invoke(app, [*shlex.split(command)[:-1], "curves", "--column"]).stdout.split()
+    assert [Path(path).name for path in column] == [f"curves_column.{kind}" for kind in before]
+    assert "in wide: one column" in Path(column[-1]).read_text()
+    write_report(root, "regimes", VERSIONS)
+    assert Path(column[0]).exists(), "a report leaves it, as long as the figure is drawn"
+    unknown = CliRunner().invoke(app, [*shlex.split(command)[:-1], "curve"])
+    assert unknown.exit_code == 2
+    assert "it has: decoupling_plane, curves" in unknown.stderr
 
 
 def test_crashes_are_listed_with_their_traceback_and_divergence_beside_them(root: Path) -> None:

@@ -48,7 +48,8 @@ def _panel(
     middle = _median(mine.filter(pl.col("group") == pl.col("regime")))
     ends = _ends(event, mine, tables)
     lines = pl.concat([single.with_columns(line=pl.lit("seed")), middle.with_columns(line=pl.lit("median"))])
-    return _chart(event, lines, ends, known), lines.with_columns(event=pl.lit(event.name))
+    shown = pl.concat([lines, ends.rename({"state": "line"})], how="diagonal_relaxed")
+    return _chart(event, lines, ends, known), shown.with_columns(event=pl.lit(event.name))
 
 
 def _seeds(mine: pl.DataFrame) -> pl.DataFrame:
@@ -86,7 +87,7 @@ def _chart(event: Event, lines: pl.DataFrame, ends: pl.DataFrame, known: pl.Data
     y = alt.Y("value:Q", title=event.metric.replace("_", " "), scale=scale)
     hint = [alt.Tooltip(name) for name in ("regime:N", "seed:Q", "step:Q", "value:Q")]
     base = alt.Chart(lines).encode(x=theme.step_axis(), y=y, color=colour, tooltip=hint)
-    seeds = base.transform_filter("datum.line == 'seed'").mark_line(strokeWidth=0.8, opacity=0.35)
+    seeds = base.transform_filter("datum.line == 'seed'").mark_line(strokeWidth=0.8, strokeOpacity=0.35)
     middle = base.transform_filter("datum.line == 'median'").mark_line(strokeWidth=2.2)
     level = alt.Chart(pl.DataFrame({"value": [event.threshold]}))
     rule = level.mark_rule(strokeDash=[4, 3], color=theme.FAINT).encode(y="value:Q")

@@ -20,6 +20,8 @@ CAPTION = (
     "Bottom right is a latent circuit, top left an answer without it."
 )
 
+FEW = alt.Axis(tickCount=5)
+
 
 def decoupling_plane(tables: StudyTables) -> list[theme.Figure] | None:
     """The plane spanned by the metrics of the events `circuit` (x) and `generalised` (y)."""
@@ -52,17 +54,17 @@ def _paths(tables: StudyTables, chosen: pl.DataFrame) -> pl.DataFrame:
 def _chart(paths: pl.DataFrame, answer: Event, circuit: Event, known: pl.DataFrame) -> Any:
     unit = alt.Scale(domain=[0, 1]) if _within_one(paths) else alt.Scale(zero=False)
     base = alt.Chart(paths).encode(
-        x=alt.X("circuit:Q", scale=unit, title=f"circuit: {theme.metric_title(circuit)}"),
-        y=alt.Y("answer:Q", scale=unit, title=f"answer: {theme.metric_title(answer)}"),
-        color=theme.colour(known),
+        x=alt.X("circuit:Q", scale=unit, axis=FEW, title=f"circuit: {theme.metric_title(circuit)}"),
+        y=alt.Y("answer:Q", scale=unit, axis=FEW, title=f"answer: {theme.metric_title(answer)}"),
+        color=theme.colour(known, legend=alt.Legend(columns=2)),
         tooltip=[alt.Tooltip(name) for name in ("regime:N", "seed:Q", "step:Q", "circuit:Q", "answer:Q")],
     )
-    lines = base.mark_line(strokeWidth=1.1, opacity=0.6).encode(detail="trial_id:N", order="step:Q")
+    lines = base.mark_line(strokeWidth=1.1, strokeOpacity=0.6).encode(detail="trial_id:N", order="step:Q")
     last = paths.group_by("trial_id", maintain_order=True).last()
     ends = base.mark_point(size=55, filled=True, opacity=1).encode(shape=alt.Shape("regime:N", legend=None))
     ends.data = last
     layers = [*_thresholds(answer, circuit), *_corners(answer.threshold), lines, ends]
-    return theme.layered(*layers).properties(width=1.25 * theme.WIDTH, height=1.25 * theme.WIDTH)
+    return theme.layered(*layers).properties(width=theme.WIDTH, height=theme.WIDTH)
 
 
 def _within_one(paths: pl.DataFrame) -> bool:
@@ -79,7 +81,7 @@ def _thresholds(answer: Event, circuit: Event) -> list[Any]:
 
 def _corners(level: float) -> list[Any]:
     """The verdict of each quadrant, written above and below the answer's threshold."""
-    places = [("fake", "neither", 6, "left"), ("coupled", "latent", 1.25 * theme.WIDTH + 6, "left")]
+    places = [("fake", "neither", 6, "left"), ("coupled", "latent", theme.WIDTH - 6, "right")]
     return [
         alt.Chart(pl.DataFrame({"answer": [level], "text": [word]}))
         .mark_text(align=side, dy=dy, color="#666666", fontStyle="italic", fontSize=11)

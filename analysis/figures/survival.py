@@ -18,10 +18,12 @@ from analysis.tables import StudyTables
 CAPTION = (
     "Kaplan-Meier estimate per regime of the share of runs in which the event has happened. "
     "Ticks: runs that were followed up to there without it (censored). With six runs or more per regime, bands are "
-    "95 % limits. Lines that coincide are drawn with different widths."
+    "95 % limits. Lines are drawn slightly apart, so that none hides another."
 )
 BANDS = 4
-"""Most regimes that are drawn with a band, or told apart by width."""
+"""Most regimes that are drawn with a band."""
+APART, SPREAD = 2.0, 8.0
+"""Px between the lines of two regimes, and of all."""
 ENOUGH = 6
 """Fewest runs per regime for a band to mean something."""
 
@@ -56,7 +58,8 @@ def _panel(
         return None
     steps = pl.concat([_steps(sample, *ends) for sample in samples])
     censored = pl.concat([_censored(sample, ends[0]) for sample in samples])
-    return _chart(event, steps, censored, known), steps.with_columns(event=pl.lit(event.name))
+    shown = pl.concat([steps, censored.with_columns(kind=pl.lit("censored"))], how="diagonal")
+    return _chart(event, steps, censored, known), shown.with_columns(event=pl.lit(event.name))
 
 
 def _steps(sample: estimate.Sample, start: float, end: float) -> pl.DataFrame:
@@ -72,6 +75,7 @@ def _steps(sample: estimate.Sample, start: float, end: float) -> pl.DataFrame:
         .with_columns(share)
         .select(
             pl.lit(sample.group["regime"]).alias("regime"),
+            pl.lit("curve").alias("kind"),
             pl.col("time").clip(start).round(1).alias("step"),
             happened="survival",
             low="high",
@@ -96,14 +100,13 @@ def _censored(sample: estimate.Sample, start: float) -> pl.DataFrame:
 
 
 def _chart(event: Event, steps: pl.DataFrame, censored: pl.DataFrame, known: pl.DataFrame) -> Any:
-    colour = theme.colour(known)
-    y = alt.Y("happened:Q", scale=alt.Scale(domain=[0, 1]), title="share of runs")
+    regimes, colour = known["regime"].unique(maintain_order=True).to_list(), theme.colour(known)
+    ticks = alt.Axis(values=[0, 0.2, 0.4, 0.6, 0.8, 1], labelOverlap=False)
+    y = alt.Y("happened:Q", scale=alt.Scale(domain=[-0.03, 1.03], nice=False), axis=ticks, title="share of runs")
     hint = [alt.Tooltip(name) for name in ("regime:N", "step:Q", "happened:Q", "n:Q", "n_censored:Q")]
     base = alt.Chart(steps).encode(x=theme.step_axis(), color=colour)
-    lines = _lines(base.encode(y=y, tooltip=hint), known)
-    marks = alt.Chart(censored).mark_tick(thickness=2, size=14, orient="vertical", opacity=1)
-    ticks = marks.encode(x=theme.step_axis(), y=y, color=colour, tooltip=["regime:N", "step:Q", "runs:Q"])
-    layers = [*lines, ticks]
+    marks = alt.Chart(censored).encode(x=theme.step_axis(), y=y, color=colour, tooltip=["regime:N", "step:Q", "runs:Q"])
+    layers = _lines(base.encode(y=y, tooltip=hint), marks, regimes)
     if steps["regime"].n_unique() <= BANDS and (steps["n"] >= ENOUGH).all():
         band = base.mark_area(interpolate="step-after", opacity=0.1)
         layers.insert(0, band.encode(y=alt.Y("low:Q", title="share of runs"), y2="high:Q"))
@@ -111,14 +114,13 @@ def _chart(event: Event, steps: pl.DataFrame, censored: pl.DataFrame, known: pl.
     return theme.layered(*layers).properties(width=theme.WIDTH, height=theme.HEIGHT, title=title)
 
 
-def _lines(base: Any, known: pl.DataFrame) -> list[Any]:
-    """Thick below, thin above, so that no line hides another that runs along it."""
-    regimes = known["regime"].unique(maintain_order=True).to_list()
-    if len(regimes) > BANDS:
-        return [base.mark_line(interpolate="step-after", strokeCap="butt", strokeWidth=2)]
-    return [
-        base.transform_filter(alt.FieldEqualPredicate(field="regime", equal=regime)).mark_line(
-            interpolate="step-after", strokeCap="butt", strokeWidth=2 + 1.3 * (len(regimes) - 1 - place)
-        )
-        for place, regime in enumerate(regimes)
-    ]
+def _lines(curves: Any, censored: Any, regimes: list[str]) -> list[Any]:
+    """Lines and ticks, each regime a little below the one before."""
+    apart = min(APART, SPREAD / len(regimes))
+    layers = []
+    for place, regime in enumerate(regimes):
+        offset, mine = apart * (place - (len(regimes) - 1) / 2), alt.FieldEqualPredicate(field="regime", equal=regime)
+        line, tick = curves.transform_filter(mine), censored.transform_filter(mine)
+        layers.append(line.mark_line(interpolate="step-after", strokeCap="butt", strokeWidth=1.6, yOffset=offset))
+        layers.append(tick.mark_tick(thickness=2, size=9, orient="vertical", opacity=1, yOffset=offset))
+    return layers

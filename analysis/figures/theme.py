@@ -1,14 +1,16 @@
 """One look for all figures: colours, sizes, axes, and how much data a chart may carry.
 
 Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; a regime has the same colour
-in every figure. Sizes suit a two-column paper. Charts carry their data inline, so lines are thinned first.
+in every figure. A figure is as wide as one column of a two-column paper or as both, at 96 px to the inch: its smallest
+letters are then 6.75 points. Charts carry their data inline, so lines are thinned first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import altair as alt
 import polars as pl
@@ -21,7 +23,10 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 INK, FAINT = "#222222", "#8a8a8a"
 BLUES = alt.Scale(scheme=alt.SchemeParams("blues", extent=[0, 0.85]), domain=[0, 1], clamp=True)
 """Colours of a share between 0 and 1."""
-WIDTH, HEIGHT = 280, 200
+COLUMN, PAGE = 317, 672
+"""Widest figure in px: 3.3 and 7 inches."""
+WIDTH, HEIGHT = 256, 180
+"""Size of a panel in px: two beside each other fill the page."""
 LINE_POINTS = 400
 """Most points of one line."""
 CHART_ROWS = 12_000
@@ -63,7 +68,8 @@ CONFIG: dict[str, Any] = {
 }
 
 
-class Figure(NamedTuple):
+@dataclass(frozen=True)
+class Figure:
     """A chart with a file name, the data it shows and a sentence about how to read it."""
 
     name: str
@@ -71,12 +77,26 @@ class Figure(NamedTuple):
     data: pl.DataFrame
     caption: str
 
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """The chart as a Vega-Lite specification."""
+        return spec(self.chart)
+
+    @property
+    def column(self) -> dict[str, Any]:
+        """The same with panels below each other and two columns of colours."""
+        columns = {"columns": max(1, self.spec["columns"] // 2)} if "columns" in self.spec else {}
+        return {**self.spec, **columns, "config": {**CONFIG, "legend": {**CONFIG["legend"], "columns": 2}}}
+
 
 def spec(chart: Any) -> dict[str, Any]:
-    """A chart as a Vega-Lite specification with the theme, whatever its number of rows."""
+    """A chart as a Vega-Lite specification with the theme, whatever its number of rows. Tests validate it."""
     with alt.data_transformers.enable("default", max_rows=None):
-        described: dict[str, Any] = chart.to_dict()
+        described: dict[str, Any] = chart.to_dict(validate=False)
     return {**described, "config": CONFIG}
+
+
+KNOWN = ("trial_id", "seed", "state", "group", "regime")
 
 
 def regimes(tables: StudyTables) -> pl.DataFrame:
@@ -87,7 +107,7 @@ def regimes(tables: StudyTables) -> pl.DataFrame:
     trials = tables.independent.sort("trial_id").collect()
     axes = [axis for axis in tables.groups if trials[axis].n_unique() > 1] or tables.groups[:1]
     words = trials.with_columns(group=_labels(trials, axes))
-    return words.with_columns(regime=_regime(words, axes)).select("trial_id", "seed", "state", "group", "regime", *axes)
+    return words.with_columns(regime=_regime(words, axes)).select(*KNOWN, *axes)
 
 
 def _labels(trials: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
@@ -109,7 +129,9 @@ def colour(known: pl.DataFrame, **options: Any) -> Any:
     """The colour channel of the regimes: the same in every figure of a study."""
     domain = known["regime"].unique(maintain_order=True).to_list()
     scale = alt.Scale(domain=domain, range=list(PALETTE[: len(domain)]))
-    return alt.Color("regime:N", scale=scale, title=None, **options)
+    axes = known.columns[len(KNOWN) :]
+    named = axes[0] if len(axes) == 1 and known[axes[0]].dtype.is_numeric() else None
+    return alt.Color("regime:N", scale=scale, title=named, **options)
 
 
 def step_axis(title: str = "training step (log scale)") -> Any:
@@ -165,4 +187,4 @@ def on_blue(column: str) -> Any:
 
 def layered(*charts: Any) -> Any:
     """Charts on top of each other."""
-    return reduce(lambda below, above: below + above, charts)
+    return alt.layer(*charts)

@@ -61,7 +61,7 @@ def extend(
     if until_event is None:
         run(study, root, cpu=cpu, gpu=gpu, workers=workers)
     typer.echo(f"{read.name}: every run has reached {until_event}, or {max_steps:,} steps")
-    report(study, root)
+    report(study.stem, root)
 
 
 def _go_on(study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None) -> None:

@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Quiet, Root, StudyFile, stop
+from orchestrator.commands.common import Json, Quiet, Root, StudyName, existing, stop
 
 if TYPE_CHECKING:
     from trainables.store import Store
 
 
-def report(study: StudyFile, root: Root = "results", as_json: Json = False, quiet: Quiet = False) -> None:
-    """Answer the study's question from the tables, and draw its report anew. Takes a study file or its name."""
+OneFigure = Annotated[str | None, typer.Option("--figure", help="Draw only this figure, e.g. curves.")]
+Column = Annotated[bool, typer.Option("--column", help="With --figure: panels stacked, for one column of a paper.")]
+
+
+def report(
+    study: StudyName,
+    root: Root = "results",
+    figure: OneFigure = None,
+    column: Column = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Answer the study's question from the tables, and draw its report anew."""
     from trainables.store import Store
 
-    text, index = draw_report(Store(root), study.stem, as_json)
+    if figure is not None:
+        _draw_figure(root, Path(study).stem, figure, column, quiet)
+        return
+    text, index = draw_report(Store(root), Path(study).stem, as_json)
     if as_json:
         typer.echo(text)
     elif not quiet:
         typer.echo(f"{text}\nreport: {index}")
 
 
-def draw_report(store: Store, name: str, as_json: bool = False) -> tuple[str, str]:
-    """Write the report of a study; returns the answer as text or JSON, and the path of the page."""
-    from analysis import load
-    from analysis.answer import answer, as_json_text, as_text
-    from analysis.report import write_report
+def _draw_figure(root: str, name: str, figure: str, column: bool, quiet: bool) -> None:
+    from analysis.report import write_figure
 
     try:
-        tables = load(store.uri, name)
+        files = write_figure(existing(root).uri, name, figure, column)
     except (FileNotFoundError, ValueError) as error:
         stop(str(error))
-    for warning in tables.warnings:
+    if not quiet:
+        typer.echo("\n".join(files))
+
+
+def draw_report(store: Store, name: str, as_json: bool = False) -> tuple[str, str]:
+    """Write the report of a study; returns the answer as text or JSON, and the path of the page."""
+    from analysis.answer import as_json_text, as_text
+    from analysis.report import write_report
+    from orchestrator.tabular import width
+
+    try:
+        written = write_report(store.uri, name)
+    except (FileNotFoundError, ValueError) as error:
+        stop(str(error))
+    for warning in written.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    index = write_report(store.uri, name).index
-    frame = answer(tables)
-    return (as_json_text(frame) if as_json else as_text(frame).rstrip()), index
+    text = as_json_text(written.answer) if as_json else as_text(written.answer, min(80, width() or 80)).rstrip()
+    return text, written.index
