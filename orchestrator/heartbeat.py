@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import ray
@@ -64,7 +65,7 @@ class Heartbeat(tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A pack has ended in a way that is not retried."""
         self.watchdog.forget(trial.trial_id)
-        for raw in trial.config["pack"]["runs"]:
+        for raw in chain.from_iterable(trial.config["bundle"]["packs"]):
             record_loss(RunDir(self.store, RunConfig.from_dict(raw).run_id), trial.get_error())
 
     def _kill(self, trial_id: str) -> None:

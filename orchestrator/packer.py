@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from orchestrator.space import Run
 from trainables.config import RunConfig
 
+BUNDLES_PER_WORKER = 16
+"""Enough that workers end at about the same time, few enough that what a trial costs Ray Tune hardly counts."""
+
 PackSize = Callable[[RunConfig, int], int]
 """(configuration, most members) -> members that pay on the hardware."""
 
@@ -23,6 +26,12 @@ def packs_of(runs: list[Run], steps: Mapping[str, int], size: PackSize, workers:
     share = max(1, len(runs) // max(1, workers))
     packs = [pack for group in groups.values() for pack in _cut(group, size, min(share, len(group)))]
     return sorted(packs, key=lambda pack: -_cost(pack, steps))
+
+
+def bundles_of(packs: list[list[Run]], workers: int) -> list[list[list[Run]]]:
+    """Share very many packs out in bundles, whose packs a worker trains one after the other; the order stays."""
+    size = max(1, -(-len(packs) // (BUNDLES_PER_WORKER * max(1, workers))))
+    return [packs[start : start + size] for start in range(0, len(packs), size)]
 
 
 def _cut(group: list[Run], size: PackSize, most: int) -> list[list[Run]]:

@@ -1,4 +1,4 @@
-"""What one worker does with its pack: trains it, halves a pack that fails or does not fit, retries a run alone.
+"""What one worker does with its packs: trains them, halves one that fails or does not fit, retries a run alone.
 
 Three ends are kept apart. A run that fails alone more often than allowed is failed. Storage that stays away halts the
 study: `halt` says why, and no run is to blame. A process that dies without a word says nothing here; its successor
@@ -33,8 +33,8 @@ class ProcessDiedError(RuntimeError):
 class Shift:
     """The packs of one worker, one after the other."""
 
-    def __init__(self, configs: list[RunConfig], store: Store, open_pack: OpenPack, max_failures: int) -> None:
-        """Take over these runs; those that have ended already are only reported."""
+    def __init__(self, packs: list[list[RunConfig]], store: Store, open_pack: OpenPack, max_failures: int) -> None:
+        """Take over the runs of these packs; those that have ended already are only reported."""
         self.store, self.open_pack, self.max_failures = store, open_pack, max_failures
         self.lines: dict[str, dict[str, Any]] = {}
         self.halt: str | None = None
@@ -42,8 +42,10 @@ class Shift:
         """Whether this process can train nothing more (its GPU context is broken)."""
         self._failures: Counter[str] = Counter()
         self.pack: Pack | None = None
-        todo = [config for config in configs if not self._has_ended(config)]
-        self._queue = _pieces(todo, len(todo) >> (self._deaths(todo) // DEATHS_PER_HALVING))
+        self._queue: list[list[RunConfig]] = []
+        for configs in packs:
+            todo = [config for config in configs if not self._has_ended(config)]
+            self._queue += _pieces(todo, len(todo) >> (self._deaths(todo) // DEATHS_PER_HALVING))
 
     @property
     def finished(self) -> bool:

@@ -19,11 +19,12 @@ from typing import Any
 
 from orchestrator.breaker import Breaker, HaltedError
 from orchestrator.ledger import Ledger
-from orchestrator.packer import PackSize, packs_of
+from orchestrator.packer import bundles_of, packs_of
 from orchestrator.reach import gpus_in_reach, node_types, workers_in_reach
 from orchestrator.settings import Asha
 from orchestrator.space import Run
 from orchestrator.study import Study
+from trainables.keeping import Keep, Rule
 from trainables.rundir import RunDir
 from trainables.store import Store
 
@@ -56,9 +57,9 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
     heartbeat = Heartbeat(on_progress, store, breaker)
     with ray_session(), _scratch() as scratch:
         check_resources(study)
-        packs = _packs(study, runs, store)
+        bundles = _bundles(study, runs, store)
         with heartbeat.watchdog:
-            _tuner(study, packs, heartbeat, scratch, store).fit()
+            _tuner(study, bundles, heartbeat, scratch).fit()
     for run_id in heartbeat.stopped if isinstance(study.scheduler, Asha) else ():
         mark_stopped(RunDir(store, run_id))
     if breaker.reason is not None:
@@ -121,27 +122,31 @@ def check_resources(study: Study) -> None:
             raise ResourcesError(f"resources.{name}: {asked:g} asked per worker, {found}; use --{name} to ask for less")
 
 
-def _packs(study: Study, runs: list[Run], store: Store) -> list[list[Run]]:
-    """Put runs together as far as that pays. A scheduler that stops trials needs each run by itself."""
+def _bundles(study: Study, runs: list[Run], store: Store) -> list[dict[str, Any]]:
+    """Put runs together as far as that pays, and packs into bundles: what a worker gets as one trial of Tune's.
+
+    Packs are as large as the study says, or as measured. A scheduler that stops trials needs each run by itself.
+    """
+    from orchestrator.sizes import Sizer
+
     steps = {run_id: state.step for run_id, state in Ledger(store, runs, False).states.items()}
+    resources = granted(study)
+    asked, measure = study.resources.pack, Sizer(resources)
     alone = isinstance(study.scheduler, Asha)
-    return packs_of(runs, steps, (lambda _, __: 1) if alone else _sizer(study), workers_here(study))
-
-
-def _sizer(study: Study) -> PackSize:
-    """How to find the size of a pack: as the study says, or measured where the workers will run."""
-    import ray
-
-    from trainables.speed import pack_size
-
-    asked, resources = study.resources.pack, granted(study)
-    if isinstance(asked, int):
-        return lambda _, most: min(asked, most)
-    threads = max(1, int(resources["cpu"]))
-    if not resources["gpu"]:
-        return lambda config, most: pack_size(config, most, "cpu", threads)
-    probe = ray.remote(num_cpus=resources["cpu"], num_gpus=resources["gpu"])(pack_size)
-    return lambda config, most: int(ray.get(probe.remote(config, most, "cuda", threads)))
+    fixed = 1 if alone else asked
+    size = measure if isinstance(fixed, str) else lambda _, most: min(fixed, most)
+    workers = workers_here(study)
+    packs = packs_of(runs, steps, size, workers)
+    shared = {"root": store.uri, "resources": resources, "max_failures": study.resources.max_failures}
+    shared |= {"keep": keep_of(study)}
+    return [
+        {
+            **shared,
+            "packs": [[run.config.to_dict() for run in pack] for pack in bundle],
+            "sizes": [measure.sizes(pack[0].config) for pack in bundle],
+        }
+        for bundle in ([[pack] for pack in packs] if alone else bundles_of(packs, workers))
+    ]
 
 
 def workers_here(study: Study) -> int:
@@ -157,7 +162,7 @@ def workers_here(study: Study) -> int:
     return max(1, room)
 
 
-def _tuner(study: Study, packs: list[list[Run]], callback: Any, scratch: str, store: Store) -> Any:
+def _tuner(study: Study, bundles: list[dict[str, Any]], callback: Any, scratch: str) -> Any:
     from ray import tune
 
     from orchestrator.heartbeat import Brake
@@ -166,9 +171,9 @@ def _tuner(study: Study, packs: list[list[Run]], callback: Any, scratch: str, st
     resources = study.resources
     return tune.Tuner(
         tune.with_resources(PackTrainable, granted(study)),
-        param_space={"pack": tune.grid_search([_pack(study, pack, store) for pack in packs])},
+        param_space={"bundle": tune.grid_search(bundles)},
         tune_config=tune.TuneConfig(
-            scheduler=_scheduler(study, max(run.config.train.steps for pack in packs for run in pack)),
+            scheduler=_scheduler(study, bundles),
             reuse_actors=True,
             max_concurrent_trials=resources.workers if isinstance(resources.workers, int) else None,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -195,16 +200,18 @@ def granted(study: Study) -> dict[str, float]:
     return {"cpu": 1.0 if cpu == "auto" else float(cpu), "gpu": float(gpu)}
 
 
-def _pack(study: Study, runs: list[Run], store: Store) -> dict[str, Any]:
-    return {
-        "root": store.uri,
-        "cpus": granted(study)["cpu"],
-        "max_failures": study.resources.max_failures,
-        "runs": [run.config.to_dict() for run in runs],
-    }
+def keep_of(study: Study) -> Keep:
+    """A checkpoint where an event begins, so that another study can start there; and the budget."""
+    rules = []
+    for event in study.events.values():
+        rising = event.at_most is None
+        threshold = event.at_least if rising else event.at_most
+        assert threshold is not None, "checked when the file was read"
+        rules.append(Rule(event.metric, event.split, threshold, rising, event.for_, event.layer, event.position))
+    return Keep(tuple(dict.fromkeys(rules)), study.resources.checkpoint_bytes)
 
 
-def _scheduler(study: Study, longest: int) -> Any:
+def _scheduler(study: Study, bundles: list[dict[str, Any]]) -> Any:
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
     options = study.scheduler
@@ -214,7 +221,7 @@ def _scheduler(study: Study, longest: int) -> Any:
         time_attr="step",
         metric=f"{options.metric}/{options.split}",
         mode=options.mode,
-        max_t=longest,
+        max_t=max(run["train"]["steps"] for bundle in bundles for pack in bundle["packs"] for run in pack),
         grace_period=options.grace_steps,
         reduction_factor=options.reduction_factor,
     )

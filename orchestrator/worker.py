@@ -1,4 +1,4 @@
-"""What Ray Tune runs: a pack of runs as a class trainable. One of the few files that know Ray.
+"""What Ray Tune runs: a bundle of packs as a class trainable. One of the few files that know Ray.
 
 Each `step()` trains for a heartbeat's time and reports where the pack stands. Ray's own checkpoints are not used:
 a retried worker opens the run directories and goes on from what it finds there. Ray only ever retries a process that
@@ -8,6 +8,7 @@ died; what fails inside it is handled by `shift.py`.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 from typing import Any
@@ -16,7 +17,9 @@ from ray import tune
 
 from orchestrator.notice import Notice
 from orchestrator.shift import Shift
+from orchestrator.sizes import kind_here
 from trainables.config import RunConfig
+from trainables.speed import pack_size
 from trainables.store import Store
 from trainables.train import Pack
 
@@ -24,20 +27,23 @@ HEARTBEAT_S = 2.0
 
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]
-    """Trains the runs of `config["pack"]` under its root."""
+    """Trains the packs of `config["bundle"]` under its root, one after the other."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take over the pack, on what Ray granted."""
-        pack = config["pack"]
-        configs = [RunConfig.from_dict(raw) for raw in pack["runs"]]
-        store, threads = Store(pack["root"]), max(1, int(pack["cpus"]))
-        self.shift = Shift(
-            configs, store, lambda runs: Pack(runs, store, device=_device(), threads=threads), pack["max_failures"]
-        )
+        """Take over the bundle, on what Ray granted."""
+        if not gc.get_freeze_count():
+            gc.freeze()  # what the imports left; looking through it after each pack takes longer than a tiny run
+        bundle = config["bundle"]
+        store, threads = Store(bundle["root"]), _threads(bundle)
+
+        def open_pack(runs: list[RunConfig]) -> Pack:
+            return Pack(runs, store, device=_device(), threads=threads, keep=bundle["keep"])
+
+        self.shift = Shift(_packs(bundle), store, open_pack, bundle["max_failures"])
         self.notice = Notice(self.cleanup)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take over another pack in the same process; the old one may have been ended by the scheduler."""
+        """Take over another bundle in the same process; the old one may have been ended by the scheduler."""
         if self.shift.unusable:
             os._exit(1)  # the next worker starts in a process of its own
         self.cleanup()
@@ -69,6 +75,29 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing: `setup` has restored the run directory."""
+
+
+def _packs(bundle: dict[str, Any]) -> list[list[RunConfig]]:
+    """The packs as they fit here: those cut for a larger GPU are cut again."""
+    cut = []
+    for runs, sizes in zip(bundle["packs"], bundle["sizes"], strict=True):
+        configs = [RunConfig.from_dict(raw) for raw in runs]
+        most = _most(configs, sizes, bundle)
+        cut += [configs[start : start + most] for start in range(0, len(configs), most)]
+    return cut
+
+
+def _most(configs: list[RunConfig], sizes: dict[str, int], bundle: dict[str, Any]) -> int:
+    """Members that fit here: as the driver measured on this kind of GPU, or as measured now."""
+    if len(configs) == 1 or not sizes:
+        return len(configs)
+    if (kind := kind_here()) in sizes:
+        return sizes[kind]
+    return pack_size(configs[0], len(configs), _device(), _threads(bundle), min(bundle["resources"]["gpu"], 1.0))
+
+
+def _threads(bundle: dict[str, Any]) -> int:
+    return max(1, int(bundle["resources"]["cpu"]))
 
 
 def _device() -> str:

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in ("trainables", "orchestrator", "analysis")}
-RAY_FILES = {"checkup.py", "tuner.py", "worker.py", "heartbeat.py", "jobs.py", "notice.py"}
+RAY_FILES = {"checkup.py", "tuner.py", "worker.py", "heartbeat.py", "jobs.py", "notice.py", "sizes.py"}
 SEES_ALL = {"orchestrator/cli.py", "orchestrator/commands"}
 LIGHT = {"trainables.schema", "trainables.store", "trainables.options"}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.packer import packs_of
+from orchestrator.packer import BUNDLES_PER_WORKER, bundles_of, packs_of
 from orchestrator.space import Run
 from trainables.config import RunConfig
 
@@ -55,3 +55,12 @@ def test_every_run_is_in_one_pack_and_the_costliest_comes_first(
     costs = [sum(run.config.train.steps for run in pack) for pack in packs]
     assert costs == sorted(costs, reverse=True)
     assert len(packs) >= min(workers, len(all_runs))
+
+
+def test_very_many_packs_are_shared_out_in_bundles_in_their_order(small: Small) -> None:
+    few, many = ([[run] for run in runs([small(seed=s) for s in range(n)])] for n in (20, 300))
+    assert bundles_of(few, 2) == [[pack] for pack in few]
+    bundles = bundles_of(many, 2)
+    assert [pack for bundle in bundles for pack in bundle] == many
+    assert BUNDLES_PER_WORKER < len(bundles) <= 2 * BUNDLES_PER_WORKER
+    assert bundles_of([], 2) == []

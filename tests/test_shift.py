@@ -20,7 +20,7 @@ Small = Callable[..., RunConfig]
 
 
 def work(configs: list[RunConfig], store: Store, open_pack: Callable[[list[RunConfig]], Pack] | None = None) -> Shift:
-    shift = Shift(configs, store, open_pack or (lambda runs: Pack(runs, store)), max_failures=2)
+    shift = Shift([configs], store, open_pack or (lambda runs: Pack(runs, store)), max_failures=2)
     while not shift.finished:
         shift.advance(60.0)
     return shift
@@ -86,7 +86,7 @@ def test_a_run_alone_is_retried_as_often_as_allowed(small: Small, store: Store) 
 def test_storage_that_stays_away_halts_and_blames_no_run(
     small: Small, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shift = Shift([small()], store, lambda runs: Pack(runs, store), max_failures=2)
+    shift = Shift([[small()]], store, lambda runs: Pack(runs, store), max_failures=2)
     shift.advance(0.01)
     with monkeypatch.context() as full:
         full.setattr(Store, "_put", _full)
@@ -127,7 +127,7 @@ def test_a_process_that_dies_again_and_again_gets_less_to_do_and_then_fails(smal
     configs = [small(seed=seed) for seed in range(4)]
     sizes = []
     for _ in range(DEATHS):
-        shift = Shift(configs, store, lambda runs: Pack(runs, store), max_failures=2)
+        shift = Shift([configs], store, lambda runs: Pack(runs, store), max_failures=2)
         sizes.append(len(shift._queue[0]))
         shift._open(shift._queue[0])  # and dies
     assert sizes[:7] == [4, 4, 4, 4, 2, 2, 2]
@@ -139,7 +139,7 @@ def test_a_process_that_dies_again_and_again_gets_less_to_do_and_then_fails(smal
 
 
 def test_a_run_taken_over_by_another_worker_is_left_to_it(small: Small, store: Store) -> None:
-    shift = Shift([small()], store, lambda runs: Pack(runs, store), max_failures=2)
+    shift = Shift([[small()]], store, lambda runs: Pack(runs, store), max_failures=2)
     shift.advance(0.01)
     Lease.take(RunDir(store, small().run_id))
     while not shift.finished:

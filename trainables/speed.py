@@ -43,15 +43,16 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1) -
     return 1.0 / (high + per_example * (batch - 4 * small))
 
 
-def pack_size(config: RunConfig, most: int, device: str = "cpu", threads: int = 1) -> int:
+def pack_size(config: RunConfig, most: int, device: str = "cpu", threads: int = 1, share: float = 1.0) -> int:
     """Members of a pack beyond which the summed speed stops rising, or memory would not hold twice as many.
 
     Doubles the pack as long as that is worth PACK_GAIN. On a CPU that is soon over: one member keeps a core busy.
+    `share` is the part of the GPU's memory that the pack may have, where several workers share it.
     """
     torch.set_num_threads(threads)
     at = torch.device(device)
     members, speed = 1, 1.0 / _seconds_per_step(config, at)
-    while 2 * members <= most and _fits(config, 2 * members, at):
+    while 2 * members <= most and _fits(at, share):
         doubled = 2 * members / _seconds_per_step(config, at, 2 * members)
         if doubled < PACK_GAIN * speed:
             break
@@ -59,13 +60,13 @@ def pack_size(config: RunConfig, most: int, device: str = "cpu", threads: int = 
     return members
 
 
-def _fits(config: RunConfig, members: int, device: torch.device) -> bool:
-    """Whether a pack of this size stays within its share of the GPU, judged by half of it that has just been run."""
+def _fits(device: torch.device, share: float) -> bool:
+    """Whether twice the members that have just been run stay within their share of the GPU's memory."""
     if device.type != "cuda":
         return True
     peak = torch.cuda.max_memory_allocated(device)
-    free, _ = torch.cuda.mem_get_info(device)
-    return 2 * peak < MEMORY_SHARE * (free + peak)
+    free, total = torch.cuda.mem_get_info(device)
+    return 2 * peak < MEMORY_SHARE * min(free + peak, share * total)
 
 
 def _with_batch(config: RunConfig, batch: int) -> RunConfig:
