@@ -8,9 +8,9 @@ import tempfile
 import torch
 
 from benchmarks import loops
-from benchmarks.measure import Steps, figure, ratio, speeds
 from trainables.config import RunConfig
 from trainables.engine import CHUNK
+from trainables.measure import Steps, figure, ratio, speeds
 from trainables.store import Store
 from trainables.train import Pack
 

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from benchmarks.measure import Steps
 from trainables.batches import TrainingSet
 from trainables.config import RunConfig
+from trainables.measure import Steps
 from trainables.tasks import TASKS
 from trainables.tasks.two_hop import Examples
 

@@ -19,15 +19,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from benchmarks.measure import figure
 from orchestrator.driver import standing
 from orchestrator.study import Study, load_study
 from orchestrator.trials import write_study
 from trainables import records
 from trainables.config import RunConfig, eval_steps
+from trainables.measure import figure
 from trainables.rundir import Lease, RunDir
 from trainables.store import Store
 from trainables.tasks import TASKS
+from trainables.writer import Writer
 
 T = TypeVar("T")
 SPLITS = TASKS["two_hop"].splits
@@ -55,7 +56,7 @@ def replay(store: Store, config: RunConfig) -> None:
     run = RunDir(store, config.run_id)
     lease, steps = Lease.take(run), config.train.steps
     run.write("run.json", {"run_id": run.run_id, "config": config.to_dict()})
-    recorder = records.Recorder(lease, 0)
+    recorder = records.Recorder(lease, 0, writer := Writer())
     noise = np.random.default_rng(config.seed).random(steps, np.float32)
     columns = {name: noise for name in ("loss", "grad_norm", "weight_norm", "lr")}
     recorder.add("steps", {"step": np.arange(steps), **columns})
@@ -64,6 +65,7 @@ def replay(store: Store, config: RunConfig) -> None:
         row = {"n": [100] * len(SPLITS), "accuracy": accuracy, "loss": accuracy, "margin": accuracy}
         recorder.add("evals", {"step": [step] * len(SPLITS), "split": list(SPLITS), **row})
     recorder.cut(steps + 1)
+    writer.flush()
     run.write("DONE.json", {"step": steps, "reason": "finished", "attempt": 1})
 
 

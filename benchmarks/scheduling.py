@@ -14,11 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.measure import figure
 from orchestrator.driver import drive
 from orchestrator.space import Run
 from orchestrator.study import Study, load_study
 from orchestrator.tuner import launch, ray_session, set_environment, workers_here
+from trainables.measure import figure
 from trainables.rundir import RunDir
 from trainables.store import Store
 

@@ -31,8 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--device", default="auto", help="cpu, cuda or auto")
     train.add_argument("--threads", type=int, help="torch threads")
     train.add_argument("--engine", default="auto", help="eager, graph, compile or auto; changes no number")
+    bench = commands.add_parser("bench", help="how fast this machine trains, as one JSON line per figure")
+    bench.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    bench.add_argument("--check", action="store_true", help="first compare the numbers with those of a CPU")
+    bench.add_argument("--seconds", type=float, help="length of one round of a measurement")
+    bench.add_argument("--threads", type=int, default=1, help="torch threads; one, as each worker has")
     options = parser.parse_args(arguments)
-    return _train(options)
+    return {"train": _train, "bench": _bench}[options.command](options)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -56,6 +61,23 @@ def _train(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return INTERRUPTED
     return 0 if pack.finished else INTERRUPTED
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import torch
+
+    from trainables.bench import bench
+    from trainables.check import check
+
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    device = auto if options.device == "auto" else options.device
+    if device == "cuda" and not torch.cuda.is_available():
+        print("bench: --device cuda, but torch sees no GPU here; --device cpu measures this machine", file=sys.stderr)
+        return 2
+    torch.set_num_threads(options.threads)
+    same = check(device) if options.check else True
+    bench(torch.device(device), options.seconds or (1.0 if device == "cuda" else 0.3))
+    return 0 if same else 1
 
 
 def _stop_on_signals(pack: Pack) -> None:

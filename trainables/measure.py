@@ -1,0 +1,67 @@
+"""Measurements that can be trusted: two things in turn in one process, and one JSON line per figure.
+
+Ratios travel between machines; absolute times do not.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+Steps = Callable[[int], object]
+"""Carries out so many steps, and waits for them."""
+
+
+def speeds(contestants: Mapping[str, Steps], seconds: float = 1.0, rounds: int = 5) -> dict[str, list[float]]:
+    """Steps per second of each, in rounds that alternate, after a warm-up that also sizes the rounds."""
+    counts = {}
+    for name, steps in contestants.items():
+        steps(5)
+        begun = time.perf_counter()
+        steps(3)
+        counts[name] = max(1, int(seconds * 3 / (time.perf_counter() - begun)))
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, steps in contestants.items():
+            begun = time.perf_counter()
+            steps(counts[name])
+            found[name].append(counts[name] / (time.perf_counter() - begun))
+    return found
+
+
+def figure(name: str, values: list[float], unit: str, at_least: float | None = None, **about: object) -> None:
+    """Print one figure: median, spread (smallest and largest round), machine; and whether a target is met."""
+    median = statistics.median(values)
+    target = {} if at_least is None else {"target": at_least, "verdict": verdict(median >= at_least)}
+    line = {
+        "figure": name, "unit": unit, "median": round(median, 4),
+        "low": round(min(values), 4), "high": round(max(values), 4), "rounds": len(values), **target, **about,
+        "machine": machine(),
+    }  # fmt: skip
+    print(json.dumps(line), flush=True)
+
+
+def ratio(
+    name: str, found: Mapping[str, list[float]], over: str, under: str, times: float = 1.0,
+    at_least: float | None = None, **about: object,
+) -> None:  # fmt: skip
+    """Print the ratio of two contestants, round by round; `times`: what a step of the first counts for."""
+    values = [times * a / b for a, b in zip(found[over], found[under], strict=True)]
+    speed = {f"{key}_per_s": round(statistics.median(found[key]), 2) for key in (over, under)}
+    figure(name, values, f"{over} / {under}", at_least, **speed, **about)
+
+
+def verdict(passed: bool) -> str:
+    """As it is printed."""
+    return "PASS" if passed else "FAIL"
+
+
+def machine() -> str:
+    """What was measured on."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return f"{platform.machine()} {device}, torch {torch.__version__}, {torch.get_num_threads()} threads"
