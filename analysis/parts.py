@@ -65,10 +65,8 @@ def scan(
         checked = list(pool.map(lambda path: _check(store, path, schema), paths))
     parts = [part for part in checked if isinstance(part, _Part)]
     skipped = [part for part in checked if isinstance(part, Skipped)]
-    if table != "probes":  # the probes are by far the largest table: their pages are trusted
-        parts, damaged = _decodable(store, parts)
-        skipped += damaged
-    return _frame(store, parts, schema), skipped
+    parts, damaged = _decodable(store, parts)
+    return _frame(store, parts, schema), skipped + damaged
 
 
 def _check(store: Store, path: str, schema: pl.Schema) -> _Part | Skipped:

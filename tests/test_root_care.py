@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analysis import load
 from orchestrator.archive import export, receive
 from orchestrator.compact import compact
 from orchestrator.garbage import garbage, remove
@@ -28,7 +29,7 @@ from trainables import checkpoint, records
 from trainables.config import RunConfig
 from trainables.rundir import RunDir
 from trainables.schema import TABLES
-from trainables.store import Store
+from trainables.store import DamagedError, Store
 from trainables.train import Pack
 
 Small = Callable[..., RunConfig]
@@ -38,6 +39,7 @@ def train(config: RunConfig, store: Store, to: int = 10**9) -> RunDir:
     pack = Pack([config], store)
     while not pack.finished and pack.step < to:
         pack._segment()
+    pack.writer.flush()
     return RunDir(store, config.run_id)
 
 
@@ -299,6 +301,38 @@ def test_training_goes_on_over_any_bytes_or_names_the_file(small: Small, run: Ru
                 run.store.delete(file)
         for file, content in good.items():
             run.store.write(file, content)
+
+
+@pytest.fixture
+def probed(small: Small, store: Store) -> RunDir:
+    """As `run`, with probes, and a study that the analysis can read."""
+    found = train(small(eval={"every": 10, "probes": ["logit_lens"]}), store)
+    events = {"low": {"metric": "loss", "split": "train_ii", "at_most": 3.0}}
+    events["seen"] = {"metric": "bridge_prob", "split": "train_ii", "at_least": 0.0}
+    store.write_json("studies/s/study.json", {"name": "s", "events": events, "axes": [], "seeds": [0]})
+    row = {"trial_id": ["s-0"], "run_id": [found.run_id], "horizon": [60], "seed": [0], "state": ["done"]}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(row), buffer)
+    store.write("studies/s/trials.parquet", buffer.getvalue())
+    return found
+
+
+@settings(max_examples=FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_bytes_in_a_part_are_read_or_named(probed: RunDir, data: st.DataObject) -> None:
+    """By the reader that training trusts, and by the one of the analysis."""
+    table = data.draw(st.sampled_from(sorted(TABLES)))
+    start = data.draw(st.sampled_from(records.part_starts(probed, table)))
+    good = probed.store.read(probed.part(table, start))
+    try:
+        probed.store.write(probed.part(table, start), data.draw(st.one_of(st.binary(max_size=200), _changed(good))))
+        with contextlib.suppress(DamagedError):
+            records.read_part(probed, table, start)
+        tables = load(probed.store.uri, "s")
+        found = tables.events.collect()
+        assert found["event"].to_list() == ["low", "seen"]
+    finally:
+        probed.store.write(probed.part(table, start), good)
 
 
 def _changed(good: bytes) -> st.SearchStrategy[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -240,7 +241,8 @@ def refusal(path: Path) -> StudyError | None:
     return None
 
 
-FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+INPUTS = int(os.environ.get("GROKSTUDY_FUZZ", "100"))
+FUZZ = settings(max_examples=INPUTS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WORDS = "{ } [ ] : - &a *a !!set ' \" # | > ? % @ ~ null true no -1 0 1e9 3.5 kind model.layers data phi seeds é"
 TOKENS = st.sampled_from([*WORDS.split(), ": ", ", ", "\n", "  ", "\t", "\u2028", "1 / 0"])
 
