@@ -13,6 +13,7 @@ from orchestrator.shift import Shift
 from orchestrator.tuner import set_environment
 from trainables import speed
 from trainables.config import RunConfig
+from trainables.keeping import KEEP
 from trainables.store import Store
 from trainables.train import Pack
 
@@ -21,7 +22,7 @@ CARRIES = {"BIG": 8, "TINY": 2}
 
 
 def bundle(store: Store, configs: list[RunConfig], cpu: float = 1.0, **sizes: int) -> dict[str, Any]:
-    about = {"root": store.uri, "resources": {"cpu": cpu, "gpu": 0.0}, "max_failures": 2}
+    about = {"root": store.uri, "resources": {"cpu": cpu, "gpu": 0.0}, "max_failures": 2, "keep": KEEP}
     return {"bundle": {**about, "packs": [[config.to_dict() for config in configs]], "sizes": [sizes]}}
 
 
