@@ -11,7 +11,7 @@ from orchestrator.fields import OptionField, config_fields
 from orchestrator.mistakes import BROKEN, Findings, shown
 from orchestrator.read_options import read_mapping, read_setting
 from orchestrator.start_from import read_start
-from trainables.config import sections_of
+from trainables.config import NUMERICS, sections_of
 from trainables.options import did_you_mean
 from trainables.tasks import TASKS
 
@@ -59,11 +59,24 @@ def read_base(findings: Findings, base: Mapping[str, Any], task: str) -> dict[st
             findings.at_key(("base", section), f"is written nested under base: {nested}")
         elif section == START_FROM:
             found[section] = read_start(findings, ("base", section), raw)
+        elif section == "numerics":
+            found[section] = _read_numerics(findings, raw)
         elif section not in {"task", *sections}:
-            findings.at_key(("base", section), unknown_section(section, [*sections, "task", START_FROM], fields))
+            findings.at_key(
+                ("base", section), unknown_section(section, [*sections, "task", START_FROM, "numerics"], fields)
+            )
         elif section != "task" and (section != "data" or base.get("task", task) == task):
             found |= _read_section(findings, section, raw, fields)
     return found
+
+
+def _read_numerics(findings: Findings, raw: Any) -> Any:
+    """The version of the code's numbers whose runs are taken as they are."""
+    if raw is BROKEN or (type(raw) is int and 1 <= raw <= NUMERICS):
+        return raw
+    known = f"1 to {NUMERICS}" if NUMERICS > 1 else "1"
+    findings.at_value(("base", "numerics"), f"{shown(raw)} is no version of the numbers that there has been: {known}")
+    return BROKEN
 
 
 def _read_section(findings: Findings, section: str, raw: Any, fields: Mapping[str, OptionField]) -> dict[str, Setting]:

@@ -15,7 +15,7 @@ from orchestrator.axes import START_FROM, Axis, Point, Setting, Value
 from orchestrator.expressions import Expression, ExpressionError, Number
 from orchestrator.fields import OptionField, config_fields
 from orchestrator.mistakes import shown
-from trainables.config import RunConfig, sections_of
+from trainables.config import NUMERICS, RunConfig, sections_of
 from trainables.options import did_you_mean
 
 if TYPE_CHECKING:
@@ -57,13 +57,14 @@ class Resolver:
         """The configuration of a run, still from scratch. Raises ResolveError where an expression has no value."""
         settings = self.settings_at(point)
         settings.pop(START_FROM, None)
+        numerics = settings.pop("numerics", NUMERICS)
         settings = _computed(settings, config_fields(self.task))
         by_section: dict[str, dict[str, Any]] = {section: {} for section in sections_of(self.task)}
         for key, value in settings.items():
             section, _, name = key.partition(".")
             by_section[section][name] = value
         sections = {section: self._section(section, values) for section, values in by_section.items()}
-        return RunConfig(task=self.task, seed=seed, **sections)
+        return RunConfig(task=self.task, seed=seed, numerics=numerics, **sections)
 
     def start_from_at(self, point: Mapping[str, Value]) -> StartFrom | None:
         """Where the run at a point begins; None for scratch."""

@@ -75,7 +75,8 @@ def _start() -> Schema:
 def _base() -> Schema:
     sections = {name: _section(name, options) for name, options in sections_of("two_hop").items()}
     task = {"enum": list(TASKS), "default": "two_hop", "description": "what is learnt"}
-    properties = {"task": task, **sections, START_FROM: {"$ref": f"#/$defs/{START_FROM}"}}
+    numerics = {"type": "integer", "minimum": 1, "description": "take the runs of an older version of the numbers"}
+    properties = {"task": task, "numerics": numerics, **sections, START_FROM: {"$ref": f"#/$defs/{START_FROM}"}}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
@@ -100,11 +101,14 @@ def _space() -> Schema:
     return {
         "type": "object",
         "properties": {
-            **{name: _axis(field) for name, field in fields.items() if not field.is_list}, START_FROM: starts,
+            **{name: _axis(field) for name, field in fields.items() if not field.is_list},
+            START_FROM: starts,
         },
         "patternProperties": {
             f"^(?!{START_FROM}$)[a-z][a-z0-9_]*$": {
-                "type": "object", "minProperties": 1, "additionalProperties": arms,
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": arms,
             }
         },
         "additionalProperties": False,

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.fault import Fault
-from trainables.config import RunConfig, eval_steps
+from trainables.config import NUMERICS, RunConfig, eval_steps
 from trainables.records import SCHEMAS, decode
 from trainables.rundir import RunDir
 
@@ -66,12 +66,12 @@ def _config(run: RunDir) -> tuple[RunConfig | None, list[Fault]]:
         described = run.read("run.json")
         if described is None:
             return None, [Fault(path, "config", "is missing", AGAIN)]
-        config = RunConfig.from_dict(described["config"])
+        config = RunConfig.from_dict({"numerics": described.get("numerics", NUMERICS), **described["config"]})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         return None, [Fault(path, "config", f"cannot be read ({error})", AGAIN)]
     if config.run_id != run.run_id:
         detail = f"its configuration belongs to run {config.run_id}"
-        return config, [Fault(path, "config", detail, "it was changed, or written by other numerics; train it anew")]
+        return config, [Fault(path, "config", detail, "it was changed; train it anew")]
     return config, []
 
 

@@ -135,11 +135,13 @@ class RunConfig:
     eval: Eval = field(default_factory=Eval)
     start: Start | None = None
     """Where the weights come from; None for the seed's own initialisation."""
+    numerics: int = NUMERICS
+    """Version of the code's numbers that the run belongs to; an older one only when a person asks for its runs."""
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> RunConfig:
         """Build from nested plain values. Raises ValueError that names the key and the known ones."""
-        known = ["task", "seed", "data", *SECTIONS, "start"]
+        known = ["task", "seed", "data", *SECTIONS, "start", "numerics"]
         unknown = set(raw) - set(known)
         if unknown:
             word = min(unknown)
@@ -149,13 +151,16 @@ class RunConfig:
             raise ValueError(f"task: {task!r} is unknown; {did_you_mean(str(task), list(TASKS))}")
         sections = {name: _section(name, kind, raw.get(name, {})) for name, kind in sections_of(task).items()}
         start = None if raw.get("start") is None else _start(raw["start"])
-        return cls(task=task, seed=int(raw.get("seed", 0)), start=start, **sections)
+        numerics = int(raw.get("numerics", NUMERICS))
+        return cls(task=task, seed=int(raw.get("seed", 0)), start=start, numerics=numerics, **sections)
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, ready for JSON. `start` is there only where there is one: other runs keep their id."""
+        """Nested plain values, ready for JSON. `start` and older `numerics` are there only where there are any."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         if self.start is None:
             del plain["start"]
+        if self.numerics == NUMERICS:
+            del plain["numerics"]
         return plain
 
     def problems(self) -> list[Problem]:
@@ -178,7 +183,7 @@ class RunConfig:
         del config["train"]["checkpoint_every"]
         if self.prefix_stable:
             del config["train"]["steps"]
-        return {"numerics": NUMERICS, **config}
+        return {**config, "numerics": self.numerics}
 
     @property
     def run_id(self) -> str:

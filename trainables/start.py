@@ -56,7 +56,7 @@ def _source(config: RunConfig, start: Start, store: Store) -> RunConfig:
     reached = max([int((run.read("DONE.json") or {}).get("step", 0)), *checkpoint.steps(run)])
     if reached < start.step:
         raise ValueError(f"start.step: run {start.run_id} has only {reached} of {start.step} steps; train it further")
-    if described.get("numerics") != NUMERICS and start.step not in checkpoint.steps(run):
+    if (described.get("numerics"), source.numerics) != (NUMERICS, NUMERICS) and start.step not in checkpoint.steps(run):
         old = f"was trained by numerics {described.get('numerics')}, these are {NUMERICS}"
         raise ValueError(f"start.run_id: run {start.run_id} {old}, so it cannot be repeated; train it anew")
     return source

@@ -34,6 +34,7 @@ def plan(
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
     from orchestrator.censored import extensions_of, extensions_text
     from orchestrator.driver import Cut, standing
+    from orchestrator.older import older_runs, older_text
     from orchestrator.plan import make_plan, remembered, workers_here
     from orchestrator.text import plan_text, starts_json, starts_text
     from trainables.speed import steps_per_second
@@ -53,5 +54,7 @@ def plan(
         typer.echo(json.dumps({**made.to_json(), **extensions, **starts_json(state.trials)}, indent=1))
     else:
         typer.echo(plan_text(read, made, state.complete) + extensions_text(longer))
+        if said := older_text(older_runs(store, state.ledger.unsettled())):
+            typer.echo(said)
         if said := starts_text(state.trials):
             typer.echo(said)
