@@ -144,6 +144,14 @@ def test_censored_runs_are_marked(plain: StudyTables) -> None:
     assert dict(lead.group_by("kind").len().rows()) == {"neither": 3, "latent": 3, "fake": 3, "answer_first": 3}
 
 
+def test_an_event_that_is_there_from_the_start_stands_on_the_axis(tmp_path: Path) -> None:
+    events = {"early": {"metric": "accuracy", "split": "train_ii", "at_least": 0.0}}
+    (curves,) = drawn("curves", load_tables(build(tmp_path, seeds=1, events=events), "regimes"))
+    tables = spec(curves.chart)["datasets"].values()
+    reached = [row["step"] for rows in tables for row in rows if row.get("state") == "observed"]
+    assert reached == [100.0] * len(REGIMES)
+
+
 def test_lines_are_thinned_evenly_in_log_step() -> None:
     rows = pl.DataFrame({"line": ["a"] * 5000, "step": range(5000)})
     kept = thin(rows, ["line"], 1)
