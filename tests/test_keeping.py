@@ -32,6 +32,7 @@ def train(configs: list[RunConfig], store: Store, keep: Keep, to: int = 10**9) -
     pack = Pack(configs, store, keep=keep)
     while not pack.finished and pack.step < to:
         pack._segment()
+    pack.writer.flush()
     return [RunDir(store, config.run_id) for config in configs]
 
 
@@ -46,7 +47,7 @@ def began(run: RunDir, rule: Rule) -> int:
     steps = sorted({row["step"] for row in rows})
     worst = {step: max(r["loss"] for r in rows if r["step"] == step and r["split"] in rule.splits) for step in steps}
     hits = [worst[step] <= rule.threshold for step in steps]
-    return next(s for i, s in enumerate(steps) if len(hits[i : i + 3]) == 3 and all(hits[i : i + 3]))
+    return int(next(s for i, s in enumerate(steps) if len(hits[i : i + 3]) == 3 and all(hits[i : i + 3])))
 
 
 def same_rows(run: RunDir, other: RunDir) -> bool:

@@ -214,6 +214,7 @@ def test_a_mixer_with_an_average_resumes_bit_identically(tmp_path: Path) -> None
     pack = Pack([config], broken)
     while pack.step < 20:
         pack._segment()
+    pack.writer.flush()
     resumed = finish(config, broken)
     for name in TABLES:
         first, second = (records.read(run, name).drop_columns(["attempt"]) for run in (whole, resumed))

@@ -102,6 +102,7 @@ def train(config: RunConfig, store: Store, to: int = 10**9) -> RunDir:
     pack = Pack([config], store)
     while not pack.finished and pack.step < to:
         pack._segment()
+    pack.writer.flush()
     return RunDir(store, config.run_id)
 
 

@@ -108,6 +108,7 @@ def test_a_killed_transfer_goes_on_like_any_run_even_without_its_source(small: S
     pack = Pack([config], root)
     while pack.step < 25:
         pack._segment()
+    pack.writer.flush()
     for path in [path for path in root.list("", recursive=True) if source.run_id in path and "." in path]:
         root.delete(path)
     broken = checkpoint.newest(finish(config, root))[0]

@@ -243,6 +243,7 @@ def test_an_unfinished_source_is_waited_for(store: Store, tmp_path: Path) -> Non
         pack = Pack([runs[0].config], store)
         while pack.step < 25:
             pack._segment()
+        pack.writer.flush()
 
     drive(study, store, killed)
     state = look(store, tmp_path, TRANSFER, {"falling": {}, "solved": {}})

@@ -34,6 +34,7 @@ def stop_at(config: RunConfig, store: Store, step: int) -> None:
     pack = Pack([config], store)
     while pack.step < step:
         pack._segment()
+    pack.writer.flush()
 
 
 def table(run: RunDir, name: str) -> pa.Table:
@@ -172,6 +173,7 @@ def test_an_attempt_that_lost_its_lease_commits_nothing(small: Small, store: Sto
     pack = Pack([config], store)
     while pack.step < 30:
         pack._segment()
+    pack.writer.flush()
     before = {name: store.list(RunDir(store, config.run_id).parts(name)) for name in TABLES}
     Lease.take(RunDir(store, config.run_id))
     with pytest.raises(LeaseLostError, match="attempt 1 lost its lease to attempt 2"), failures_recorded(pack):
@@ -231,6 +233,7 @@ def test_a_pack_goes_on_from_the_newest_step_that_all_members_have(small: Small,
     pack = Pack(configs, store)
     while pack.step < 40:
         pack._segment()
+    pack.writer.flush()
     for name in store.list(RunDir(store, configs[1].run_id).checkpoints):
         if "step-000000040" in name:
             store.delete(name)

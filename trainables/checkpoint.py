@@ -36,12 +36,20 @@ class Checkpoint:
     square_P: Tensor
     average_P: Tensor | None = None
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is of it, by name."""
+        return {name: getattr(self, name) for name in _FIELDS if getattr(self, name) is not None}
+
+    def copied(self) -> Checkpoint:
+        """A copy on the host, which does not change while training goes on."""
+        return Checkpoint(self.step, **{name: x.detach().cpu().clone() for name, x in self.tensors.items()})
+
 
 def save(lease: Lease, checkpoint: Checkpoint, budget: int | None = None, kind: str = "step") -> None:
     """Write a checkpoint, then drop those that nothing wants any more (`surplus`). Checks the lease first."""
     buffer = io.BytesIO()
-    tensors = {name: getattr(checkpoint, name) for name in _FIELDS if getattr(checkpoint, name) is not None}
-    torch.save({"step": checkpoint.step, **{k: v.detach().cpu().clone() for k, v in tensors.items()}}, buffer)
+    torch.save({"step": checkpoint.step, **checkpoint.copied().tensors}, buffer)
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()[:16]
     lease.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from trainables.store import DamagedError, Store
 from trainables.tasks import TASKS
 from trainables.tasks.two_hop import TaskData
 from trainables.versions import git_commit, installed
+from trainables.writer import Writer
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Member:
     eval_at: set[int]
     keep: Keep
     watch: Watch
+    writer: Writer
     outcome: str | None = None
     """Why it ended (schema.OUTCOMES), None while it trains."""
     ended_at: int | None = None
@@ -42,9 +45,12 @@ class Member:
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def open(cls, config: RunConfig, store: Store, at_most: int | None = None, keep: Keep = KEEP) -> Member:
+    def open(
+        cls, config: RunConfig, store: Store, writer: Writer, at_most: int | None = None, keep: Keep = KEEP
+    ) -> Member:
         """Take the lease, restore the newest valid checkpoint (not beyond `at_most`) and clear what lies behind it.
 
+        What the run writes later goes through `writer`.
         Raises ValueError when the data cannot be built as configured, or the run that it starts from is not there.
         """
         run = RunDir(store, config.run_id)
@@ -61,7 +67,8 @@ class Member:
         records.rewind(run, start)
         grid = set(eval_steps(config.eval, config.train.steps))
         watch = Watch.of(keep.rules, run)
-        member = cls(config, run, lease, data, restored, torn, records.Recorder(lease, start), grid, keep, watch)
+        recorder = records.Recorder(lease, start, writer)
+        member = cls(config, run, lease, data, restored, torn, recorder, grid, keep, watch, writer)
         run.write("run.json", member.description())
         return member
 
@@ -98,24 +105,35 @@ class Member:
         return round(time.time(), 3)
 
     def commit(self, state: checkpoint.Checkpoint) -> None:
-        """Commit all rows before the checkpoint's step, then the checkpoint."""
+        """Have all rows before the checkpoint's step committed, then the checkpoint."""
         self.recorder.cut(state.step)
-        checkpoint.save(self.lease, state, self.keep.budget)
+        self._save(state, "step")
+
+    def _save(self, state: checkpoint.Checkpoint, kind: str) -> None:
+        copy, budget = state.copied(), self.keep.budget
+        size = sum(tensor.nbytes for tensor in copy.tensors.values())
+        self.writer.later(lambda: checkpoint.save(self.lease, copy, budget, kind), size)
 
     def observe(self, tables: Mapping[str, Mapping[str, Any]], state: Callable[[], checkpoint.Checkpoint]) -> None:
         """Take in the rows of an evaluation, by column; keep the present state where an event begins."""
         for step, values in values_by_step(tables).items() if self.keep.rules else ():
             begins, vain = self.watch.look(step, values)
-            checkpoint.forget(self.run, vain)
+            if vain:
+                self.writer.later(functools.partial(checkpoint.forget, self.run, vain), 0)
             if begins and step > 0:
                 self.recorder.cut(step)
-                checkpoint.save(self.lease, state(), self.keep.budget, kind="event")
+                self._save(state(), "event")
         for table, columns in tables.items():
             self.recorder.add(table, columns)
 
     def finish(self, step: int, outcome: str) -> None:
-        """Commit the last rows and mark the run done, the marker last."""
+        """Commit the last rows and mark the run done, the marker last. Returns when all of it is written."""
         self.recorder.cut(step + 1)
+        self.writer.later(functools.partial(self._mark_done, step, outcome), 0)
+        self.writer.flush()
+        self.outcome, self.ended_at = outcome, step
+
+    def _mark_done(self, step: int, outcome: str) -> None:
         self.lease.check()
         self.run.write(
             "DONE.json",
@@ -129,7 +147,6 @@ class Member:
                 "torn_checkpoints": self.torn,
             },
         )
-        self.outcome, self.ended_at = outcome, step
 
 
 def restorable(run: RunDir, at_most: int) -> tuple[checkpoint.Checkpoint | None, list[str]]:

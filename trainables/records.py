@@ -7,6 +7,7 @@ an attempt that restores it writes the same rows again, once.
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import warnings
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from trainables.rundir import Lease, RunDir
 from trainables.schema import TABLES, Column
 from trainables.store import DamagedError
+from trainables.writer import Writer
 
 _PART = re.compile(r"/part-(\d{9})\.parquet$")
 
@@ -110,10 +112,9 @@ def _shorten(run: RunDir, table: str, start: int, step: int) -> None:
 class Recorder:
     """Rows of one run since the last cut."""
 
-    def __init__(self, lease: Lease, start: int) -> None:
+    def __init__(self, lease: Lease, start: int, writer: Writer) -> None:
         """Begin at step `start`, after a rewind to it."""
-        self.lease = lease
-        self.start = start
+        self.lease, self.start, self.writer = lease, start, writer
         self._blocks: dict[str, list[pa.RecordBatch]] = {name: [] for name in TABLES}
 
     def add(self, table: str, columns: Mapping[str, Any]) -> None:
@@ -125,16 +126,19 @@ class Recorder:
         self._blocks[table].append(pa.record_batch(arrays, schema=schema))
 
     def cut(self, step: int) -> None:
-        """Commit all rows as parts that end before `step`."""
+        """Have all rows committed, as parts that end before `step`. Raises what went wrong with earlier ones."""
         if step == self.start or not any(self._blocks.values()):
             return
-        self.lease.check()
-        for table, blocks in self._blocks.items():
-            if blocks:
-                name = self.lease.run.part(table, self.start)
-                self.lease.run.store.write(name, encode(pa.Table.from_batches(blocks)))
-                blocks.clear()
+        blocks, self._blocks = self._blocks, {name: [] for name in TABLES}
+        size = sum(block.nbytes for table in blocks.values() for block in table)
+        self.writer.later(functools.partial(self._commit, self.start, blocks), size)
         self.start = step
+
+    def _commit(self, start: int, blocks: dict[str, list[pa.RecordBatch]]) -> None:
+        self.lease.check()
+        for table, rows in blocks.items():
+            if rows:
+                self.lease.run.store.write(self.lease.run.part(table, start), encode(pa.Table.from_batches(rows)))
 
 
 def encode(table: pa.Table) -> bytes:

@@ -34,6 +34,7 @@ from trainables.probes.queries import Queries
 from trainables.rundir import LeaseLostError
 from trainables.start import starting_weights
 from trainables.store import StorageError, Store
+from trainables.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Pack:
         self.device = torch.device(_choose(device))
         self.config = configs[0]
         together = common_step(configs, store) if len(configs) > 1 else None
-        self.members = [Member.open(config, store, together, keep) for config in configs]
+        self.writer = Writer()
+        self.members = [Member.open(config, store, self.writer, together, keep) for config in configs]
         self.all_members = list(self.members)
         self.step = self.members[0].start
         self.steps_per_second = 0.0
@@ -117,11 +119,10 @@ class Pack:
 
     def checkpoint_now(self) -> None:
         """Commit all rows and a checkpoint at the present step (before a pause or a preemption)."""
-        if self._evaluated == self.step:
-            return
-        for row, member in enumerate(self.members):
+        for row, member in enumerate(self.members if self._evaluated != self.step else []):
             if self.step > member.start:
                 member.commit(self.engine.checkpoint(row, self.step))
+        self.writer.flush()
 
     def _segment(self) -> None:
         """Evaluate if due, train to the next stop, commit what is due there."""
@@ -237,15 +238,29 @@ def _gather(values_M: list[Tensor]) -> NDArray[np.float32]:
 
 @contextlib.contextmanager
 def failures_recorded(pack: Pack) -> Iterator[None]:
-    """Write FAILED.json with the traceback for every member that has not ended, then let the error go on."""
+    """Write FAILED.json with the traceback for every member that has not ended, then let the error go on.
+
+    What was on its way to the disk before the error is written first: the next attempt goes on behind it.
+    """
     try:
-        yield
+        with _all_written(pack):
+            yield
     except (LeaseLostError, StorageError, KeyboardInterrupt, SystemExit):
         raise  # interrupted: the run itself did nothing wrong
     except BaseException as error:
         with contextlib.suppress(OSError):
             for member in pack.members:
                 member.run.write("FAILED.json", failure(error, member.lease.attempt, pack.step))
+        raise
+
+
+@contextlib.contextmanager
+def _all_written(pack: Pack) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            pack.writer.flush()
         raise
 
 

@@ -34,6 +34,7 @@ def stop_at(config: RunConfig, store: Store, step: int) -> Pack:
     pack = Pack([config], store)
     while pack.step < step:
         pack._segment()
+    pack.writer.flush()
     return pack
 
 
