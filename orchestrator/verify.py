@@ -24,6 +24,7 @@ def verify(store: Store) -> list[Fault]:
     by_run, others = group_by_run(files)
     asked, faults = asked_runs(store, files)
     faults += [Fault(path, "foreign", "not a file of ours", "move it out of the root") for path in others]
+    faults += [Fault(path, "foreign", "a link that leaves the root", "remove it") for path in store.links_out()]
     for run_id, own in sorted(by_run.items()):
         faults += verify_run(RunDir(store, run_id), own, imported=asked.get(run_id, False))
         if run_id not in asked:

@@ -253,6 +253,13 @@ def test_links_do_not_lead_out_of_a_root(run: RunDir, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="is a link that leaves the root"):
             run.store.read(f"{folder}/run.json")
     assert list(outside.iterdir()) == []
+    (outside / "part-000000000.parquet").write_bytes(b"not ours")
+    assert [(fault.path, fault.detail) for fault in verify(run.store)] == [
+        ("metrics/steps/run_id=evil", "a link that leaves the root"),
+        (f"runs/{'0' * 16}", "a link that leaves the root"),
+    ]
+    remove(run.store, garbage(run.store, orphans=True))
+    assert [path.name for path in outside.iterdir()] == ["part-000000000.parquet"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"step": "x", "reason": "finished"}', b"[" * 10**5])

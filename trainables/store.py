@@ -52,9 +52,20 @@ class Store:
         if parts.is_absolute() or ".." in parts.parts:
             raise ValueError(f"{relative!r} leaves the root {self.uri}")
         full = f"{self.base}/{relative}" if relative else self.base
-        if self.local and not f"{os.path.realpath(full)}/".startswith(f"{self.base.rstrip('/')}/"):
-            raise ValueError(f"{full} is a link that leaves the root {self.uri}; remove it")
+        if self.local and self._leaves(full):
+            raise DamagedError(f"{full} is a link that leaves the root {self.uri}; remove it")
         return full
+
+    def _leaves(self, full: str) -> bool:
+        return not f"{os.path.realpath(full)}/".startswith(f"{self.base.rstrip('/')}/")
+
+    def links_out(self) -> list[str]:
+        """Links below a local root that lead out of it. Nothing behind them is ever listed, read or written."""
+        if not self.local:
+            return []
+        walked = os.walk(self.base)
+        found = [os.path.join(folder, name) for folder, folders, files in walked for name in (*folders, *files)]
+        return sorted(os.path.relpath(path, self.base) for path in found if os.path.islink(path) and self._leaves(path))
 
     def write(self, relative: str, data: bytes) -> None:
         """Write a whole file, visible only once complete."""
@@ -87,8 +98,13 @@ class Store:
     def list(self, relative: str, *, recursive: bool = False) -> list[str]:
         """Files and folders below a folder, as sorted relative paths; empty when it does not exist."""
         selector = fs.FileSelector(self.path(relative), recursive=recursive, allow_not_found=True)
-        found = self._patiently(f"list {selector.base_dir}", lambda: self.fs.get_file_info(selector))
-        names = [info.path for info in found if not _temporary(info.path)]
+        if self.local and recursive:  # Arrow would follow links
+            walked = self._patiently(f"list {selector.base_dir}", lambda: list(os.walk(selector.base_dir)))
+            paths = [f"{folder}/{name}" for folder, folders, files in walked for name in (*folders, *files)]
+        else:
+            found = self._patiently(f"list {selector.base_dir}", lambda: self.fs.get_file_info(selector))
+            paths = [info.path for info in found]
+        names = [path for path in paths if not _temporary(path)]
         return sorted(str(PurePosixPath(name).relative_to(self.base)) for name in names)
 
     def sizes(self, relative: str) -> dict[str, int]:
