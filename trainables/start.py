@@ -2,8 +2,8 @@
 
 Read from the newest checkpoint that is not beyond the step; where that is earlier, the source's updates from there on
 are repeated in memory. Nothing is recorded, and nothing is written into the source's directory. On a CPU the result is
-bit for bit what the source had there, if the source trained alone (in a pack: within float tolerance). To whoever
-watches the worker the repetition is silence: one that takes longer than GROKSTUDY_SILENCE_S (10 minutes) needs that raised.
+bit for bit what the source had there, if the source trained alone (in a pack: within float tolerance). The worker is
+silent meanwhile: a repetition that takes longer than GROKSTUDY_SILENCE_S (10 minutes) needs that to be raised.
 
 Only the weights are taken. The moments of the optimiser, its warm-up, the step count and the average of the weights
 (`train.ema`) begin anew, with the options of the run that starts: fine-tuning as in arXiv 2601.09049, whose own
