@@ -5,6 +5,7 @@ A time reads `1372 (1245–1507)`: median and range over seeds; `>3000` is not r
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -158,7 +159,7 @@ def _blocks(first: list[str], columns: list[list[str]], width: int) -> Iterator[
 
 
 def _notes(frame: pl.DataFrame, width: int) -> Iterator[str]:
-    yield NOTE
+    yield textwrap.fill(NOTE, width)
     for column, meaning in (
         ("diverged", "diverged (counted as results)"),
         ("unfinished", "unfinished or failed"),

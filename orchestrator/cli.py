@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 import typer
 
 from orchestrator.commands import COMMANDS, EXAMPLES
@@ -19,6 +22,22 @@ for name, function in COMMANDS.items():
     app.command(name, epilog=f"Example: {EXAMPLES[name]}")(function)
 
 
+REMEDIES = {
+    FileNotFoundError: "is the name right, and is the folder there?",
+    PermissionError: "may this account write there?",
+    NotADirectoryError: "there is a file where a folder is needed; is --root right?",
+}
+
+
+def _said(error: ValueError | OSError) -> str:
+    """What went wrong in one line, with what to do about it."""
+    if not isinstance(error, OSError) or type(error).__module__ != "builtins":
+        return str(error)
+    text = f"{error.filename}: {error.strerror}" if error.filename else re.sub(r"^\[Errno \d+\] ", "", str(error))
+    remedy = REMEDIES.get(type(error), "is --root right, and does its storage answer?")
+    return f"{text.splitlines()[0]}; {remedy} (GROKSTUDY_TRACEBACK=1 shows where)"
+
+
 def main() -> None:
     """Entry point of the `grokstudy` command."""
     try:
@@ -28,7 +47,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         from trainables.store import DamagedError, StorageError
 
-        if not isinstance(error, DamagedError | StorageError):
+        if not isinstance(error, DamagedError | OSError) or os.environ.get("GROKSTUDY_TRACEBACK"):
             raise
-        typer.echo(str(error), err=True)
+        typer.echo(_said(error), err=True)
         raise SystemExit(INTERRUPTED if isinstance(error, StorageError) else BAD_INPUT) from None

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from orchestrator.commands.complete import studies, study_files
+
 if TYPE_CHECKING:
     from orchestrator.sources import Events
     from orchestrator.space import Run
@@ -20,8 +22,13 @@ DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 """Exit codes."""
 
 Root = Annotated[str, typer.Option("--root", envvar="GROKSTUDY_ROOT", help="Folder or URI (s3://...) of all results.")]
-StudyFile = Annotated[Path, typer.Argument(help="Study file, e.g. studies/quickstart.yaml.", show_default=False)]
-StudyName = Annotated[str, typer.Argument(help="Name of a study in the root, or its file.", show_default=False)]
+StudyFile = Annotated[
+    Path,
+    typer.Argument(help="Study file, e.g. studies/quickstart.yaml.", show_default=False, autocompletion=study_files),
+]
+StudyName = Annotated[
+    str, typer.Argument(help="Name of a study in the root, or its file.", show_default=False, autocompletion=studies)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Training length instead of the study's.")]
@@ -40,9 +47,12 @@ def stop(message: str) -> NoReturn:
 def read_study(
     path: Path, cpu: float | None = None, gpu: float | None = None, workers: int | None = None
 ) -> Study:
-    """Read a study file, or stop with its mistakes. The rest replaces its resources."""
+    """Read a study file, or one of studies/ by its name, or stop with its mistakes. The rest replaces its resources."""
     from orchestrator.study import StudyError, load_study
 
+    known = Path("studies", f"{path}.yaml")
+    if not path.exists() and known.exists():
+        path = known
     try:
         study = load_study(path)
     except StudyError as error:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
 
 from orchestrator.commands.common import Json, Root, existing, stop
+from orchestrator.commands.complete import studies
 
 Words = Annotated[
-    list[str], typer.Argument(help="Studies, STUDY:axis=value, or beginnings of run ids.", show_default=False)
+    list[str], typer.Argument(
+        help="Studies, STUDY:axis=value, or beginnings of run ids.", show_default=False, autocompletion=studies
+    ),
 ]
 Html = Annotated[Path | None, typer.Option("--html", help="Also write a page with the curves overlaid.")]
 
@@ -36,5 +40,6 @@ def compare(sides: Words, root: Root = "results", as_json: Json = False, html: H
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))
         return
-    blocks = [f"{title}\n{table(rows(result), width())}" for title, rows in SECTIONS if rows(result)]
-    typer.echo("\n\n".join([*blocks, *result.notes]))
+    wide = width() or 1000
+    blocks = [f"{fill(title, wide)}\n{table(rows(result), width())}" for title, rows in SECTIONS if rows(result)]
+    typer.echo("\n\n".join([*blocks, *(fill(note, wide) for note in result.notes)]))

@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Quiet, Root, driving, existing, stop
+from orchestrator.commands.common import Quiet, Root, StudyName, driving, existing, stop
 
-Name = Annotated[str, typer.Argument(help="Name of a study in the root, or its file.", show_default=False)]
 Out = Annotated[Path, typer.Argument(help="Tar file to write.", show_default=False)]
 Tar = Annotated[Path, typer.Argument(help="Tar file that export wrote.", show_default=False)]
 
 
-def export(study: Name, out: Out, root: Root = "results", quiet: Quiet = False) -> None:
+def export(study: StudyName, out: Out, root: Root = "results", quiet: Quiet = False) -> None:
     """Write a study, with its runs and all their rows, to one tar file."""
     from orchestrator.archive import export as write
 

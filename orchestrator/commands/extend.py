@@ -10,6 +10,8 @@ import typer
 from orchestrator.commands.common import (
     Cpu,
     Gpu,
+    Json,
+    Quiet,
     Root,
     StudyFile,
     Workers,
@@ -45,6 +47,8 @@ def extend(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Go on with trained runs: to --steps, or with --until-event to twice the length until it comes or --max-steps."""
     from orchestrator.where import WhereError
@@ -52,22 +56,27 @@ def extend(
 
     if (steps is None) == (until_event is None) or (until_event is None) != (max_steps is None):
         stop("say how far: either --steps N, or --until-event NAME with --max-steps N")
-    read, store = read_study(study), Store(root)
+    read, store, silent = read_study(study), Store(root), quiet or as_json
     try:
-        while _ask(read, store, steps, where, until_event, max_steps) and until_event is not None:
-            _go_on(study, root, cpu, gpu, workers)
+        while asked := _ask(read, store, steps, where, until_event, max_steps):
+            if not silent:
+                typer.echo(f"{read.name}: {len(asked)} runs to {max(asked.values()):,} steps")
+            if until_event is None:
+                break
+            _go_on(read.path, root, cpu, gpu, workers, silent)
     except WhereError as error:
         stop(f"--where: {error}")
     if until_event is None:
-        run(study, root, cpu=cpu, gpu=gpu, workers=workers)
-    typer.echo(f"{read.name}: every run has reached {until_event}, or {max_steps:,} steps")
-    report(study.stem, root)
+        run(read.path, root, cpu=cpu, gpu=gpu, workers=workers, as_json=as_json, quiet=quiet)
+    if not silent:
+        typer.echo(f"{read.name}: every run has reached {until_event}, or {max_steps:,} steps")
+    report(read.name, root, as_json=as_json, quiet=quiet)
 
 
-def _go_on(study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None) -> None:
+def _go_on(study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, quiet: bool) -> None:
     """Train, and come back only if all went well."""
     try:
-        run(study, root, cpu=cpu, gpu=gpu, workers=workers, report=False)
+        run(study, root, cpu=cpu, gpu=gpu, workers=workers, report=False, quiet=quiet)
     except typer.Exit as ended:
         if ended.exit_code:
             raise
@@ -75,8 +84,8 @@ def _go_on(study: Path, root: str, cpu: float | None, gpu: float | None, workers
 
 def _ask(
     study: Study, store: Store, steps: int | None, where: str | None, event: str | None, most: int | None
-) -> bool:
-    """Ask for longer runs; returns whether there were any to ask for."""
+) -> dict[str, int]:
+    """Ask for longer runs; returns their new lengths."""
     from orchestrator.driver import standing
     from orchestrator.extension import extend as ask
     from orchestrator.trials import write_study
@@ -85,15 +94,14 @@ def _ask(
     lengths = {row["run_id"]: steps or min(2 * int(row["trial_horizon"]), most or 0) for row in rows}
     longer = {row["run_id"]: lengths[row["run_id"]] for row in rows if lengths[row["run_id"]] > row["trial_horizon"]}
     if not longer:
-        return False
+        return {}
     with driving(store, study.name):
         _refuse_if_length_matters(standing(study, store, events=events_of(store)).trials, longer)
         for length in sorted(set(longer.values())):
             ask(store, study.name, [run_id for run_id, wanted in longer.items() if wanted == length], length)
         state = standing(study, store, events=events_of(store))
         write_study(store, study, state.trials, state.ledger)
-    typer.echo(f"{study.name}: {len(longer)} runs to {max(longer.values()):,} steps")
-    return True
+    return longer
 
 
 def _refuse_if_length_matters(trials: list[Trial], longer: dict[str, int]) -> None:

@@ -8,8 +8,12 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.common import Json, Root, existing, stop
+from orchestrator.commands.complete import runs
 
-RunId = Annotated[str, typer.Argument(help="Run id, or as much of its beginning as is unique.", show_default=False)]
+RunId = Annotated[
+    str,
+    typer.Argument(help="Run id, or as much of its beginning as is unique.", show_default=False, autocompletion=runs),
+]
 
 
 def logs(run: RunId, root: Root = "results", as_json: Json = False) -> None:

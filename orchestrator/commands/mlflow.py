@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.common import Json, Quiet, Root, existing, stop
+from orchestrator.commands.complete import studies as studies_of_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 Studies = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[sync] [STUDY]...", help="Names of studies in the root, or their files; all if none."),
+    typer.Argument(
+        metavar="[sync] [STUDY]...",
+        help="Names of studies in the root, or their files; all if none.",
+        autocompletion=studies_of_root,
+    ),
 ]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Remove the studies from MLflow first, then write them anew.")]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.common import Json, Root, existing, stop
+from orchestrator.commands.complete import studies
 
 if TYPE_CHECKING:
     from trainables.store import Store
@@ -16,7 +17,10 @@ ROWS = 200
 """Most rows shown as text; JSON and CSV have all of them."""
 
 Sql = Annotated[str, typer.Argument(help="SELECT over trials, steps, evals, probes, events.", show_default=False)]
-OfStudy = Annotated[str | None, typer.Option("--study", help="Study to ask; may be left out if there is only one.")]
+OfStudy = Annotated[
+    str | None,
+    typer.Option("--study", help="Study to ask; may be left out if there is only one.", autocompletion=studies),
+]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of text.")]
 
 

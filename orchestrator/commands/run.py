@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -17,6 +17,7 @@ from orchestrator.commands.common import (
     Cpu,
     First,
     Gpu,
+    Json,
     Quiet,
     Root,
     Steps,
@@ -54,6 +55,7 @@ def run(
     retry_failed: RetryFailed = False,
     report: Report = True,
     yes: Yes = False,
+    as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command goes on after an interruption."""
@@ -65,15 +67,15 @@ def run(
     from trainables.store import StorageError, Store
 
     read, store, cut = read_study(study, cpu, gpu, workers), Store(root), Cut(steps, first)
-    before = standing(read, store, cut, events=events_of(store))
+    before, quiet = standing(read, store, cut, events=events_of(store)), quiet or as_json
     _ask_if_contradicted(read, store, before, yes)
     if before.idle(retry_failed):
         if _is_answered(read, store) and not before.without_start:
-            _say_nothing_to_do(read, store, before)
+            _say_nothing_to_do(read, store, before, quiet)
         else:
             write_study(store, read, before.trials, before.ledger)
             _conclude(read, store, before, report, quiet)
-        raise typer.Exit(_exit_code(before))
+        _end(read, store, before, as_json)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray starts a job with SIGINT blocked
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
@@ -87,7 +89,7 @@ def run(
         typer.echo("stopping", err=True)
     after = standing(read, store, cut, events=events_of(store))
     _conclude(read, store, after, report, quiet)
-    raise typer.Exit(_exit_code(after))
+    _end(read, store, after, as_json)
 
 
 def _ask_if_contradicted(study: Study, store: Store, before: Standing, yes: bool) -> None:
@@ -107,9 +109,12 @@ def _train(study: Study, store: Store, before: Standing, cut: Cut, retry_failed:
     from rich.console import Console
 
     from orchestrator.driver import drive
+    from orchestrator.older import older_runs, older_text
 
     console = Console(quiet=quiet)
     todo = len(before.ledger.unsettled(retry_failed))
+    if said := older_text(older_runs(store, before.ledger.unsettled(retry_failed))):
+        typer.echo(said, err=True)
     settled = len(before.runs) - todo
     console.print(f"{study.name}: {todo} runs to train, {settled} already done. Starting Ray...", highlight=False)
     drive(study, store, lambda runs: _launch(study, store, runs, console), cut, retry_failed, events_of(store))
@@ -133,10 +138,12 @@ def _conclude(study: Study, store: Store, state: Standing, report: bool, quiet: 
         typer.echo(starts_text(state.trials), err=True)
     if not state.idle():
         counts = ", ".join(f"{n} {name}" for name, n in sorted(state.ledger.counts().items()))
-        typer.echo(f"interrupted ({counts}). Nothing is lost; go on with:\n  grokstudy {' '.join(sys.argv[1:])}")
+        again = f"grokstudy {' '.join(sys.argv[1:])}"
+        typer.echo(f"interrupted ({counts}). Nothing is lost; go on with:\n  {again}", err=quiet)
         return
     if not report or not state.runs:
-        typer.echo(f"{study.name}: all {len(state.runs)} runs are settled")
+        if not quiet:
+            typer.echo(f"{study.name}: all {len(state.runs)} runs are settled")
         return
     text, index = draw_report(store, study.name)
     uri = try_to_sync(store, study.name)
@@ -160,16 +167,21 @@ def _is_answered(study: Study, store: Store) -> bool:
     return report and known.get("spec_hash") == study.spec_hash
 
 
-def _say_nothing_to_do(study: Study, store: Store, state: Standing) -> None:
+def _say_nothing_to_do(study: Study, store: Store, state: Standing, quiet: bool) -> None:
     from orchestrator.text import failures_text
 
-    typer.echo(f"{study.name}: all {len(state.runs)} runs are settled, nothing to do.")
     if state.ledger.counts().get("failed"):
         typer.echo(failures_text(state.ledger), err=True)
-    typer.echo(f"report: {store.path(f'studies/{study.name}/report/index.html')}")
+    if not quiet:
+        typer.echo(f"{study.name}: all {len(state.runs)} runs are settled, nothing to do.")
+        typer.echo(f"report: {store.path(f'studies/{study.name}/report/index.html')}")
 
 
-def _exit_code(state: Standing) -> int:
+def _end(study: Study, store: Store, state: Standing, as_json: bool) -> NoReturn:
+    """Print the answer as the report has it, if it was asked for as JSON; exit by how the runs ended."""
+    answer = f"studies/{study.name}/report/answer.json"
+    if as_json and state.finished() and store.exists(answer):
+        typer.echo(store.read(answer).decode().rstrip())
     if not state.finished():
-        return INTERRUPTED
-    return SOME_FAILED if state.ledger.counts().get("failed") else DONE
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(SOME_FAILED if state.ledger.counts().get("failed") else DONE)
