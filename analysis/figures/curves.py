@@ -75,7 +75,7 @@ def _ends(event: Event, mine: pl.DataFrame, tables: StudyTables) -> pl.DataFrame
     found = tables.events.filter(pl.col("event") == event.name).select("trial_id", "state", "time").collect()
     joined = theme.some_trials(last.join(found, on="trial_id").sort("trial_id"))
     reached = pl.col("state") == "observed"
-    shown = pl.col("time").clip(lower_bound=mine["step"].min())  # one that is there from step 0: a log axis has no 0
+    shown = pl.col("time").clip(lower_bound=pl.lit(mine["step"].min()))  # there from step 0: a log axis has no 0
     step = pl.when(reached).then(shown).otherwise(pl.col("step").cast(pl.Float64)).round(1)
     value = pl.when(reached).then(event.threshold).otherwise(pl.col("value").cast(pl.Float64).round(4))
     return joined.sort("trial_id").select("regime", "trial_id", "seed", "state", step=step, value=value)
