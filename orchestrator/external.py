@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ def import_external(store: Store, name: str, source: External, events: Mapping[s
         for kind, part in _parts(mine, source):
             store.write(run.part(kind, 0), encode(part))
         about = {"external": source.path.name, "sha256": content, "label": str(label)}
-        run.write("run.json", {"run_id": run.run_id, **about})
+        since = (run.read("run.json") or {}).get("imported", time.time())
+        run.write("run.json", {"run_id": run.run_id, **about, "imported": since})
         run.write("DONE.json", {"step": last, "reason": "finished"})
         rows.append({"curve": str(label), "run_id": run.run_id, "horizon": last})
     write_external(store, name, rows, events, f"imported from {source.path.name} (sha256 {content})")

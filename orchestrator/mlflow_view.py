@@ -180,7 +180,7 @@ def _tags(run: RunStanding, events: Mapping[str, float | None]) -> dict[str, str
     about = {key: run.about.get(key) for key in ("data_hash", "commit", "host")}
     reached = {f"event.{name}": "censored" if step is None else f"{step:.0f}" for name, step in events.items()}
     state = {"run_id": run.run_id, "state": run.state.state, "attempts": run.attempts, "error": run.state.error}
-    return _texts({**state, **about, "trials": " ".join(run.trials), **reached})
+    return _texts({**state, **about, "imported": run.imported, "trials": " ".join(run.trials), **reached})
 
 
 def _texts(tags: Mapping[str, Any]) -> dict[str, str]:

@@ -39,14 +39,20 @@ class RunStanding:
     """run.json; empty when it never began."""
     attempts: int
     started: float | None
-    """Seconds since 1970, as run.json says."""
+    """Seconds since 1970, as run.json says; of curves from elsewhere, when they were imported."""
     ended: float | None
     """The same for its end, if it has one."""
 
     @property
     def name(self) -> str:
         """Its place in the space and its seed, in words."""
-        return " ".join([*(str(value) for value in self.point.values()), f"seed {self.seed}"])
+        words = [str(value) for value in self.point.values()]
+        return " ".join([*words, "(imported)" if self.imported else f"seed {self.seed}"])
+
+    @property
+    def imported(self) -> str | None:
+        """The file that the curves come from, if they were not trained here."""
+        return f"{self.about['external']} (sha256 {self.about['sha256']})" if "external" in self.about else None
 
     @property
     def regime(self) -> str:
@@ -104,12 +110,16 @@ def _standing(
         horizon=int(longest["horizon"]),
         seed=int(longest["seed"]),
         point={key: value for key, value in longest.items() if key not in FIXED and not key.startswith("start.")},
-        state=state or RunState("missing", 0),
+        state=state or _imported(about, done) or RunState("missing", 0),
         about=about,
         attempts=last_lease(folder)["attempt"],
-        started=about.get("started"),
+        started=about.get("started", about.get("imported")),
         ended=_ended(about, done),
     )
+
+
+def _imported(about: Mapping[str, Any], done: Mapping[str, Any]) -> RunState | None:
+    return RunState("done", int(done["step"])) if "external" in about and done else None
 
 
 def _ended(about: Mapping[str, Any], done: Mapping[str, Any]) -> float | None:

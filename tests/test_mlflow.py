@@ -167,6 +167,27 @@ def test_the_command_takes_one_study_or_all_and_sync_may_be_said(root: Path) -> 
     assert (quiet.exit_code, quiet.output) == (0, "")
 
 
+def test_imported_curves_are_shown_and_labelled_as_such(root: Path, tmp_path: Path) -> None:
+    table = tmp_path / "published.csv"
+    table.write_text("regime,step,ood\nnatural,100,0.1\nnatural,200,0.7\nboth_hops,100,0.6\nboth_hops,200,0.9\n")
+    words = [str(table), "--name", "published", "--trial", "regime", "--mapping", "ood=accuracy/test_oo"]
+    event = ["--event", "generalised=accuracy/test_oo>=0.5", "--root", str(root), "--json"]
+    done = CliRunner().invoke(app, ["import-curves", *words, *event])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)[0]["generalised_observed"] == 1
+    found = contents(local(root))
+    shown = {about[0]: (about[1], tags["imported"], tags["event.generalised"], last["accuracy/test_oo"])
+             for key, (about, _, tags, last, _) in found.items() if key.startswith("published/")}  # fmt: skip
+    assert set(shown) == {"natural (imported)", "both_hops (imported)"}
+    status, origin, came, last_value = shown["natural (imported)"]
+    assert (status, origin.split()[0], last_value) == ("FINISHED", "published.csv", pytest.approx(0.7))
+    assert 100 < int(came) <= 200
+    assert "imported from published.csv" in found["published"][2]["mlflow.note.content"]
+    CliRunner().invoke(app, ["import-curves", *words, *event])
+    assert contents(local(root)) == found, "importing and syncing again changes nothing"
+    assert "2/2 runs ended" in CliRunner().invoke(app, ["watch", "published", "--root", str(root), "--once"]).stdout
+
+
 def test_curves_are_few_and_dense_where_events_are(kept: Path) -> None:
     curves = tracked_curves(Store(kept), run_id(3), STEPS, [700.0])
     sizes = dict(curves.group_by("metric").len().iter_rows())
