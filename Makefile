@@ -39,6 +39,12 @@ check: setup  ## lint and types
 clean:  ## remove the environment (results stay)
 	rm -rf $(VENV)
 
-bench: setup  ## benchmarks: one JSON line per figure, each a comparison made side by side
+bench: setup  ## benchmarks: one JSON line per figure, each a comparison made side by side (about 20 minutes on 2 cores)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m trainables bench
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.processes
+	$(BIN)/python -m benchmarks.probes
+	$(BIN)/python -m benchmarks.scheduling 100
+	$(BIN)/python -m benchmarks.scale 100 1000
+	$(BIN)/python -m benchmarks.mlflow_sync 50

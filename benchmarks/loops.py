@@ -2,8 +2,9 @@
 
 `released` does what the papers' code does (arXiv 2405.15071 and 2601.09049, section 2.5 of whose waste it reproduces):
 GPT-2's 50,257-token vocabulary, sequences padded to 10, a DataLoader over a list of dicts, logits at every position,
-`loss.item()` twice a step, gradient clipping and a learning-rate scheduler. `tidied` keeps the Hugging Face model and
-drops the waste. `plain` is the same decoder out of nn.Linear, without a member axis.
+`loss.item()` twice a step, gradient clipping and a learning-rate scheduler; on a GPU fp16 with a gradient scaler.
+`tidied` keeps the Hugging Face model and drops the waste. `plain` is the same decoder out of nn.Linear, without a
+member axis.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from torch.utils.data import DataLoader
 
 from trainables.batches import TrainingSet
 from trainables.config import RunConfig
-from trainables.measure import Steps
+from trainables.engine import precision
+from trainables.measure import Steps, wait
 from trainables.tasks import TASKS
 from trainables.tasks.two_hop import Examples
 
 GPT2_VOCABULARY, PADDED = 50_257, 10
-CPU = torch.device("cpu")
 
 
 def gpt2_shape(width: int, batch: int = 256) -> RunConfig:
@@ -38,9 +39,10 @@ def training_examples(config: RunConfig) -> Examples:
     return train
 
 
-def released(config: RunConfig) -> Steps:
-    """Hugging Face GPT-2 as the papers train it."""
-    model = _gpt2(config, GPT2_VOCABULARY, dropout=0.1)
+def released(config: RunConfig, device: torch.device) -> Steps:
+    """Hugging Face GPT-2 as the papers train it: the graph's tokens are added to GPT-2's."""
+    model = _gpt2(config, GPT2_VOCABULARY + config.data.vocabulary, dropout=0.1).to(device)
+    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
     optimizer = _adamw(model, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / config.optim.warmup))
     loader = DataLoader(_dicts(training_examples(config)), config.train.batch, shuffle=True, drop_last=True)
@@ -49,11 +51,14 @@ def released(config: RunConfig) -> Steps:
     def steps(count: int) -> None:
         total = 0.0
         for _ in range(count):
-            batch = next(batches)
-            loss = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
-            loss.backward()
+            batch = {name: column.to(device) for name, column in next(batches).items()}
+            with torch.autocast(device.type, torch.float16, enabled=scaler.is_enabled()):
+                loss = model(**batch).loss
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             schedule.step()
             optimizer.zero_grad()
             total += loss.item() + loss.item()
@@ -61,16 +66,16 @@ def released(config: RunConfig) -> Steps:
     return steps
 
 
-def tidied(config: RunConfig) -> Steps:
+def tidied(config: RunConfig, device: torch.device) -> Steps:
     """Hugging Face GPT-2 with the true vocabulary, three tokens, data on the device and no look at the loss."""
     model = _gpt2(config, config.data.vocabulary, dropout=0.0)
-    return _indexed(config, model, lambda tokens: model(input_ids=tokens).logits)
+    return _indexed(config, device, model, lambda tokens: model(input_ids=tokens).logits)
 
 
-def plain(config: RunConfig) -> Steps:
+def plain(config: RunConfig, device: torch.device) -> Steps:
     """The same decoder out of nn.Linear."""
     model = PlainDecoder(config)
-    return _indexed(config, model, model)
+    return _indexed(config, device, model, model)
 
 
 class PlainDecoder(nn.Module):
@@ -132,20 +137,22 @@ def _adamw(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(model.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay)
 
 
-def _indexed(config: RunConfig, model: nn.Module, logits_of: Any) -> Steps:
+def _indexed(config: RunConfig, device: torch.device, model: nn.Module, logits_of: Any) -> Steps:
     """Steps over device-resident data: answer loss, torch's AdamW."""
-    optimizer = _adamw(model, config)
-    data = TrainingSet([training_examples(config)], [config.seed], CPU)
+    optimizer = _adamw(model.to(device), config)
+    data = TrainingSet([training_examples(config)], [config.seed], device)
 
     def steps(count: int) -> None:
         for index in data.indices(0, count, config.train.batch):
             batch = data.batch(index)
-            logits = logits_of(batch.tokens_MBT[0])
-            answer = logits[torch.arange(len(logits)), batch.answer_at_MB[0]]
-            loss = F.cross_entropy(answer, batch.answer_MB[0])
+            with precision(config, device):
+                logits = logits_of(batch.tokens_MBT[0])
+                answer = logits[torch.arange(len(logits), device=device), batch.answer_at_MB[0]]
+                loss = F.cross_entropy(answer, batch.answer_MB[0])
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
+        wait(device)
 
     return steps
 

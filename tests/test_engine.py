@@ -153,7 +153,7 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine], Engine]:
     """Carry out an engine's steps as on a GPU, with a tape in place of the graph."""
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Tape)
     monkeypatch.setattr(torch.cuda, "graph", recording)
-    monkeypatch.setattr(capture, "beside", lambda work: work())
+    monkeypatch.setattr(capture, "beside", lambda work, _: work())
     monkeypatch.setattr(Tape, "recorded", 0)
     monkeypatch.setattr(Tape, "replayed", 0)
 

@@ -19,7 +19,7 @@ from trainables.capture import Mode
 from trainables.config import RunConfig
 from trainables.engine import CHUNK, Engine
 from trainables.families import parameter_count, step_flops
-from trainables.measure import Steps, figure, ratio, speeds
+from trainables.measure import Steps, figure, ratio, speeds, wait
 from trainables.speed import on_noise
 
 PAPER_STEPS, CEILING_SHARE, PACK_GAIN = 450.0, 0.5, 20.0
@@ -157,8 +157,7 @@ class Table:
         def steps(count: int) -> None:
             for _ in range(count):
                 work()
-            if self.device.type == "cuda":
-                torch.cuda.synchronize()
+            wait(self.device)
 
         return steps
 

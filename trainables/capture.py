@@ -43,6 +43,7 @@ class Steps:
         self.losses, self.apply = parts
         self.compiled, self.captured = compiled, captured
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.side: torch.cuda.Stream | None = None
         self.done = 0
         if compiled:
             torch.compiler.reset()  # a pack that got smaller is a new shape, and only so many are kept
@@ -66,7 +67,7 @@ class Steps:
         elif not self.captured:
             self.update()
         else:
-            beside(self.update)
+            self.side = beside(self.update, self.side)
 
     def _compile(self) -> None:
         """The first compiled step. Nothing has changed yet where compiling fails, so the step is done without."""
@@ -91,13 +92,14 @@ class Steps:
             self.graph = graph
 
 
-def beside(work: Callable[[], None]) -> None:
-    """Carry out work on a stream of its own, in its turn."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+def beside(work: Callable[[], None], side: torch.cuda.Stream | None) -> torch.cuda.Stream:
+    """Carry out work on a stream beside the present one, in its turn; returns the stream, to be used again."""
+    stream = side or torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         work()
     torch.cuda.current_stream().wait_stream(stream)
+    return stream
 
 
 def _warn(what: str, error: BaseException) -> None:

@@ -73,7 +73,7 @@ class Engine:
         """The first rows of the ring, copied to the host; the one time that a chunk waits for the device."""
         self.landing_K3M.copy_(self.ring_K3M, non_blocking=True)
         if self.device.type == "cuda":
-            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             copied.record()
             copied.synchronize()
         return self.landing_K3M[:count].numpy()

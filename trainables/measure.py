@@ -21,17 +21,21 @@ def speeds(contestants: Mapping[str, Steps], seconds: float = 1.0, rounds: int =
     """Steps per second of each, in rounds that alternate, after a warm-up that also sizes the rounds."""
     counts = {}
     for name, steps in contestants.items():
-        steps(5)
-        begun = time.perf_counter()
-        steps(3)
-        counts[name] = max(1, int(seconds * 3 / (time.perf_counter() - begun)))
+        few = 1 if timed(steps, 1) > seconds else 5
+        steps(few)
+        counts[name] = max(1, int(seconds * few / timed(steps, few)))
     found: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, steps in contestants.items():
-            begun = time.perf_counter()
-            steps(counts[name])
-            found[name].append(counts[name] / (time.perf_counter() - begun))
+            found[name].append(counts[name] / timed(steps, counts[name]))
     return found
+
+
+def timed(steps: Steps, count: int) -> float:
+    """Seconds of so many steps."""
+    begun = time.perf_counter()
+    steps(count)
+    return time.perf_counter() - begun
 
 
 def figure(name: str, values: list[float], unit: str, at_least: float | None = None, **about: object) -> None:
@@ -54,6 +58,12 @@ def ratio(
     values = [times * a / b for a, b in zip(found[over], found[under], strict=True)]
     speed = {f"{key}_per_s": round(statistics.median(found[key]), 2) for key in (over, under)}
     figure(name, values, f"{over} / {under}", at_least, **speed, **about)
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def verdict(passed: bool) -> str:
