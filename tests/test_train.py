@@ -132,10 +132,12 @@ def test_torn_checkpoint_is_named_and_the_one_before_is_used(small: Small, tmp_p
 
 
 def test_packed_members_equal_their_solo_runs(small: Small, tmp_path: Path) -> None:
+    length = {"train": {"steps": 200, "checkpoint_every": 100}, "eval": {"every": 50, "probes": []}}
+    short = {"train": {"steps": 145, "checkpoint_every": 100}}
     configs = [
-        small(),
-        small(seed=1, optim={"lr": 1e-2, "weight_decay": 0.0}),
-        small(seed=2, data={"exposure": "both_hops", "phi": 1.0}, train={"steps": 45}),
+        small(**length),
+        small(**length, seed=1, optim={"lr": 1e-2, "weight_decay": 0.0}),
+        small(**{**length, **short}, seed=2, data={"exposure": "both_hops", "phi": 1.0}),
     ]
     pack = Pack(configs, packed := Store(tmp_path / "packed"))
     while not pack.finished:

@@ -11,8 +11,8 @@ from trainables.losses import token_losses
 from trainables.network import Network
 from trainables.tasks.two_hop import Examples, TaskData
 
-CHUNK = 4096
-"""Examples per forward pass, so that memory does not grow with the splits."""
+CHUNK = {"cpu": 512, "cuda": 4096}
+"""Examples per forward pass: what a core's cache holds, or what keeps a GPU busy in bounded memory."""
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,19 @@ def evaluate(
     model: Network, weights: dict[str, Tensor], splits: dict[str, SplitBatch], entities: int
 ) -> list[Behaviour]:
     """Measure every split. Arg max and margin are taken over the entity tokens 0 .. entities - 1."""
-    return [_evaluate(model, weights, split, entities) for split in splits.values()]
-
-
-def _evaluate(model: Network, weights: dict[str, Tensor], split: SplitBatch, entities: int) -> Behaviour:
-    pieces = []
-    for start in range(0, split.tokens_MST.shape[1], CHUNK):
-        part = slice(start, start + CHUNK)
-        logits_MSV = model.answer_logits(weights, split.tokens_MST[:, part], split.answer_at_MS[:, part]).float()
-        answer_MS = split.answer_MS[:, part]
-        pieces.append((token_losses(logits_MSV, answer_MS), margins(logits_MSV, answer_MS, entities)))
-    loss_MS, margin_MS = (torch.cat(column, dim=1) for column in zip(*pieces, strict=True))
-    return Behaviour(split, split.mean(margin_MS > 0), split.mean(loss_MS), split.mean(margin_MS))
+    widths = [split.tokens_MST.shape[1] for split in splits.values()]
+    columns = [(s.tokens_MST, s.answer_at_MS, s.answer_MS) for s in splits.values()]
+    tokens_MST, at_MS, answer_MS = (torch.cat(column, dim=1) for column in zip(*columns, strict=True))
+    pieces, size = [], CHUNK[tokens_MST.device.type]
+    parts = (torch.split(x, size, dim=1) for x in (tokens_MST, at_MS, answer_MS))
+    for tokens, at, answer in zip(*parts, strict=True):
+        logits_MSV = model.answer_logits(weights, tokens, at).float()
+        pieces.append((token_losses(logits_MSV, answer), margins(logits_MSV, answer, entities)))
+    measured = (torch.split(torch.cat(column, dim=1), widths, dim=1) for column in zip(*pieces, strict=True))
+    return [
+        Behaviour(split, split.mean(margin_MS > 0), split.mean(loss_MS), split.mean(margin_MS))
+        for split, loss_MS, margin_MS in zip(splits.values(), *measured, strict=True)
+    ]
 
 
 def margins(logits_MSV: Tensor, answer_MS: Tensor, entities: int) -> Tensor:

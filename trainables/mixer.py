@@ -86,11 +86,13 @@ class Mixer(Network):
         target = torch.where(place == answer_at + 1, self.end, target)
         return target.masked_fill(place > answer_at + 1, IGNORED)
 
-    def residual(self, weights: dict[str, Tensor], tokens_MBT: Tensor, edit: Edit | None = None) -> Tensor:
-        """z_H after the last cycle (M, B, T, D). `edit` sees the stream that each stage wrote."""
+    def residual(
+        self, weights: dict[str, Tensor], tokens_MBT: Tensor, edit: Edit | None = None, last: int | None = None
+    ) -> Tensor:
+        """z_H after stage `last`, or after all (M, B, T, D). `edit` sees the stream that each stage wrote."""
         x_MBTD = self._input(weights, tokens_MBT)
         start_MBTD = self._start("z_H", x_MBTD)
-        return self._recurse(weights, x_MBTD, [start_MBTD if edit is None else edit(0, start_MBTD)], edit)
+        return self._recurse(weights, x_MBTD, [start_MBTD if edit is None else edit(0, start_MBTD)], edit, last)
 
     def unembed(self, weights: dict[str, Tensor], resid_MxD: Tensor) -> Tensor:
         """Logits (M, x, V) of states (M, x, D) with any axes between; the states are already normalised."""
@@ -111,12 +113,15 @@ class Mixer(Network):
         z_MBTD = self._recurse(weights, self._input(weights, tokens_MBT), path, None)
         return self.unembed(weights, at_position(z_MBTD, answer_at_MB + 1))
 
-    def _recurse(self, weights: dict[str, Tensor], x_MBTD: Tensor, path: Sequence[Tensor], edit: Edit | None) -> Tensor:
-        """z_H after the last stage, going on behind the stages of `path`."""
+    def _recurse(
+        self, weights: dict[str, Tensor], x_MBTD: Tensor, path: Sequence[Tensor], edit: Edit | None,
+        last: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        """z_H after stage `last`, or after all of them, going on behind the stages of `path`."""
         z_h, z_l = path[0], self._start("z_L", x_MBTD)
         for stage, z in enumerate(path[1:], start=1):
             z_h, z_l = (z, z_l) if self._commits(stage) else (z_h, z)
-        for stage in range(len(path), self.depth + 1):
+        for stage in range(len(path), (self.depth if last is None else last) + 1):
             with torch.set_grad_enabled(torch.is_grad_enabled() and stage > self._without_gradient):
                 z = self._blocks(weights, z_h + z_l if self._commits(stage) else z_l + z_h + x_MBTD)
                 if edit is not None:

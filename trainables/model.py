@@ -69,14 +69,16 @@ class Transformer(Network):
         target = torch.where(place == answer_at_MB[:, :, None], answer_MB[:, :, None], shifted)
         return target.masked_fill(place > answer_at_MB[:, :, None], IGNORED)
 
-    def residual(self, weights: dict[str, Tensor], tokens_MBT: Tensor, edit: Edit | None = None) -> Tensor:
-        """Residual stream after the last block (M, B, T, D), before the final norm.
+    def residual(
+        self, weights: dict[str, Tensor], tokens_MBT: Tensor, edit: Edit | None = None, last: int | None = None
+    ) -> Tensor:
+        """Residual stream (M, B, T, D) after block `last`, or after all of them, before the final norm.
 
-        `edit` is called at every effective depth, 0 (the embedding) included.
+        `edit` is called at every effective depth until there, 0 (the embedding) included.
         """
         embedded_MBTD = self._embed(weights, tokens_MBT)
         resid_MBTD = embedded_MBTD if edit is None else edit(0, embedded_MBTD)
-        for depth in range(1, self.depth + 1):
+        for depth in range(1, (self.depth if last is None else last) + 1):
             resid_MBTD = self._block(weights, *self._into(depth, resid_MBTD, embedded_MBTD))
             if edit is not None:
                 resid_MBTD = edit(depth, resid_MBTD)

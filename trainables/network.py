@@ -89,8 +89,10 @@ class Network(ABC):
         """What each position of `residual` should say, IGNORED where nothing."""
 
     @abstractmethod
-    def residual(self, weights: dict[str, Tensor], tokens_MBT: Tensor, edit: Edit | None = None) -> Tensor:
-        """Last states (M, B, T, D). `edit` is called at every effective depth, 0 included."""
+    def residual(
+        self, weights: dict[str, Tensor], tokens_MBT: Tensor, edit: Edit | None = None, last: int | None = None
+    ) -> Tensor:
+        """States (M, B, T, D) at depth `last`, or at the end. `edit` is called at every effective depth until there."""
 
     @abstractmethod
     def unembed(self, weights: dict[str, Tensor], resid_MxD: Tensor) -> Tensor:

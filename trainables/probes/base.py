@@ -82,8 +82,8 @@ class Scene:
 
     @cached_property
     def context(self) -> list[Tensor]:
-        """States of the contexts."""
-        return self.run(self.queries.context_MST)
+        """States of the contexts, but for those at the last depth."""
+        return self.donor(self.queries.context_MST)
 
     @cached_property
     def clean_logits_MSV(self) -> Tensor:
@@ -94,6 +94,11 @@ class Scene:
     def correct_MS(self) -> Tensor:
         """Whether the model answers the query."""
         return self.queries.real_MS & self.says(self.clean_logits_MSV, self.queries.answer_MS)
+
+    @cached_property
+    def share_SJ(self) -> Tensor:
+        """1 where a query belongs to a split."""
+        return torch.nn.functional.one_hot(self.queries.split_S, len(self.queries.splits)).float()
 
     @cached_property
     def in_context_MS(self) -> Tensor:
@@ -111,15 +116,19 @@ class Scene:
         success_KMJ, _ = self.means(self.bridge_transplants.success_KMS, self.in_context_MS)
         return success_KMJ[:, :, 0].nan_to_num(-1.0).argmax(dim=0)
 
-    def run(self, tokens_MST: Tensor) -> list[Tensor]:
-        """States (M, S, T, D) at every effective depth."""
+    def donor(self, tokens_MST: Tensor) -> list[Tensor]:
+        """States (M, S, T, D) at every depth but the last, which `finish` only needs where the answer is said."""
+        return self.run(tokens_MST, max(self.model.depth - 1, 0))
+
+    def run(self, tokens_MST: Tensor, last: int | None = None) -> list[Tensor]:
+        """States (M, S, T, D) at every effective depth until `last`, or the end."""
         seen: list[Tensor] = []
 
         def record(_: int, resid_MSTD: Tensor) -> Tensor:
             seen.append(resid_MSTD)
             return resid_MSTD
 
-        self.model.residual(self.weights, tokens_MST, record)
+        self.model.residual(self.weights, tokens_MST, record, last)
         return seen
 
     def finish(self, tokens_MST: Tensor, path: list[Tensor]) -> Tensor:
@@ -154,8 +163,7 @@ class Scene:
 
     def means(self, value_xMS: Tensor, used_MS: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
         """Mean (x, M, J) over the used queries of each split, NaN below `least` of them; and how many (M, J)."""
-        share_SJ = torch.nn.functional.one_hot(self.queries.split_S, len(self.queries.splits)).float()
-        used_MSJ = (used_MS & self.queries.real_MS)[..., None] * share_SJ
+        used_MSJ = (used_MS & self.queries.real_MS)[..., None] * self.share_SJ
         n_MJ = used_MSJ.sum(dim=1)
         value_xMS = torch.where(used_MS, value_xMS.float(), 0.0)
         mean_xMJ = (value_xMS[..., None] * used_MSJ).sum(dim=-2) / n_MJ

@@ -10,7 +10,7 @@ from trainables.probes.base import Scene
 
 def fact_states(scene: Scene) -> list[Tensor]:
     """States (M, F, D) at r1 of the atomic facts, at every inner depth."""
-    states = scene.run(scene.queries.fact_MFT)
+    states = scene.donor(scene.queries.fact_MFT)
     return [states[depth][:, :, scene.r1].float() for depth in scene.inner]
 
 

@@ -45,7 +45,7 @@ def circuit(scene: Scene) -> Iterable[Measurement]:
 def _writer(scene: Scene) -> tuple[Tensor, Tensor]:
     """Success (K, M, S) of the query's own state with another second hop, and where it is defined (M, S)."""
     q = scene.queries
-    onward, success = scene.run(q.onward_MST), []
+    onward, success = scene.donor(q.onward_MST), []
     for depth in scene.inner:
         donor_MSD = scene.clean[depth][:, :, scene.r1]
         logits_MSV = scene.patched(q.onward_MST, onward, depth, scene.r1, donor_MSD)

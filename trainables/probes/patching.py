@@ -52,7 +52,7 @@ def _patched(scene: Scene, place: int) -> tuple[list[Tensor], list[Tensor]]:
     """For each depth whether the answer is no longer t (M, S), and by how much LD fell (M, S)."""
     q = scene.queries
     donor_MST, other_MS = q.corrupted_MSPT[:, :, place], q.corrupted_answer_MSP[:, :, place]
-    donor = scene.run(donor_MST)
+    donor = scene.donor(donor_MST)
     clean_MS = logit_gap(scene.clean_logits_MSV, q.answer_MS, other_MS)
     flipped, lost = [], []
     for depth in range(scene.model.depth):
