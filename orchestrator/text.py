@@ -72,6 +72,8 @@ def status_text(study: Study, ledger: Ledger, driver: Mapping[str, Any] | None, 
     done = sum(state.step for state in ledger.states.values())
     asked = sum(run.config.train.steps for run in ledger.runs.values())
     lines.append(f"{done:,} of {asked:,} steps are safe in the root")
+    states = ledger.states.values()
+    lines += [f"damaged: {state.error}" for state in states if state.state == "interrupted" and state.error]
     if driver is not None:
         lines.append(f"being driven by process {driver['pid']} on {driver['host']} (study {driver['study']})")
     return "\n".join([f"{study.name}: {len(ledger.runs)} runs", *lines])

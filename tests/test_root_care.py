@@ -23,6 +23,8 @@ from orchestrator.compact import compact
 from orchestrator.garbage import garbage, remove
 from orchestrator.ledger import Ledger
 from orchestrator.space import Run
+from orchestrator.study import load_study
+from orchestrator.text import status_text
 from orchestrator.trials import write_external
 from orchestrator.verify import verify
 from trainables import checkpoint, records
@@ -263,12 +265,18 @@ def test_links_do_not_lead_out_of_a_root(run: RunDir, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"step": "x", "reason": "finished"}', b"[" * 10**5])
-def test_a_damaged_marker_is_named_and_written_again(small: Small, run: RunDir, content: bytes) -> None:
+def test_a_damaged_marker_is_named_and_written_again(
+    small: Small, run: RunDir, content: bytes, tmp_path: Path
+) -> None:  # fmt: skip
     config = small(eval={"every": 10, "probes": []})
     run.store.write(f"{run.folder}/DONE.json", content)
     state = Ledger(run.store, [Run(run.run_id, config, ())], False).states[run.run_id]
     assert state.state == "interrupted"
     assert "DONE.json" in str(state.error)
+    study = tmp_path / "s.yaml"
+    study.write_text("hypothesis: x\n")
+    ledger = Ledger(run.store, [Run(run.run_id, config, ())], False)
+    assert "damaged: " in status_text(load_study(study), ledger, None, lambda _: "all")
     train(config, run.store)
     assert verify(run.store) == []
 
