@@ -114,6 +114,9 @@ class Resources:
         "auto", "runs of equal shape that train as one stacked model, or auto for as many as pay", ge=1
     )
     max_failures: int = option(2, "crashes of one run that are retried", ge=0)
+    engine: Literal["auto", "eager", "compile"] = option(
+        "auto", "how steps are carried out: auto is a CUDA graph on a GPU and eager elsewhere; compile is torch.compile"
+    )
     checkpoint_mb: float | Literal["all"] = option(
         "all", "megabytes of checkpoints that a run keeps, the newest two in any case; or all that the rules keep", gt=0
     )

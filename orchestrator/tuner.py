@@ -138,7 +138,7 @@ def _bundles(study: Study, runs: list[Run], store: Store) -> list[dict[str, Any]
     workers = workers_here(study)
     packs = packs_of(runs, steps, size, workers)
     shared = {"root": store.uri, "resources": resources, "max_failures": study.resources.max_failures}
-    shared |= {"keep": keep_of(study)}
+    shared |= {"keep": keep_of(study), "engine": study.resources.engine}
     return [
         {
             **shared,

@@ -37,7 +37,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         store, threads = Store(bundle["root"]), _threads(bundle)
 
         def open_pack(runs: list[RunConfig]) -> Pack:
-            return Pack(runs, store, device=_device(), threads=threads, keep=bundle["keep"])
+            return Pack(runs, store, _device(), threads, bundle["engine"], bundle["keep"])
 
         self.shift = Shift(_packs(bundle), store, open_pack, bundle["max_failures"])
         self.notice = Notice(self.cleanup)

@@ -22,7 +22,8 @@ CARRIES = {"BIG": 8, "TINY": 2}
 
 
 def bundle(store: Store, configs: list[RunConfig], cpu: float = 1.0, **sizes: int) -> dict[str, Any]:
-    about = {"root": store.uri, "resources": {"cpu": cpu, "gpu": 0.0}, "max_failures": 2, "keep": KEEP}
+    how = {"max_failures": 2, "keep": KEEP, "engine": "auto"}
+    about = {"root": store.uri, "resources": {"cpu": cpu, "gpu": 0.0}, **how}
     return {"bundle": {**about, "packs": [[config.to_dict() for config in configs]], "sizes": [sizes]}}
 
 
