@@ -100,6 +100,7 @@ def main(runs: int) -> None:
         figure("bytes", [sum(path.stat().st_size for path in files)], "bytes", runs=runs)
         done = timed("status", "seconds to read the state of all runs", runs, lambda: standing(study, store))
         write_study(store, study, done.trials, done.ledger)
+        timed("status_known", "seconds to show them again", runs, lambda: standing(study, store, trust=True))
         timed("answer", "seconds to read all tables and answer", runs, lambda: answer(load(store.uri, study.name)))
     figure("memory", [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024], "MiB at most, so far", runs=runs)
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.scheduling [RUNS]
 
-`scheduling`: wall time of the launch of RUNS tiny runs, one to a pack, without Ray's own start, times the workers, less
-the seconds that the workers spent on the runs, divided by RUNS. Actors are re-used, as in every launch of ours.
+`scheduling`: wall time of the launch of RUNS tiny runs, one to a pack, without Ray's own start but with that of the
+workers, times the workers, less the seconds that the workers spent on the runs (from lease to last file), divided by
+RUNS. Actors are re-used, as in every launch of ours.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from orchestrator import packer
 from orchestrator.driver import drive
 from orchestrator.space import Run
 from orchestrator.study import Study, load_study
@@ -55,24 +57,39 @@ def one_launch(study: Study, store: Store) -> tuple[float, float]:
     return sum(spent), sum(float(marker["seconds"]) for marker in done)
 
 
+def compare(folder: Path, study: Study, few: Study, workers: int) -> None:
+    """Measure a few rounds, in turns: packs in bundles, as every launch has them, and one run to a trial of Tune's."""
+    runs, bundles = len(study.seeds), packer.BUNDLES_PER_WORKER
+    ways = {"bundles": bundles, "one_run_a_trial": runs}
+    walls: dict[str, list[float]] = {name: [] for name in ways}
+    costs: dict[str, list[float]] = {name: [] for name in ways}
+    cpus: dict[str, list[float]] = {name: [] for name in ways}
+    starts = []
+    for number in range(ROUNDS):
+        starts.append(one_launch(few, Store(folder / f"few-{number}"))[0])
+        for name, packer.BUNDLES_PER_WORKER in ways.items():
+            cpu = time.process_time()
+            wall, busy = one_launch(study, Store(folder / f"{name}-{number}"))
+            cpus[name].append((time.process_time() - cpu) / runs)
+            walls[name].append(wall / runs)
+            costs[name].append((wall * workers - busy) / runs)
+    packer.BUNDLES_PER_WORKER = bundles
+    about = {"runs": runs, "workers": workers}
+    figure("launch_of_4", starts, "seconds of a launch of 4 runs: mostly the start of its workers", **about)
+    for name in ways:
+        figure(f"driver_{name}", cpus[name], "processor seconds of the driver per run", **about)
+        figure(f"wall_{name}", walls[name], "seconds per run", **about)
+        figure(f"scheduling_{name}", costs[name], "worker seconds per run beside training", **about)
+
+
 def main(runs: int) -> None:
-    """Measure a few rounds in one Ray session, after one that warms up."""
+    """Measure in one Ray session, after a launch that warms up."""
     set_environment()
     with tempfile.TemporaryDirectory(prefix="grokstudy-bench-") as folder, contextlib.ExitStack() as stack:
         study, few = tiny(Path(folder), runs), tiny(Path(folder), 4)
         stack.enter_context(ray_session())
-        workers = workers_here(study)
         one_launch(few, Store(Path(folder) / "warm"))
-        walls, costs, cpus = [], [], []
-        for number in range(ROUNDS):
-            cpu = time.process_time()
-            wall, busy = one_launch(study, Store(Path(folder) / str(number)))
-            cpus.append((time.process_time() - cpu) / runs)
-            walls.append(wall / runs)
-            costs.append((wall * workers - busy) / runs)
-    figure("driver", cpus, "processor seconds of the driver per run", runs=runs, workers=workers)
-    figure("scheduling_wall", walls, "seconds per run", runs=runs, workers=workers)
-    figure("scheduling", costs, "worker seconds per run beside training", runs=runs, workers=workers)
+        compare(Path(folder), study, few, workers_here(study))
 
 
 if __name__ == "__main__":
