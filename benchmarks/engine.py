@@ -36,6 +36,7 @@ def recording(config: RunConfig) -> Steps:
             pack._record(pack.engine.train(pack.step, stop))
             pack.step = stop
         pack.members[0].recorder.cut(pack.step)
+        pack.writer.flush()
 
     return steps
 

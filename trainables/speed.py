@@ -8,18 +8,26 @@ import time
 import numpy as np
 import torch
 
+from trainables import probes
 from trainables.batches import TrainingSet
 from trainables.capture import WARM_UP, Mode
 from trainables.config import RunConfig
-from trainables.engine import CHUNK, Engine
+from trainables.engine import CHUNK, Engine, precision
+from trainables.evaluate import evaluate, stack_splits
 from trainables.families import build, step_flops
 from trainables.model import POSITIONS
+from trainables.probes.base import Scene
+from trainables.probes.queries import Queries
 from trainables.randomness import Stream
+from trainables.schema import SPLITS
+from trainables.tasks import TASKS
 from trainables.tasks.graph import Examples
 
 PROBE_FLOPS = 4e9
 """Largest training step that is measured as it is."""
 PROBE_SECONDS = 0.3
+EVALUATION_FLOPS = 1e10
+"""Largest evaluation of the splits that is measured as it is."""
 PACK_GAIN = 1.1
 """A pack is doubled only when the summed speed rises by a tenth."""
 MEMORY_SHARE = 0.8
@@ -41,6 +49,34 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1) -
     low, high = (_seconds_per_step(_with_batch(config, size), at) for size in (small, 4 * small))
     per_example = max(high - low, 0.0) / (3 * small)
     return 1.0 / (high + per_example * (batch - 4 * small))
+
+
+def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1) -> float:
+    """Measured seconds of one evaluation of one run with its probes; a large one on fewer examples, in proportion.
+
+    Raises ValueError when the data cannot be built as configured.
+    """
+    torch.set_num_threads(threads)
+    at, options = torch.device(device), config.eval
+    forwards = step_flops(config.model, config.data.vocabulary, len(SPLITS) * options.max_examples) / 3
+    share = min(1.0, EVALUATION_FLOPS / forwards)
+    data = TASKS[config.task].build(config.data, config.seed, max(1, int(share * options.max_examples)))
+    model = build(config.model, data.vocabulary)
+    weights = model.unpack(model.initial(config.seed)[None].to(at))
+    splits = stack_splits([data], at)
+    queries = Queries.build([data], [config.seed], max(1, int(share * options.probe_examples)), at)
+
+    def once() -> None:
+        with torch.no_grad(), precision(config, at):
+            found = [b.accuracy_M for b in evaluate(model, weights, splits, data.entities)]
+            scene = Scene(model, weights, queries, data.entities)
+            found += [m.value_M for name in options.probes for m in probes.load(name)(scene)]
+            torch.stack(found).cpu()
+
+    once()
+    begun = time.perf_counter()
+    once()
+    return (time.perf_counter() - begun) / share
 
 
 def pack_size(config: RunConfig, most: int, device: str = "cpu", threads: int = 1, share: float = 1.0) -> int:

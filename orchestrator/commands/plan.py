@@ -32,12 +32,13 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
+    from orchestrator.cadence import costly
     from orchestrator.censored import extensions_of, extensions_text
     from orchestrator.driver import Cut, standing
     from orchestrator.older import older_runs, older_text
     from orchestrator.plan import make_plan, remembered, workers_here
     from orchestrator.text import plan_text, starts_json, starts_text
-    from trainables.speed import steps_per_second
+    from trainables.speed import evaluation_seconds, steps_per_second
     from trainables.store import Store
 
     read, store = read_study(study, cpu, gpu, workers), Store(root)
@@ -45,15 +46,18 @@ def plan(
     at_a_time, speed = workers_here(read.resources.cpu, read.resources.workers), remembered(steps_per_second)
     kept = len(read.events), read.resources.checkpoint_bytes
     made = make_plan(state.trials, state.runs, state.ledger, at_a_time, speed, *kept)
+    often = costly([run.config for run in state.ledger.unsettled()], speed, evaluation_seconds)
     configs = {run.run_id: run.config for run in state.runs}
     words = [str(study), *(["--root", root] if root != "results" else [])]
     rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
     longer = extensions_of(rows, read.events, configs, words, speed, at_a_time)
     if as_json:
         extensions = {"extensions": [found.to_json() for found in longer]}
-        typer.echo(json.dumps({**made.to_json(), **extensions, **starts_json(state.trials)}, indent=1))
+        cadence = {"evaluation": None if often is None else often.to_json()}
+        typer.echo(json.dumps({**made.to_json(), **cadence, **extensions, **starts_json(state.trials)}, indent=1))
     else:
-        typer.echo(plan_text(read, made, state.complete) + extensions_text(longer))
+        said = "" if often is None else f"\n  {'evaluation':<11} {often}"
+        typer.echo(plan_text(read, made, state.complete) + said + extensions_text(longer))
         if said := older_text(older_runs(store, state.ledger.unsettled())):
             typer.echo(said)
         if said := starts_text(state.trials):

@@ -1,0 +1,70 @@
+"""What evaluation costs at the cadence of a study, and the advice of `plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from torch import Tensor
+
+from orchestrator.cadence import costly
+from trainables import speed
+from trainables.config import RunConfig, eval_steps
+from trainables.evaluate import Behaviour, SplitBatch, evaluate
+from trainables.network import Network
+
+Small = Callable[..., RunConfig]
+
+
+def found(config: RunConfig, seconds: float) -> tuple[float, str, int] | None:
+    """At 10 steps per second."""
+    cadence = costly([config], lambda _: 10.0, lambda _: seconds)
+    return None if cadence is None else (round(cadence.share, 3), cadence.key, cadence.value)
+
+
+def test_a_cadence_that_takes_too_long_is_named_with_one_that_does_not(small: Small) -> None:
+    config = small(train={"steps": 10_000}, eval={"every": 100})
+    assert len(eval_steps(config.eval, 10_000)) == 101
+    assert found(config, 1.0) is None
+    assert found(config, 3.0) == (0.233, "eval.every", 290)
+    better = small(train={"steps": 10_000}, eval={"every": 290})
+    assert found(better, 3.0) is None
+
+
+def test_the_logarithmic_grid_has_a_density(small: Small) -> None:
+    config = small(train={"steps": 10_000}, eval={"grid": "log", "per_decade": 20})
+    cadence = found(config, 5.0)
+    assert cadence is not None
+    assert cadence[1] == "eval.per_decade"
+    assert found(small(train={"steps": 10_000}, eval={"grid": "log", "per_decade": cadence[2]}), 5.0) is None
+
+
+def test_the_worst_kind_counts_and_each_is_measured_once(small: Small) -> None:
+    asked: list[RunConfig] = []
+
+    def evaluation(config: RunConfig) -> float:
+        asked.append(config)
+        return float(config.model.width)
+
+    wide = small(model={"width": 32})
+    cadence = costly([small(), small(seed=1), wide, small(model={"width": 32}, seed=1)], lambda _: 1.0, evaluation)
+    assert [config.model.width for config in asked] == [16, 32]
+    assert cadence == costly([wide], lambda _: 1.0, evaluation)
+    assert str(cadence).startswith("takes about 79% of the time; eval: {every: ")
+    assert costly([], lambda _: 1.0, evaluation) is None
+
+
+def test_a_large_evaluation_is_measured_on_fewer_examples(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def noting(
+        model: Network, weights: dict[str, Tensor], splits: dict[str, SplitBatch], entities: int
+    ) -> list[Behaviour]:
+        sizes.append(max(split.tokens_MST.shape[1] for split in splits.values()))
+        return evaluate(model, weights, splits, entities)
+
+    monkeypatch.setattr(speed, "evaluate", noting)
+    assert speed.evaluation_seconds(small()) > 0
+    monkeypatch.setattr(speed, "EVALUATION_FLOPS", 4e6)
+    assert speed.evaluation_seconds(small()) > 0
+    assert sizes[2] < sizes[0] / 2
