@@ -159,10 +159,10 @@ class Sources:
         return self._runs[study]
 
     def _begun(self, run_id: str, steps: int) -> Run | None:
-        described = RunDir(self.store, run_id).read("run.json") or {}
-        if "config" not in described:
-            return None
-        config = RunConfig.from_dict(described["config"])
+        try:
+            config = RunConfig.from_dict((RunDir(self.store, run_id).read("run.json") or {})["config"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None  # not begun, or damaged: then it is written anew when its study is run
         return Run(run_id, dataclasses.replace(config, train=dataclasses.replace(config.train, steps=steps)), ())
 
     def _state(self, run: Run) -> RunState:

@@ -236,6 +236,13 @@ def test_of_runs_that_agree_the_one_with_the_same_options_is_meant(store: Store,
     assert trial.config.start.run_id == trained.runs[1].run_id
 
 
+def test_a_source_whose_description_is_torn_has_not_begun(store: Store, tmp_path: Path) -> None:
+    text = SOURCE.replace("[natural, both_hops]", "[natural]").replace("[0, 1]", "[0]")
+    (run,) = train_in(store, tmp_path, "origin", text).runs
+    store.write(f"runs/{run.run_id}/run.json", b"{")
+    assert "no run of study origin has begun; run it first" in reason(look(store, tmp_path, TRANSFER), 1)
+
+
 def test_an_unfinished_source_is_waited_for(store: Store, tmp_path: Path) -> None:
     study = load_study(put(tmp_path, "origin", SOURCE.replace("[0, 1]", "[0]")))
 
