@@ -20,7 +20,7 @@ from analysis.events import find_events
 from analysis.parts import Skipped, polars_schema, scan
 from analysis.series import measures, parse_events, series_of
 from trainables.schema import TABLES, TRIAL_COLUMNS
-from trainables.store import Store
+from trainables.store import DamagedError, Store
 
 RESULT_STATES = ("done", "diverged", "stopped")
 """Trials that are results. A crash is not one: it is counted beside them and never becomes a number."""
@@ -107,7 +107,7 @@ def load(root: str | Path, study: str) -> StudyTables:
         frames[table] = _of_trials(frame, trials, axes_of(spec), last=table != "steps")
         skipped += bad
     text = f"studies/{study}/study.yaml"
-    source = store.read(text).decode() if store.exists(text) else ""
+    source = store.read(text).decode(errors="replace") if store.exists(text) else ""
     return StudyTables(study, spec, source, trials.lazy(), **frames, skipped=tuple(skipped))
 
 
@@ -118,10 +118,18 @@ def studies(root: str | Path) -> list[str]:
 
 
 def _spec(store: Store, study: str) -> dict[str, Any]:
-    spec: dict[str, Any] | None = store.read_json(f"studies/{study}/study.json")
+    path = f"studies/{study}/study.json"
+    spec: dict[str, Any] | None = store.read_json(path)
     if spec is None:
         known = ", ".join(studies(store.uri)) or "none"
         raise FileNotFoundError(f"{store.uri}: there is no study {study!r}; studies here: {known}")
+    axes = spec.get("axes", [])
+    try:
+        parse_events(spec.get("events", {}))
+        if not isinstance(axes, list) or not all(isinstance(axis, str) for axis in axes):
+            raise ValueError(f"axes: {axes!r} is no list of names")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{store.path(path)}: cannot be read ({error}); run the study again") from None
     return spec
 
 
@@ -134,10 +142,10 @@ def _trials(store: Store, study: str, axes: Sequence[str]) -> tuple[pl.DataFrame
         return empty, []
     try:
         found = pl.read_parquet(io.BytesIO(store.read(path)))
+        missing = [name for name in (*schema, *axes) if name not in found.columns]
+        return found.with_columns(pl.lit(None).alias(name) for name in missing).cast(schema), []
     except pl.exceptions.PolarsError:
         return empty, [Skipped(path, "torn or not Parquet; plan or launch the study again to rewrite it")]
-    missing = [name for name in (*schema, *axes) if name not in found.columns]
-    return found.with_columns(pl.lit(None).alias(name) for name in missing).cast(schema), []
 
 
 def _of_trials(frame: pl.LazyFrame, trials: pl.DataFrame, axes: Sequence[str], *, last: bool) -> pl.LazyFrame:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import io
 from dataclasses import dataclass
-
-import pyarrow.parquet as pq
 
 from orchestrator.space import Trial
 from orchestrator.study import Study
-from trainables.store import Store
+from orchestrator.trial_table import read_trials
+from trainables.store import DamagedError, Store
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,14 @@ def contradiction(store: Store, study: Study, trials: list[Trial]) -> Contradict
     before = store.read_json(f"{folder}/study.json")
     if before is None or before.get("spec_hash") == study.spec_hash or not store.exists(f"{folder}/trials.parquet"):
         return None
-    table = pq.read_table(io.BytesIO(store.read(f"{folder}/trials.parquet")), columns=["run_id", "state"])
+    try:
+        table = read_trials(store, study.name, "run_id", "state")
+    except DamagedError:
+        return None  # it is written again, and no run is lost by that
     trained = {row["run_id"] for row in table.to_pylist() if row["state"] not in ("missing", "failed")}
     dropped = trained - {None} - {trial.run_id for trial in trials}
     if not dropped:
         return None
-    old = store.read(f"{folder}/study.yaml").decode().splitlines()
+    old = store.read(f"{folder}/study.yaml").decode(errors="replace").splitlines()
     lines = difflib.unified_diff(old, study.text.splitlines(), "as it was run last", str(study.path), lineterm="", n=1)
     return Contradiction(len(dropped), "\n".join(lines))

@@ -5,7 +5,6 @@ Interrupted, failed and done are three different things; "diverged" and "never g
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from orchestrator.space import Run, Trial
+from orchestrator.trial_table import read_trials
 from trainables.rundir import RunDir
 from trainables.store import DamagedError, Store
 
@@ -125,8 +122,8 @@ def reached_before(store: Store, study: str) -> dict[str, int]:
     if not store.exists(path):
         return {}
     try:
-        table = pq.read_table(io.BytesIO(store.read(path)), columns=["run_id", "horizon", "state"])
-    except (pa.ArrowException, KeyError):
+        table = read_trials(store, study, "run_id", "horizon", "state")
+    except DamagedError:
         return {}
     there = {PurePosixPath(folder).name for folder in store.list("runs")}
     reached: dict[str, int] = {}

@@ -10,18 +10,16 @@ names stands, as long as the run that began there is here.
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
-
 from orchestrator.ledger import Ledger, RunState
 from orchestrator.mistakes import shown
 from orchestrator.space import NoStart, Run, Trial
 from orchestrator.start_from import StartFrom
+from orchestrator.trial_table import read_trials
 from trainables.config import RunConfig, Start
 from trainables.options import did_you_mean
 from trainables.rundir import RunDir
@@ -90,7 +88,7 @@ class Sources:
         path, columns = f"studies/{self.study}/trials.parquet", ["trial_id", "start.from", "start.run_id", "start.step"]
         if not self.store.exists(path):
             return {}
-        table = pq.read_table(io.BytesIO(self.store.read(path)))
+        table = read_trials(self.store, self.study)
         rows = table.select(columns).to_pylist() if set(columns) <= set(table.column_names) else []
         return {
             row["trial_id"]: (row["start.from"], Start(run_id=row["start.run_id"], step=row["start.step"]))
@@ -151,7 +149,7 @@ class Sources:
             path = f"studies/{study}/trials.parquet"
             if not self.store.exists(path):
                 raise _WaitingError(f"study {study} is not in {self.store.uri}; run it there first")
-            rows = pq.read_table(io.BytesIO(self.store.read(path)), columns=["run_id", "horizon"]).to_pylist()
+            rows = read_trials(self.store, study, "run_id", "horizon").to_pylist()
             asked: dict[str, int] = {}
             for row in rows:
                 asked[row["run_id"]] = max(int(row["horizon"]), asked.get(row["run_id"], 0))

@@ -6,18 +6,16 @@ For whoever looks without driving: the MLflow view, `watch`, `logs`. Reads `stud
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from orchestrator.ledger import Ledger, RunState
 from orchestrator.space import Run
+from orchestrator.trial_table import read_trials
 from trainables.config import RunConfig
 from trainables.rundir import RunDir, last_lease
-from trainables.store import Store
+from trainables.store import DamagedError, Store
 
 FIXED = ("trial_id", "run_id", "horizon", "seed", "state")
 """Columns of trials.parquet that are not axes, nor about the start."""
@@ -76,7 +74,7 @@ def spec_of(store: Store, study: str) -> dict[str, Any]:
 
 def standings(store: Store, study: str) -> list[RunStanding]:
     """Every run of a study, in the order of its trials."""
-    rows = pq.read_table(io.BytesIO(store.read(f"studies/{study}/trials.parquet"))).to_pylist()
+    rows = read_trials(store, study, "run_id", "trial_id", "horizon", "seed").to_pylist()
     by_run: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["run_id"] is not None:
@@ -92,10 +90,19 @@ def _states(store: Store, about: Mapping[str, Mapping[str, Any]], asked: Mapping
     runs = []
     for run_id, found in about.items():
         if "config" in found:
-            config = RunConfig.from_dict(found["config"])
+            config = _config(store, run_id, found["config"])
             train = dataclasses.replace(config.train, steps=asked[run_id])
             runs.append(Run(run_id, dataclasses.replace(config, train=train), ()))
     return Ledger(store, runs, scheduler_stops=True).states
+
+
+def _config(store: Store, run_id: str, raw: Any) -> RunConfig:
+    """Of a run.json. Raises DamagedError when it is none."""
+    try:
+        return RunConfig.from_dict(raw)
+    except (ValueError, TypeError, AttributeError) as error:
+        path = store.path(f"runs/{run_id}/run.json")
+        raise DamagedError(f"{path}: cannot be read ({error}); run the study again") from None
 
 
 def _standing(

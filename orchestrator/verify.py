@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import PurePosixPath
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from orchestrator.fault import Fault
+from orchestrator.trial_table import read_trials
 from orchestrator.verify_run import verify_run
 from trainables.records import SCHEMAS
 from trainables.rundir import RunDir
-from trainables.store import Store
+from trainables.store import DamagedError, Store
 
 TOP = ("driver.json", "mlflow.db", "mlflow-artifacts")
 """Beside runs, metrics and studies; with their companions, such as mlflow.db-wal."""
@@ -65,14 +62,13 @@ def asked_runs(store: Store, files: list[str]) -> tuple[dict[str, bool], list[Fa
             try:
                 imported = (store.read_json(f"studies/{parts[1]}/study.json") or {}).get("spec_hash") == ""
                 asked |= dict.fromkeys(study_runs(store, parts[1]), imported)
-            except (pa.ArrowException, ValueError, AttributeError, KeyError, OSError) as error:
+            except DamagedError as error:
                 remedy = "grokstudy run with the study's file writes it again"
                 faults.append(Fault(path, "torn", str(error).splitlines()[0][:80], remedy))
     return asked, faults
 
 
 def study_runs(store: Store, name: str) -> list[str]:
-    """The runs of a study, from its table of trials. Raises what pyarrow raises for a torn one."""
-    table = pq.read_table(io.BytesIO(store.read(f"studies/{name}/trials.parquet")), columns=["run_id"])
+    """The runs of a study, from its table of trials. Raises DamagedError for a torn one."""
+    table = read_trials(store, name, "run_id")
     return sorted(set(table["run_id"].drop_null().to_pylist()))
-

@@ -5,19 +5,16 @@ Rows reach the root with checkpoints, so what is seen here is what is safe, and 
 
 from __future__ import annotations
 
-import io
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from orchestrator.progress import SHOWN_SPLITS, duration
 from orchestrator.standings import RunStanding, standings
 from trainables import records
 from trainables.rundir import RunDir
-from trainables.store import Store
+from trainables.store import DamagedError, Store
 
 STATES = ("done", "diverged", "stopped", "failed", "interrupted", "missing")
 
@@ -68,8 +65,8 @@ def _newest(store: Store, run_id: str) -> dict[str, float]:
     if not starts:
         return {}
     try:
-        rows = pq.read_table(io.BytesIO(store.read(folder.part("evals", starts[-1])))).to_pylist()
-    except (OSError, ValueError):
+        rows = records.read_part(folder, "evals", starts[-1]).to_pylist()
+    except (FileNotFoundError, DamagedError):
         return {}
     last = max((row["step"] for row in rows), default=0)
     return {row["split"]: row["accuracy"] for row in rows if row["step"] == last}

@@ -16,13 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from analysis import load
 from orchestrator.archive import export, receive
+from orchestrator.cli import app
 from orchestrator.compact import compact
 from orchestrator.garbage import garbage, remove
 from orchestrator.ledger import Ledger
 from orchestrator.space import Run
+from orchestrator.standings import standings
 from orchestrator.study import load_study
 from orchestrator.text import status_text
 from orchestrator.trials import write_external
@@ -369,3 +372,37 @@ def _json() -> st.SearchStrategy[bytes]:
     words = st.sampled_from(["config", "step", "reason", "train", "seed", "model", "task", "data", "x"])
     values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4))
     return values.map(lambda value: json.dumps(value).encode())
+
+
+STRANGE = {
+    "study.json": [b'{"events": {"e": 3}}', b'{"axes": 3}', b'{"events": {"e": {"metric": "loss"}}}', b"[]"],
+    "trials.parquet": [b"", b"PAR1", b"{}"],
+    "run.json": [b'{"config": {"seed": "x"}}', b'{"config": 3}', b"{"],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, content) for name in STRANGE for content in STRANGE[name]])
+def test_files_of_a_stranger_end_a_command_in_one_line(
+    probed: RunDir, name: str, content: bytes, tmp_path: Path
+) -> None:  # fmt: skip
+    folder = probed.folder if name == "run.json" else "studies/s"
+    probed.store.write(f"{folder}/{name}", content)
+    for command in (
+        ["watch", "s", "--once"],
+        ["query", "SELECT 1", "--study", "s"],
+        ["export", "s", str(tmp_path / "x.tar")],
+    ):
+        ended = CliRunner().invoke(app, [*command, "--root", probed.store.uri]).exception
+        assert ended is None or isinstance(ended, SystemExit | DamagedError), command
+        if isinstance(ended, DamagedError):
+            assert name in str(ended)
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "x/../../../etc"])
+def test_a_table_of_trials_that_names_other_places_is_refused(probed: RunDir, run_id: str) -> None:
+    row = {"trial_id": ["s-0"], "run_id": [run_id], "horizon": [60], "seed": [0], "state": ["done"]}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(row), buffer)
+    probed.store.write("studies/s/trials.parquet", buffer.getvalue())
+    with pytest.raises(DamagedError, match="leaves the root"):
+        standings(probed.store, "s")

@@ -50,7 +50,7 @@ class Store:
         """Full path inside the file system."""
         parts = PurePosixPath(relative)
         if parts.is_absolute() or ".." in parts.parts:
-            raise ValueError(f"{relative!r} leaves the root {self.uri}")
+            raise DamagedError(f"{relative!r} leaves the root {self.uri}")
         full = f"{self.base}/{relative}" if relative else self.base
         if self.local and self._leaves(full):
             raise DamagedError(f"{full} is a link that leaves the root {self.uri}; remove it")
