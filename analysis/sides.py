@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.tables import StudyTables, load, studies
+from analysis.tables import LENGTH, StudyTables, load, studies
 from trainables.store import Store
 
 
@@ -74,13 +74,13 @@ def _same_number(known: Any, text: str) -> bool:
 def _side(store: Store, name: str, tables: StudyTables, trials: pl.DataFrame) -> Side:
     if trials.is_empty():
         raise ValueError(f"{name}: no run of it has ended yet")
-    axes = trials.select("run_id", *tables.axes).iter_rows(named=True)
-    config = tuple(_config(store, row.pop("run_id"), row) for row in axes)
+    about = trials.select("run_id", *(axis for axis in tables.axes if axis != LENGTH), pl.col("horizon").alias(LENGTH))
+    config = tuple(_config(store, row.pop("run_id"), row) for row in about.iter_rows(named=True))
     return Side(name, tables, trials, config)
 
 
 def _config(store: Store, run_id: str, point: Mapping[str, Any]) -> dict[str, Any]:
-    """The options in run.json, and the axes; a run that was imported has only these."""
+    """The options in run.json and the trial's own: its length, too, for a run may have gone on for another study."""
     about = store.read_json(f"runs/{run_id}/run.json") or {}
     return {**_flat(about.get("config", {})), **point}
 

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from synthetic import build_tracked, run_id, write_study
+from synthetic import STEPS, build_tracked, run_id, write_markers, write_study
 from typer.testing import CliRunner
 
-from analysis.compare import Comparison, compare
+from analysis.compare import Comparison, compare, settings
 from analysis.compare_text import compare_page, event_rows, test_rows
 from analysis.sides import Side, side
 from orchestrator.cli import app
@@ -103,3 +103,10 @@ def test_the_command_prints_text_json_and_page(root: Path, tmp_path: Path) -> No
     wrong = CliRunner().invoke(app, ["compare", "absent", "--root", str(root)])
     assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert "studies here: regimes" in wrong.stderr
+
+
+def test_a_run_that_went_on_for_another_study_has_the_length_that_this_one_asks_for(tmp_path: Path) -> None:
+    root = build_tracked(tmp_path, seeds=1)
+    write_markers(root, run_id(0), 0, steps=2 * STEPS)
+    regimes = [side(str(root), f"regimes:data.exposure={regime}") for regime in ("natural", "both_hops")]
+    assert settings(regimes)["setting"].to_list() == ["data.exposure"]
