@@ -82,6 +82,11 @@ def test_a_check_that_fails_is_printed_and_is_the_exit_code(
     assert found["first member of a pack against alone"] == "PASS"
 
 
+def test_an_engine_that_this_device_does_not_have_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--device", "cpu", "--engine", "graph"]) == 2
+    assert "graph needs a CUDA device" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--device", "cuda", "--check"]) == 2

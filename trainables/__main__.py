@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     bench.add_argument("--device", default="auto", help="cpu, cuda or auto")
     bench.add_argument("--check", action="store_true", help="first compare the numbers with those of a CPU")
     bench.add_argument("--seconds", type=float, help="length of one round of a measurement")
+    bench.add_argument("--engine", default="auto", help="as for train; only the large shape is then measured")
     bench.add_argument("--threads", type=int, default=1, help="torch threads; one, as each worker has")
     options = parser.parse_args(arguments)
     return {"train": _train, "bench": _bench}[options.command](options)
@@ -76,7 +77,11 @@ def _bench(options: argparse.Namespace) -> int:
         return 2
     torch.set_num_threads(options.threads)
     same = check(device) if options.check else True
-    bench(torch.device(device), options.seconds or (1.0 if device == "cuda" else 0.3))
+    try:
+        bench(torch.device(device), options.seconds or (0.5 if device == "cuda" else 0.3), options.engine)
+    except ValueError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
     return 0 if same else 1
 
 

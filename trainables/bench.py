@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from trainables.capture import Mode
+from trainables.capture import WARM_UP, Mode
 from trainables.config import RunConfig
 from trainables.engine import CHUNK, Engine
 from trainables.families import parameter_count, step_flops
@@ -63,11 +63,12 @@ SIZES = {
 }
 
 
-def bench(device: torch.device, seconds: float) -> None:
-    """Print every figure; `seconds` is the length of one round."""
-    sizes = SIZES[device.type]
-    table = Table(device, sizes, seconds)
+def bench(device: torch.device, seconds: float, engine: Mode = "auto") -> None:
+    """Print every figure; `seconds` is the length of one round. With an engine named, the large shape alone."""
+    table = Table(device, SIZES[device.type], seconds, engine)
     table.large_shape()
+    if engine != "auto":
+        return
     table.packs()
     table.chunks()
     if device.type == "cuda":
@@ -77,16 +78,16 @@ def bench(device: torch.device, seconds: float) -> None:
 class Table:
     """The figures of one device."""
 
-    def __init__(self, device: torch.device, sizes: Sizes, seconds: float) -> None:
+    def __init__(self, device: torch.device, sizes: Sizes, seconds: float, engine: Mode = "auto") -> None:
         """Nothing is measured before it is asked for."""
-        self.device, self.sizes, self.seconds = device, sizes, seconds
+        self.device, self.sizes, self.seconds, self.engine = device, sizes, seconds, engine
         self.precision = sizes.large.train.precision
 
     def large_shape(self) -> None:
         """The large shape alone and in packs, against the matrix product; speed, floor and peak memory."""
         for members in (1, *self.sizes.large_members):
             _forget_peak(self.device)
-            steps = self.steps(self.sizes.large, members)
+            steps = self.steps(self.sizes.large, members, self.engine)
             found = self._speeds({"step": steps, "matmul": self.matmul(), "copy": self.copy()})
             self._floor(found, members)
             products = members * self.flops(self.sizes.large) / (2 * self.sizes.matmul**3)
@@ -105,7 +106,7 @@ class Table:
         traffic = parameters * OPTIMISER_BYTES / (2 * 4 * side**2 * copy)
         told = {
             "floor_per_s": round(1 / (products + traffic), 1), "matmul_tflops": round(2 * side**3 * matmul / 1e12, 3),
-            "copy_gb_per_s": round(2 * 4 * side**2 * copy / 1e9, 1), **_about(config),
+            "copy_gb_per_s": round(2 * 4 * side**2 * copy / 1e9, 1), "engine": self.engine, **_about(config),
         }  # fmt: skip
         wanted = PAPER_STEPS if members == 1 else None
         figure("bench/steps", found["step"], "steps per s", self._target(wanted), members=members, **told)
@@ -138,7 +139,10 @@ class Table:
     def steps(self, config: RunConfig, members: int = 1, engine: Mode = "auto") -> Steps:
         """Our steps in whole chunks."""
         gc.collect()  # the memory of the engine before
-        return in_chunks(on_noise(config, self.device, members, engine))
+        steps = in_chunks(on_noise(config, self.device, members, engine))
+        if self.device.type == "cuda":
+            steps(WARM_UP + 1)  # compiled and captured before anything is timed
+        return steps
 
     def matmul(self) -> Steps:
         """Products of two square matrices in the number format of the large shape."""
