@@ -168,3 +168,25 @@ def build_grid(root: Path, name: str = "grid", seeds: int = 2) -> Path:
         rows.append({**row, "data.phi": phi, "optim.weight_decay": decay, "depth": depth})
     write_study(root, name, rows, axes=["data.phi", "optim.weight_decay", "depth"])
     return root
+
+
+def build_large(root: Path, runs: int, name: str = "large") -> Path:
+    """Write a study of many runs over the four regimes, of which every fourth ended early: see `benchmarks.report`.
+
+    The tables of a run are those of another of its regime, linked: a file per run and table, as a real study has.
+    """
+    rows = []
+    for number in range(runs):
+        regime, seed = list(REGIMES)[number % len(REGIMES)], number // len(REGIMES)
+        first = number if number < 8 * len(REGIMES) else number % (8 * len(REGIMES))
+        if number == first:
+            write_run(root, run_id(number), REGIMES[regime], seed)
+        for table in ("steps", "evals", "probes") if number != first else ():
+            folder = root / f"metrics/{table}/run_id={run_id(number)}"
+            folder.mkdir(parents=True)
+            for part in (root / f"metrics/{table}/run_id={run_id(first)}").iterdir():
+                (folder / part.name).hardlink_to(part)
+        horizon = STEPS if seed % 4 else STEPS // 2
+        rows.append(trial_row(name, number, horizon, seed, **{"data.exposure": regime}))
+    write_study(root, name, rows, axes=["data.exposure"])
+    return root

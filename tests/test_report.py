@@ -9,10 +9,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic import build, run_id, trial_row, write_study
+from synthetic import build, build_large, run_id, trial_row, write_study
 from typer.testing import CliRunner
 
 from analysis.answer import answer
+from analysis.figures import draw
 from analysis.page import page as html_page
 from analysis.report import ReportPaths, failures, write_report
 from analysis.tables import load
@@ -140,6 +141,17 @@ def test_crashes_are_listed_with_their_traceback_and_divergence_beside_them(root
     assert "1 diverged, 1 failed." in page
     assert "RuntimeError: no memory" in page
     assert "in &lt;module&gt;" in page
+
+
+@pytest.mark.slow
+def test_the_page_hardly_grows_with_the_number_of_runs(tmp_path: Path) -> None:
+    def size(runs: int) -> int:
+        tables = load(build_large(tmp_path / str(runs), runs), "large")
+        return len(html_page(tables, answer(tables), draw(tables), {}, failures(tmp_path, tables)))
+
+    few, many = size(40), size(160)
+    assert many < 4e6
+    assert (many - few) / 120 < 5e3, "2,000 runs stay below 15 MB"
 
 
 def test_a_study_without_any_data_still_has_a_report(tmp_path: Path) -> None:
