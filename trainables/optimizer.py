@@ -11,21 +11,24 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.checkpoint import Checkpoint
 from trainables.config import RunConfig
 
 
-def learning_rate(config: RunConfig, step: int) -> float:
-    """Learning rate of update `step` (from 0): linear warm-up, then constant or cosine to zero."""
+def learning_rate(config: RunConfig, step_K: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Learning rates (K,) of some updates (from 0): linear warm-up, then constant or cosine to zero."""
     options = config.optim
-    warm = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
-    if options.schedule == "constant" or step < options.warmup:
-        return options.lr * warm
-    progress = (step - options.warmup) / max(1, config.train.steps - options.warmup)
-    return options.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    rising_K = options.lr * np.minimum(1.0, (step_K + 1) / options.warmup if options.warmup else 1.0)
+    if options.schedule == "constant":
+        return np.broadcast_to(rising_K, step_K.shape)
+    progress_K = (step_K - options.warmup) / max(1, config.train.steps - options.warmup)
+    falling_K = options.lr * 0.5 * (1.0 + np.cos(math.pi * np.minimum(1.0, progress_K)))
+    return np.where(step_K < options.warmup, rising_K, falling_K)
 
 
 RATES = ("lr", "size", "root", "number")
@@ -41,16 +44,12 @@ PIECE = 1 << 13
 def rates(configs: list[RunConfig], start: int, stop: int) -> Tensor:
     """RATES (K, R, M) of the updates start .. stop - 1, on the host."""
     beta1_M, beta2_M = (torch.tensor([getattr(c.optim, name) for c in configs]) for name in ("beta1", "beta2"))
-    lr_KM = learning_rates(configs, start, stop)
+    step_K = np.arange(start, stop)
+    lr_KM = torch.from_numpy(np.stack([learning_rate(config, step_K) for config in configs], axis=1)).float()
     size_KM = torch.stack([lr_M / (1.0 - beta1_M**number) for number, lr_M in enumerate(lr_KM, start + 1)])
     root_KM = torch.stack([(1.0 - beta2_M**number).sqrt() for number in range(start + 1, stop + 1)])
     number_KM = torch.arange(start + 1, stop + 1, dtype=torch.float32)[:, None].expand_as(lr_KM)
     return torch.stack([lr_KM, size_KM, root_KM, number_KM], dim=1)
-
-
-def learning_rates(configs: list[RunConfig], start: int, stop: int) -> Tensor:
-    """Learning rates (K, M) of the updates start .. stop - 1."""
-    return torch.tensor([[learning_rate(c, step) for c in configs] for step in range(start, stop)], dtype=torch.float32)
 
 
 class AdamW:
