@@ -53,6 +53,8 @@ class Ledger:
         recalled = known or {}
         open_ = {i: run for i, run in self.runs.items() if recalled.get(i, -1) < run.config.train.steps}
         self._files = None if store.local or len(open_) < FEW else _files_by_run(store)
+        if open_ and not store.list("runs"):
+            self._files = {}  # a new root: nothing to look for
         with ThreadPoolExecutor(max_workers=8) as pool:
             read = dict(zip(open_, pool.map(self._read, open_.values()), strict=True))
         self.states = {i: read[i] if i in read else RunState("done", recalled[i]) for i in self.runs}

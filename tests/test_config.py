@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -70,3 +71,12 @@ def test_grid_of_a_shorter_run_is_a_prefix(grid: str, every: int, per_decade: in
     longer = eval_steps(options, last + 1000)
     assert set(steps[:-1]) <= set(longer)
     assert [step for step in longer if step < last] == steps[:-1]
+
+
+def test_an_id_does_not_depend_on_what_was_named_before() -> None:
+    """2 and 2.0 are equal and read alike; their texts differ, whichever came first."""
+    whole, real = RunConfig.from_dict({"data": {"phi": 2}}), RunConfig.from_dict({"data": {"phi": 2.0}})
+    first = [whole.run_id, real.run_id]
+    again = [RunConfig.from_dict({"data": {"phi": phi}}).run_id for phi in (2.0, 2)]
+    assert first == again[::-1]
+    assert dataclasses.replace(real, seed=1).to_dict() == {**real.to_dict(), "seed": 1}

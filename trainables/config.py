@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from trainables.options import Problem, did_you_mean, option, out_of_bounds
@@ -156,11 +157,12 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, ready for JSON. `start` and older `numerics` are there only where there are any."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        if self.start is None:
-            del plain["start"]
-        if self.numerics == NUMERICS:
-            del plain["numerics"]
+        plain: dict[str, Any] = {"task": self.task, "seed": self.seed}
+        plain |= {name: json.loads(_as_json(getattr(self, name))) for name in ("data", *SECTIONS)}
+        if self.start is not None:
+            plain["start"] = dataclasses.asdict(self.start)
+        if self.numerics != NUMERICS:
+            plain["numerics"] = self.numerics
         return plain
 
     def problems(self) -> list[Problem]:
@@ -185,7 +187,7 @@ class RunConfig:
             del config["train"]["steps"]
         return {**config, "numerics": self.numerics}
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """16 hex digits: sha256 of the canonical JSON of `identity()`."""
         return hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:16]
@@ -196,6 +198,16 @@ class RunConfig:
             self.task, self.data.vocabulary, self.model, self.train.batch, self.train.loss, self.train.precision,
             self.optim.name, self.optim.decay, self.eval, self.train.checkpoint_every,
         )  # fmt: skip
+
+
+def _as_json(options: Any) -> str:
+    """The options of a section, kept with the object: ten thousand runs of a study share most of their sections.
+
+    Not looked up by equality: 2 and 2.0 are equal, and their texts are not.
+    """
+    if "_json" not in vars(options):
+        object.__setattr__(options, "_json", json.dumps(dataclasses.asdict(options)))
+    return str(vars(options)["_json"])
 
 
 def sections_of(task: str) -> dict[str, type[Any]]:

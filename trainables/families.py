@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from trainables import mixer, model
 from trainables.config import Model
 from trainables.network import Network, Parameter
@@ -15,6 +17,7 @@ def build(options: Model, vocabulary: int) -> Network:
     return families[options.family](options, vocabulary)
 
 
+@functools.cache
 def parameter_count(options: Model, vocabulary: int) -> int:
     """Number of parameters of one member."""
     layouts = {"decoder": model.layout, "mixer": mixer.layout}

@@ -26,6 +26,7 @@ import torch
 
 from trainables import checkpoint, records
 from trainables.config import RunConfig
+from trainables.keeping import KEEP, Keep
 from trainables.rundir import RunDir
 from trainables.schema import TABLES
 from trainables.store import Store
@@ -176,9 +177,9 @@ def _token(environment: bytes) -> str:
     return ""
 
 
-def train(config: RunConfig, store: Store) -> RunDir:
+def train(config: RunConfig, store: Store, keep: Keep = KEEP) -> RunDir:
     """Train a run to its end in this process."""
-    pack = Pack([config], store)
+    pack = Pack([config], store, keep=keep)
     while not pack.finished:
         pack.advance(60.0)
     return RunDir(store, config.run_id)

@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 from injury import train, unharmed
 
+from trainables import records
 from trainables.config import RunConfig
+from trainables.keeping import Keep, Rule
 from trainables.rundir import RunDir
 from trainables.store import Store
 
@@ -77,17 +79,29 @@ def live(work: Callable[[], object], kill_after: float | None = None) -> bool:
     return not os.WIFSIGNALED(status)
 
 
+def kept_at(whole: RunDir, step: int) -> Keep:
+    """Keep a checkpoint where the loss first is what it was at a step of the whole run."""
+    rows = [row for row in records.read(whole, "evals").to_pylist() if row["split"] == "train_ii"]
+    return Keep((Rule("loss", ("train_ii",), {row["step"]: row["loss"] for row in rows}[step], rising=False),))
+
+
+def events(run: RunDir) -> list[str]:
+    return [name for name in run.store.list(run.checkpoints) if "event-" in name]
+
+
 def test_killed_at_every_change_of_the_root(small: Small, tmp_path: Path) -> None:
     config = small(train={"steps": 50}, eval={"every": 10, "probes": []})
     whole = train(config, Store(tmp_path / "whole"))
-    injected = 0
+    keep, injected = kept_at(whole, 30), 0
     for moment in MOMENTS:
         for change in range(1, 1000, EVERY):
             root = tmp_path / f"{moment}-{change}"
-            if live(partial(train, config, DeadlyStore(root, change, moment))):
+            if live(partial(train, config, DeadlyStore(root, change, moment), keep)):
                 break
             injected += 1
-            unharmed(f"SIGKILL {moment} a write", train(config, Store(root)), whole)
+            run = train(config, Store(root), keep)
+            unharmed(f"SIGKILL {moment} a write", run, whole)
+            assert len(events(run)) == 1, "kept again, or still"
     assert injected >= 30 // EVERY
 
 
