@@ -164,6 +164,22 @@ def test_failures_are_listed_by_cause(tmp_path: Path, store: Store) -> None:
     assert text.count("file.py, line 3") == 2
 
 
+def test_failed_runs_wait_until_they_are_asked_for(tmp_path: Path, store: Store) -> None:
+    study, trained = read(tmp_path), execute(store)
+    train = execute.__dict__["train"]
+    failed = RunDir(store, standing(study, store).runs[0].run_id)
+    failed.write("FAILED.json", {"error": "E: x", "traceback": "E: x", "step": 0, "attempt": 3})
+    state = drive(study, store, train)
+    assert (len(trained), state.ledger.counts()) == (1, {"failed": 1, "done": 1})
+    words = [str(study.path), "--root", store.uri]
+    said = CliRunner().invoke(app, ["status", *words, "--failed"])
+    assert said.stdout.startswith("1 run failed; retry with --retry-failed\n1 x E: x")
+    assert "regime" not in said.stdout
+    state = drive(study, store, train, retry_failed=True)
+    assert (len(trained), state.ledger.counts()) == (2, {"done": 2})
+    assert CliRunner().invoke(app, ["status", *words, "--failed"]).stdout == "s: no failed runs\n"
+
+
 ROW = {"state": "censored", "data.phi": 3.6, "seed": 2, "event": "circuit", "time": None}
 
 
