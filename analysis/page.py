@@ -58,11 +58,17 @@ def _warnings(tables: StudyTables) -> list[str]:
 
 
 def _answer(frame: pl.DataFrame) -> str:
-    rows = list(cells(frame.head(ROWS)))
+    rows = [_verdict_first(row) for row in cells(frame.head(ROWS))]
     if not rows:
         return "<p>There are no trials yet.</p>"
     notes = NOTE if is_decoupling(frame.columns) else f"{NOTE} {NO_VERDICT}"
     return f"{table(rows, stack=True)}{_more(frame.height)}<p class=soft>{escape(notes)}</p>"
+
+
+def _verdict_first(row: dict[str, str]) -> dict[str, str]:
+    """The group and its verdict, then all that it follows from: a table of many events is wider than a screen."""
+    group = next(iter(row))
+    return {group: row[group], "verdict": row["verdict"], **row}
 
 
 def _legend(tables: StudyTables) -> str:

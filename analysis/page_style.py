@@ -1,4 +1,4 @@
-"""Styles and script of the report page: light and dark, wide and narrow; charts stay on a light card."""
+"""Styles and script of the report page: light and dark, wide and narrow; charts, sized for paper, stay light."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ figure svg{max-width:100%;height:auto}figcaption{font-size:.85rem;color:#555;mar
 figcaption a{color:#0072b2}a{color:var(--accent)}
 pre{background:var(--card);padding:12px;border-radius:8px;overflow:auto;font-size:.8rem;line-height:1.4}
 details{margin:.4em 0}summary{cursor:pointer}.scroll{overflow-x:auto}
+@media(min-width:1000px){figure svg{zoom:1.4}}
 .warn{border-left:4px solid #d55e00;padding-left:12px}
 @media(max-width:700px){main{padding:12px 12px 48px}figure{padding:8px;margin-inline:-4px}
 table.stack thead{display:none}
