@@ -45,14 +45,15 @@ class Extension:
         return asdict(self)
 
     def __str__(self) -> str:
-        nearest = "" if self.nearest is None else f"; the nearest ended at {self.nearest:.2f} (asked: {self.asked})"
-        head = f"{self.event}: not in {self.censored} of {self.runs} runs by step {self.followed_to:,}{nearest}"
+        lines = [f"{self.event}: not in {self.censored} of {self.runs} runs by step {self.followed_to:,}"]
+        if self.nearest is not None:
+            lines.append(f"the nearest ended at {self.nearest:.2f} (asked: {self.asked})")
         if self.fixed:
-            head += f"; {self.fixed} have a length that their learning rate depends on"
-        if not self.run_steps:
-            return head
-        cost = f"{self.run_steps:,} run-steps, about {duration(self.seconds)}"
-        return f"{head}\n    to {self.to:,} steps ({cost}):\n    {self.command}"
+            lines.append(f"{self.fixed} cannot go on: their learning rate depends on the length")
+        if self.run_steps:
+            cost = f"{self.run_steps:,} run-steps, about {duration(self.seconds)}"
+            lines += [f"to {self.to:,} steps ({cost}):", self.command]
+        return "\n    ".join(lines)
 
 
 def extensions_of(

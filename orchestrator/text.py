@@ -14,6 +14,7 @@ from orchestrator.progress import duration
 from orchestrator.resolver import point_text
 from orchestrator.space import Run, Trial
 from orchestrator.study import Study
+from orchestrator.tabular import width
 
 STATES = ("done", "diverged", "stopped", "failed", "interrupted", "missing")
 NO_START = {
@@ -38,7 +39,7 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
         "time": _time(plan),
         "disk": f"{_bytes(plan.disk_bytes)}, of which {_bytes(plan.checkpoint_bytes)} checkpoints",
     }
-    title = textwrap.fill(f"{study.name}: {study.hypothesis}".strip(), 79)
+    title = textwrap.fill(f"{study.name}: {study.hypothesis}".strip(), min(79, width() or 79))
     return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items())])
 
 
@@ -66,9 +67,9 @@ def status_text(study: Study, ledger: Ledger, driver: Mapping[str, Any] | None, 
     for run_id, run in ledger.runs.items():
         groups.setdefault(label(run), Counter())[ledger.states[run_id].state] += 1
     shown = [state for state in STATES if any(tally[state] for tally in groups.values())]
-    width = max([len(name) for name in groups] + [6])
-    lines = [f"{'regime':<{width}}" + "".join(f"{state:>13}" for state in shown)]
-    lines += [f"{name:<{width}}" + "".join(f"{tally[state]:>13}" for state in shown) for name, tally in groups.items()]
+    wide = max([len(name) for name in groups] + [6])
+    lines = [f"{'regime':<{wide}}" + "".join(f"{state:>13}" for state in shown)]
+    lines += [f"{name:<{wide}}" + "".join(f"{tally[state]:>13}" for state in shown) for name, tally in groups.items()]
     done = sum(state.step for state in ledger.states.values())
     asked = sum(run.config.train.steps for run in ledger.runs.values())
     lines.append(f"{done:,} of {asked:,} steps are safe in the root")

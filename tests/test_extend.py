@@ -120,7 +120,7 @@ def test_plan_names_the_cheapest_extension_and_its_command_works(
     assert done.exit_code == 0, done.output
     assert [run.config.train.steps for run in standing(study, store).runs] == [40, 40]
     told = CliRunner().invoke(app, ["plan", *words]).stdout
-    assert "generalised: not in 2 of 2 runs by step 40; the nearest ended at 0." in told
+    assert "generalised: not in 2 of 2 runs by step 40\n    the nearest ended at 0." in told
     assert f"grokstudy extend {study.path} --root {store.uri} --until-event generalised --max-steps 80" in told
 
 
@@ -150,7 +150,7 @@ def test_extensions_are_ordered_by_cost_and_leave_out_what_cannot_go_on(small: C
     assert (late.nearest, low.nearest, low.run_steps, low.seconds) == (0.4, 0.7, 60, 30.0)
     assert low.command == "grokstudy extend s.yaml --until-event low --max-steps 120"
     assert (fixed.run_steps, "grokstudy" in str(fixed)) == (0, False)
-    assert "their learning rate depends on" in str(fixed)
+    assert "1 cannot go on: their learning rate depends on the length" in str(fixed)
 
 
 def test_failures_are_listed_by_cause(tmp_path: Path, store: Store) -> None:
