@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -59,6 +60,29 @@ def test_the_device_is_what_ray_made_visible(worker: Any, monkeypatch: pytest.Mo
     assert worker._device() == "cpu"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert worker._device() == "cuda"
+
+
+@pytest.mark.parametrize(("drains", "told", "goes"), [(["here"], 0, 1), (["there"], 0, 0), ([], 1, 1), ([], 0, 0)])
+def test_a_worker_saves_and_goes_after_a_notice(
+    worker: Any, monkeypatch: pytest.MonkeyPatch, drains: list[str], told: int, goes: int
+) -> None:
+    from orchestrator import notice
+
+    state = SimpleNamespace(get_draining_nodes=lambda: dict.fromkeys(drains, 0))
+    here = SimpleNamespace(get_node_id=lambda: "here")
+    private = SimpleNamespace(state=SimpleNamespace(state=state))
+    monkeypatch.setattr(notice, "ray", SimpleNamespace(get_runtime_context=lambda: here, _private=private))
+    done: list[object] = []
+    monkeypatch.setattr("os._exit", done.append)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with notice.Notice(lambda: done.append("saved")).minded():
+            if told:
+                signal.raise_signal(signal.SIGTERM)
+            assert not done, "not within a stretch of training"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done == ["saved", 1] * goes
 
 
 def test_memory_decides_where_speed_would_go_on(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from injury import Patient, costly, patient, processes, train, unharmed, until
 from trainables.config import RunConfig
 from trainables.store import Store
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, costly]
 
 QUICK_DEATH = {
     "health_check_initial_delay_ms": 500,
@@ -49,7 +49,6 @@ def launched() -> Any:
     return made
 
 
-@costly
 def test_a_node_is_lost(tmp_path: Path, cluster: Any) -> None:
     with patient(tmp_path) as hurt:
         whole = train(hurt.configs[0], Store(tmp_path / "whole"))
@@ -67,7 +66,7 @@ def test_a_node_is_lost(tmp_path: Path, cluster: Any) -> None:
             os.kill(worker, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("notice", ["its node drains", pytest.param("SIGTERM of the worker", marks=costly)])
+@pytest.mark.parametrize("notice", ["its node drains", "SIGTERM of the worker"])
 def test_a_notice_costs_no_step(tmp_path: Path, cluster: Any, notice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(injury, "STEPS", 10**6)
     monkeypatch.setattr(injury, "STUDY", injury.STUDY.replace("checkpoint_every: 100", "checkpoint_every: STEPS"))
@@ -110,7 +109,6 @@ def _drain(cluster: Any, node: Any) -> None:
     assert accepted, why
 
 
-@costly
 def test_the_head_is_lost_and_a_new_cluster_goes_on(tmp_path: Path) -> None:
     with patient(tmp_path) as hurt:
         whole = train(hurt.configs[0], Store(tmp_path / "whole"))
