@@ -67,8 +67,8 @@ def _answer(frame: pl.DataFrame) -> str:
 
 def _verdict_first(row: dict[str, str]) -> dict[str, str]:
     """The group and its verdict, then all that it follows from: a table of many events is wider than a screen."""
-    group = next(iter(row))
-    return {group: row[group], "verdict": row["verdict"], **row}
+    first = [next(iter(row)), *(name for name in ("verdict",) if name in row)]
+    return {**{name: row[name] for name in first}, **row}
 
 
 def _legend(tables: StudyTables) -> str:
