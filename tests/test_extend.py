@@ -120,7 +120,7 @@ def test_plan_names_the_cheapest_extension_and_its_command_works(
     assert done.exit_code == 0, done.output
     assert [run.config.train.steps for run in standing(study, store).runs] == [40, 40]
     told = CliRunner().invoke(app, ["plan", *words]).stdout
-    assert "generalised: not in 2 of 2 runs by step 40\n      the nearest ended at 0." in told
+    assert "generalised: not in 2 of 2 runs by step 40\n    the nearest ended at 0." in told
     assert f"grokstudy extend {study.path} --root {store.uri} --until-event generalised --max-steps 80" in told
 
 
