@@ -110,7 +110,7 @@ def _decodable(store: Store, parts: list[_Part]) -> tuple[list[_Part], list[Skip
 def _damage(store: Store, parts: list[_Part]) -> str | None:
     try:
         _read(store, parts).select(pl.all().max()).collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         return _first_line(error)
     return None
 
@@ -149,6 +149,6 @@ def _conform(frame: pl.LazyFrame, part: _Part, schema: pl.Schema) -> pl.LazyFram
     return frame.select(column.cast(kind) for column, kind in zip(columns, schema.values(), strict=True))
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:120]

@@ -144,7 +144,7 @@ def _trials(store: Store, study: str, axes: Sequence[str]) -> tuple[pl.DataFrame
         found = pl.read_parquet(io.BytesIO(store.read(path)))
         missing = [name for name in (*schema, *axes) if name not in found.columns]
         return found.with_columns(pl.lit(None).alias(name) for name in missing).cast(schema), []
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return empty, [Skipped(path, "torn or not Parquet; plan or launch the study again to rewrite it")]
 
 
