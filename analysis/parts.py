@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainables.schema import Column
@@ -70,17 +71,35 @@ def scan(
 
 
 def _check(store: Store, path: str, schema: pl.Schema) -> _Part | Skipped:
-    """Read only the footer of a part."""
+    """Decode a part with Arrow, against its checksums: at some damage polars would end the process."""
     match = _PART.search("/" + path)
     if match is None:
         return Skipped(path, "foreign: not named part-<first step>.parquet")
     try:
         with store.fs.open_input_file(store.path(path)) as file:
-            found = pq.ParquetFile(file).schema_arrow
+            part = pq.ParquetFile(file, page_checksum_verification=True)
+            kinds = {field.name: str(field.type) for field in part.schema_arrow}
+            damage = _undecodable(part)
     except Exception as error:  # pyarrow raises many kinds; whatever it is, the file cannot be used
         return Skipped(path, f"torn or not Parquet ({_first_line(error)})")
-    kinds = tuple((field.name, str(field.type)) for field in found)
-    return _mismatch(path, dict(kinds), schema) or _Part(path, match[1], kinds)
+    if damage:
+        return Skipped(path, f"damaged pages ({damage})")
+    return _mismatch(path, kinds, schema) or _Part(path, match[1], tuple(kinds.items()))
+
+
+def _undecodable(part: pq.ParquetFile) -> str | None:
+    try:
+        rows = sum(_rows(batch) for batch in part.iter_batches(use_threads=False))
+    except Exception as error:
+        return _first_line(error)
+    said = part.metadata.num_rows
+    return None if rows == said else f"{rows} rows, where the footer says {said}"
+
+
+def _rows(batch: pa.RecordBatch) -> int:
+    """Number of rows. Raises ArrowInvalid where a value is none of its type, such as text that is not UTF-8."""
+    batch.validate(full=True)
+    return int(batch.num_rows)
 
 
 def _mismatch(path: str, found: dict[str, str], schema: pl.Schema) -> Skipped | None:
