@@ -53,10 +53,11 @@ class Ledger:
         recalled = known or {}
         open_ = {i: run for i, run in self.runs.items() if recalled.get(i, -1) < run.config.train.steps}
         self._files = None if store.local or len(open_) < FEW else _files_by_run(store)
-        if open_ and not store.list("runs"):
-            self._files = {}  # a new root: nothing to look for
+        there = {PurePosixPath(path).name for path in store.list("runs")} if open_ else set()
+        begun = {i: run for i, run in open_.items() if i in there}
         with ThreadPoolExecutor(max_workers=8) as pool:
-            read = dict(zip(open_, pool.map(self._read, open_.values()), strict=True))
+            read = dict(zip(begun, pool.map(self._read, begun.values()), strict=True))
+        read |= {i: RunState("missing", 0) for i in open_.keys() - there}
         self.states = {i: read[i] if i in read else RunState("done", recalled[i]) for i in self.runs}
 
     def _list(self, folder: str) -> list[str]:
