@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -83,6 +85,15 @@ def test_of_two_at_the_same_moment_one_has_it(store: Store, monkeypatch: pytest.
     assert (store.read_json(NAME) or {})["token"] == "theirs", "the winner's file stays"
 
 
+@pytest.fixture
+def heeding_interrupts() -> Iterator[None]:
+    """A shell that starts the tests in the background has them ignore SIGINT; a driver does not (`commands/run.py`)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_interrupts")
 def test_a_driver_that_lost_the_root_stops(store: Store) -> None:
     with pytest.raises(KeyboardInterrupt), driver_lock(store, "mine"):  # noqa: PT012
         store.write_json(NAME, holder(token="theirs"))

@@ -76,7 +76,8 @@ def run(
             write_study(store, read, before.trials, before.ledger)
             _conclude(read, store, before, report, quiet)
         _end(read, store, before, as_json)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray starts a job with SIGINT blocked
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray starts a job with SIGINT blocked,
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # and a shell script one in the background ignoring it
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         with driver_lock(store, read.name):
