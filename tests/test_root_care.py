@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from training import train
 from typer.testing import CliRunner
 
 from analysis import load
@@ -35,17 +36,8 @@ from trainables.config import RunConfig
 from trainables.rundir import RunDir
 from trainables.schema import TABLES
 from trainables.store import DamagedError, Store
-from trainables.train import Pack
 
 Small = Callable[..., RunConfig]
-
-
-def train(config: RunConfig, store: Store, to: int = 10**9) -> RunDir:
-    pack = Pack([config], store)
-    while not pack.finished and pack.step < to:
-        pack._segment()
-    pack.writer.flush()
-    return RunDir(store, config.run_id)
 
 
 def ask(store: Store, *runs: RunDir) -> None:

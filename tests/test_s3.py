@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from pyarrow import fs
+from training import train
 
 from orchestrator.driver import standing
 from orchestrator.ledger import Ledger
@@ -26,10 +27,8 @@ from orchestrator.trials import write_study
 from orchestrator.verify import verify
 from trainables import records
 from trainables.config import RunConfig
-from trainables.rundir import RunDir
 from trainables.schema import TABLES
 from trainables.store import StorageError, Store
-from trainables.train import Pack
 
 pytestmark = pytest.mark.slow
 Small = Callable[..., RunConfig]
@@ -96,14 +95,6 @@ def remote(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S
     store = Store(f"s3://{bucket}/root?{query}")
     server.counts()
     return store
-
-
-def train(config: RunConfig, store: Store, to: int = 10**9) -> RunDir:
-    pack = Pack([config], store)
-    while not pack.finished and pack.step < to:
-        pack._segment()
-    pack.writer.flush()
-    return RunDir(store, config.run_id)
 
 
 def test_the_same_run_and_few_requests(small: Small, remote: Store, server: Server, tmp_path: Path) -> None:

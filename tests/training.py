@@ -1,0 +1,17 @@
+"""Runs trained in the test's own process, for tests that look at what a run leaves."""
+
+from __future__ import annotations
+
+from trainables.config import RunConfig
+from trainables.rundir import RunDir
+from trainables.store import Store
+from trainables.train import Pack
+
+
+def train(config: RunConfig, store: Store, to: int = 10**9) -> RunDir:
+    """Train to the end, or to the first stop at or after a step; everything is written when this returns."""
+    pack = Pack([config], store)
+    while not pack.finished and pack.step < to:
+        pack._segment()
+    pack.writer.flush()
+    return RunDir(store, config.run_id)
