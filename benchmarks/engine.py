@@ -14,6 +14,7 @@ import torch
 
 from benchmarks import loops
 from trainables.bench import SIZES, in_chunks
+from trainables.capture import Mode
 from trainables.config import RunConfig
 from trainables.engine import CHUNK
 from trainables.measure import Steps, figure, ratio, speeds
@@ -41,18 +42,21 @@ def recording(config: RunConfig) -> Steps:
     return steps
 
 
-def _pack(config: RunConfig, device: str = "cpu") -> Pack:
-    return Pack([config], Store(tempfile.mkdtemp(prefix="grokstudy-bench-")), device)
+def _pack(config: RunConfig, device: str = "cpu", engine: Mode = "auto") -> Pack:
+    return Pack([config], Store(tempfile.mkdtemp(prefix="grokstudy-bench-")), device, engine=engine)
 
 
 def against_users_loops(config: RunConfig, device: torch.device) -> None:
-    """The same shape: released, tidied, nn.Linear."""
+    """The same shape: released, tidied, nn.Linear; ours as it is by default, and compiled."""
     width, batch = config.model.width, config.train.batch
     makers = {"released": loops.released, "tidied": loops.tidied, "plain": loops.plain}
     rivals = {name: makers[name](config, device) for name in TARGETS[device.type]}
-    found = speeds({"ours": in_chunks(_pack(config, device.type).engine), **rivals})
-    for rival, target in TARGETS[device.type].items():
-        ratio(f"engine/ours_vs_{rival}", found, "ours", rival, at_least=target, width=width, batch=batch)
+    modes: dict[str, Mode] = {"ours": "auto", "compiled": "compile"}
+    ours = {name: in_chunks(_pack(config, device.type, mode).engine) for name, mode in modes.items()}
+    found = speeds({**ours, **rivals})
+    for name in ours:
+        for rival, target in TARGETS[device.type].items():
+            ratio(f"engine/{name}_vs_{rival}", found, name, rival, at_least=target, width=width, batch=batch)
 
 
 def recording_cost(config: RunConfig) -> None:

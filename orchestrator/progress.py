@@ -25,16 +25,15 @@ class Board:
 
     runs: Mapping[str, Run]
     label: Callable[[Run], str]
-    done_before: int = 0
     latest: dict[str, dict[str, Any]] = field(default_factory=dict)
-    begun: float = field(default_factory=time.monotonic)
-    first_step: dict[str, int] = field(default_factory=dict)
+    most_running: int = 0
+    """Most runs that were training at once."""
 
     def update(self, lines: list[dict[str, Any]]) -> None:
         """Take in a heartbeat."""
         for line in lines:
             self.latest[line["run_id"]] = line
-            self.first_step.setdefault(line["run_id"], line["step"])
+        self.most_running = max(self.most_running, len(self.running))
 
     @property
     def finished(self) -> int:
@@ -63,9 +62,14 @@ class Board:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate from the present speed; None before there is one."""
-        speed = self.steps_per_second
-        return self.steps_left / speed if speed > 0 else None
+        """Estimate from the present speed of a run, with as many at once as there were; None before there is a speed.
+
+        Between two runs a worker is not heard of for a moment: the estimate does not double then.
+        """
+        if not self.steps_per_second > 0:
+            return None
+        at_once = min(self.most_running, len(self.runs) - self.finished)
+        return self.steps_left / (self.steps_per_second / len(self.running) * at_once)
 
     def by_regime(self) -> list[tuple[str, int, int, int, dict[str, float]]]:
         """Per regime: runs ended, running, all, and the median newest accuracy per split."""

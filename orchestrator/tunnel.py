@@ -19,7 +19,6 @@ from pathlib import Path
 from orchestrator.jobs import ClusterError
 
 WAIT_S = 60.0
-DASHBOARD_PORT = 8265
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # System packages that tests need. Cluster: sshd, ssh, rsync, ip, unshare, nsenter, setpriv. MLflow: PostgreSQL. Pages:
-# chromium. Installs only what is missing, and only as root on Debian or Ubuntu; elsewhere it says what to install.
-# Starts no service.
+# chromium. Compiled steps: g++. Installs only what is missing, and only as root on Debian or Ubuntu; elsewhere it says
+# what to install. Starts no service.
 set -euo pipefail
 
 declare -A package=([sshd]=openssh-server [ssh]=openssh-client [rsync]=rsync [ip]=iproute2 [unshare]=util-linux
-                    [chromium]=chromium)
+                    [chromium]=chromium [g++]=g++)
 missing=()
 for program in "${!package[@]}"; do
     PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=("${package[$program]}")

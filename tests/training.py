@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from trainables.capture import Mode
 from trainables.config import RunConfig
 from trainables.rundir import RunDir
 from trainables.store import Store
 from trainables.train import Pack
 
 
-def train(config: RunConfig, store: Store, to: int = 10**9) -> RunDir:
+def train(config: RunConfig, store: Store, to: int = 10**9, engine: Mode = "auto") -> RunDir:
     """Train to the end, or to the first stop at or after a step; everything is written when this returns."""
-    pack = Pack([config], store)
+    pack = Pack([config], store, engine=engine)
     while not pack.finished and pack.step < to:
         pack._segment()
     pack.writer.flush()

@@ -155,6 +155,8 @@ class Transformer(Network):
         bias = weights.get(f"{name}.bias")
         if bias is None:
             return torch.bmm(x_MND, weights[name])
+        if torch.compiler.is_compiling():  # which fuses the addition into what follows
+            return torch.bmm(x_MND, weights[name]) + bias[:, None]
         return torch.baddbmm(bias[:, None], x_MND, weights[name])
 
     def _block(self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor, at_MB: Tensor | None = None) -> Tensor:

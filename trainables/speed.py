@@ -33,8 +33,10 @@ PACK_GAIN = 1.1
 MEMORY_SHARE = 0.8
 
 
-def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1) -> float:
+def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, engine: Mode = "auto") -> float:
     """Measured optimiser steps per second of one run alone, in seconds of work rather than minutes.
+
+    With `engine` compile, compiling comes before the measurement; what it takes is not in the result.
 
     A large step is measured at two small batches and extended along the line through them: what a step costs without
     examples (the optimiser), plus what each example costs. An estimate within tens of per cent.
@@ -44,9 +46,9 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1) -
     batch = config.train.batch
     full = step_flops(config.model, config.data.vocabulary, batch)
     if full <= PROBE_FLOPS:
-        return 1.0 / _seconds_per_step(config, at)
+        return 1.0 / _seconds_per_step(config, at, engine=engine)
     small = max(1, int(batch * PROBE_FLOPS / full / 4))
-    low, high = (_seconds_per_step(_with_batch(config, size), at) for size in (small, 4 * small))
+    low, high = (_seconds_per_step(_with_batch(config, size), at, engine=engine) for size in (small, 4 * small))
     per_example = max(high - low, 0.0) / (3 * small)
     return 1.0 / (high + per_example * (batch - 4 * small))
 
@@ -109,12 +111,12 @@ def _with_batch(config: RunConfig, batch: int) -> RunConfig:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, batch=batch))
 
 
-def _seconds_per_step(config: RunConfig, device: torch.device, members: int = 1) -> float:
-    engine = on_noise(config, device, members)
-    engine.train(0, 1 if device.type == "cpu" else WARM_UP + 1)
+def _seconds_per_step(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> float:
+    trained = on_noise(config, device, members, engine)
+    trained.train(0, 1 if device.type == "cpu" else WARM_UP + 1)
     begun, done, count = time.perf_counter(), 0, 2
     while done == 0 or time.perf_counter() - begun < PROBE_SECONDS:
-        engine.train(0, count)
+        trained.train(0, count)
         done += count
         count = min(2 * count, CHUNK)
     return (time.perf_counter() - begun) / done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import typer
 
@@ -43,7 +44,8 @@ def plan(
 
     read, store = read_study(study, cpu, gpu, workers), Store(root)
     state = standing(read, store, Cut(steps, first), events=events_of(store))
-    at_a_time, speed = workers_here(read.resources.cpu, read.resources.workers), remembered(steps_per_second)
+    at_a_time = workers_here(read.resources.cpu, read.resources.workers)
+    speed = remembered(partial(steps_per_second, engine=read.resources.engine))
     kept = len(read.events), read.resources.checkpoint_bytes
     made = make_plan(state.trials, state.runs, state.ledger, at_a_time, speed, *kept)
     often = costly([run.config for run in state.ledger.unsettled()], speed, evaluation_seconds)

@@ -1,0 +1,56 @@
+"""`torch.compile` with its C++ backend, for real: what `engine: compile` does on a CPU."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tests.training import train
+from trainables import checkpoint
+from trainables.capture import Mode
+from trainables.config import RunConfig
+from trainables.store import Store
+from trainables.train import Pack
+
+Small = Callable[..., RunConfig]
+BIASED = {"model": {"norm": "layernorm", "bias": True}}
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++: bash scripts/system-packages.sh"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's own, while it compiles
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that was compiled before this module, and nothing left behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        yield
+
+
+def test_compiled_steps_agree_with_launched_ones_to_rounding(small: Small, store: Store) -> None:
+    config = small(**BIASED)
+
+    def curve(engine: Mode) -> NDArray[np.float32]:
+        return Pack([config], store, engine=engine).engine.train(0, 30)
+
+    np.testing.assert_allclose(curve("compile"), curve("eager"), rtol=1e-4)
+
+
+def test_a_compiled_run_that_was_interrupted_ends_where_the_whole_one_does(small: Small, tmp_path: Path) -> None:
+    config, whole, parts = small(**BIASED), Store(tmp_path / "whole"), Store(tmp_path / "parts")
+    once = train(config, whole, engine="compile")
+    train(config, parts, to=config.train.steps // 2, engine="compile")
+    again = train(config, parts, engine="compile")
+    (found, _), (asked, _) = checkpoint.newest(again), checkpoint.newest(once)
+    assert found is not None
+    assert asked is not None
+    assert found.step == asked.step == config.train.steps
+    assert torch.equal(found.flat_P, asked.flat_P)
