@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from training import train
 
-from tests.training import train
 from trainables import checkpoint
 from trainables.capture import Mode
 from trainables.config import RunConfig
