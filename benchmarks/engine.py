@@ -61,7 +61,7 @@ def against_users_loops(config: RunConfig, device: torch.device) -> None:
 
 def recording_cost(config: RunConfig) -> None:
     """What keeping every step costs, as a share of the step."""
-    found = speeds({"off": in_chunks(_pack(config).engine), "on": recording(config)}, seconds=2.0)
+    found = speeds({"off": in_chunks(_pack(config).engine), "on": recording(config)}, rounds=25)
     cost = [off / on - 1 for off, on in zip(found["off"], found["on"], strict=True)]
     figure("engine/recording_cost", cost, "share of step time", width=config.model.width)
 
