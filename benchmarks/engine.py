@@ -17,7 +17,7 @@ from trainables.bench import SIZES, in_chunks
 from trainables.capture import Mode
 from trainables.config import RunConfig
 from trainables.engine import CHUNK
-from trainables.measure import Steps, figure, ratio, speeds
+from trainables.measure import figure, ratio, speeds, timed
 from trainables.store import Store
 from trainables.train import Pack
 
@@ -26,20 +26,14 @@ TARGETS = {"cpu": {"released": 20.0, "tidied": 2.0, "plain": 0.95}, "cuda": {"re
 """Least ratio to each rival."""
 
 
-def recording(config: RunConfig) -> Steps:
-    """Our loop with every step recorded and committed."""
-    pack = _pack(config)
-
-    def steps(count: int) -> None:
-        goal = pack.step + count
-        while pack.step < goal:
-            stop = min(pack.step + CHUNK, goal)
-            pack._record(pack.engine.train(pack.step, stop))
-            pack.step = stop
-        pack.members[0].recorder.cut(pack.step)
+def recorded(pack: Pack) -> None:
+    """A chunk of steps as a run does it: every step recorded, and what was recorded committed when a part is due."""
+    stop = pack.step + CHUNK
+    pack._record(pack.engine.train(pack.step, stop))
+    pack.step = stop
+    if stop % pack.config.train.checkpoint_every == 0:
+        pack.members[0].recorder.cut(stop)
         pack.writer.flush()
-
-    return steps
 
 
 def _pack(config: RunConfig, device: str = "cpu", engine: Mode = "auto") -> Pack:
@@ -59,11 +53,14 @@ def against_users_loops(config: RunConfig, device: torch.device) -> None:
             ratio(f"engine/{name}_vs_{rival}", found, name, rival, at_least=target, width=width, batch=batch)
 
 
-def recording_cost(config: RunConfig) -> None:
-    """What keeping every step costs, as a share of the step."""
-    found = speeds({"off": in_chunks(_pack(config).engine), "on": recording(config)}, rounds=25)
-    cost = [off / on - 1 for off, on in zip(found["off"], found["on"], strict=True)]
-    figure("engine/recording_cost", cost, "share of step time", width=config.model.width)
+def recording_cost(config: RunConfig, engine: Mode, chunks: int = 30) -> None:
+    """What keeping every step costs, as a share of the step, in chunks that alternate; `mean` counts every part."""
+    bare, kept = _pack(config, engine=engine), _pack(config, engine=engine)
+    contestants = {"off": lambda _: bare.engine.train(0, CHUNK), "on": lambda _: recorded(kept)}
+    rounds = [{name: timed(steps, CHUNK) for name, steps in contestants.items()} for _ in range(chunks + 1)][1:]
+    mean = sum(r["on"] for r in rounds) / sum(r["off"] for r in rounds) - 1
+    about = {"engine": engine, "width": config.model.width, "mean": round(mean, 4)}
+    figure("engine/recording_cost", [r["on"] / r["off"] - 1 for r in rounds], "share of step time", **about)
 
 
 def main() -> None:
@@ -77,7 +74,8 @@ def main() -> None:
         return
     for width in WIDTHS:
         against_users_loops(loops.gpt2_shape(width), device)
-    recording_cost(loops.gpt2_shape(64))
+    for engine in ("eager", "compile"):
+        recording_cost(loops.gpt2_shape(64), engine)
 
 
 if __name__ == "__main__":
