@@ -54,3 +54,14 @@ def test_a_compiled_run_that_was_interrupted_ends_where_the_whole_one_does(small
     assert asked is not None
     assert found.step == asked.step == config.train.steps
     assert torch.equal(found.flat_P, asked.flat_P)
+
+
+def test_compiled_steps_on_two_threads_repeat_to_the_bit(small: Small, store: Store) -> None:
+    """Enough examples that the kernels share them out; in torch's own, the gradient of the embedding would not."""
+    config = small(train={"batch": 512})
+    try:
+        packs = (Pack([config], store, threads=2, engine="compile") for _ in range(2))
+        once, again = (pack.engine.train(0, 30) for pack in packs)
+    finally:
+        torch.set_num_threads(1)
+    assert np.array_equal(once, again)

@@ -232,17 +232,19 @@ def test_resuming_from_any_depth_gives_the_same_answer(options: Model) -> None:
             torch.testing.assert_close(resumed, whole)
 
 
-def test_patching_from_a_depth_equals_editing_the_whole_run(options: Model) -> None:
+@pytest.mark.parametrize("place", range(3))
+def test_patching_at_a_site_equals_editing_the_whole_run(options: Model, place: int) -> None:
     where = scene(options, [0, 1])
     with torch.no_grad():
         q = where.queries
-        depth, donor_MSD = where.inner.start, where.context[where.inner.start][:, :, 1]
-
-        def write(at: int, resid_MSTD: torch.Tensor) -> torch.Tensor:
-            changed = resid_MSTD.clone()
-            changed[:, :, 1] = donor_MSD
-            return changed if at == depth else resid_MSTD
-
         at = torch.full_like(q.tokens_MST[:, :, 0], 2)
-        whole = where.model.answer_logits(where.weights, q.tokens_MST, at, write)
-        torch.testing.assert_close(where.patched(q.tokens_MST, where.clean, depth, 1, donor_MSD), whole)
+        for depth in range(where.model.depth):
+            donor_MSD = where.context[depth][:, :, place]
+
+            def write(now: int, resid_MSTD: torch.Tensor, *, depth: int = depth) -> torch.Tensor:
+                changed = resid_MSTD.clone()
+                changed[:, :, place] = where.context[depth][:, :, place]
+                return changed if now == depth else resid_MSTD
+
+            whole = where.model.answer_logits(where.weights, q.tokens_MST, at, write)
+            torch.testing.assert_close(where.patched(q.tokens_MST, where.clean, depth, place, donor_MSD), whole)

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.config import Model
+from trainables.lookup import lookup
 from trainables.network import IGNORED, Edit, Network, Parameter, at_position
 from trainables.randomness import Stream
 
@@ -107,9 +108,13 @@ class Mixer(Network):
         return self.unembed(weights, at_position(self.residual(weights, tokens_MBT, edit), answer_at_MB + 1))
 
     def resume(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor
-    ) -> Tensor:
-        """Answer logits (M, B, V) of a run whose stages so far are `path`, the last of them edited."""
+        self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor,
+        place: int = 0, unedited: Sequence[Tensor] = (),
+    ) -> Tensor:  # fmt: skip
+        """Answer logits (M, B, V) of a run whose stages so far are `path`, the last of them edited.
+
+        Every position sees every other: all of them are computed again, whatever `unedited` holds.
+        """
         z_MBTD = self._recurse(weights, self._input(weights, tokens_MBT), path, None)
         return self.unembed(weights, at_position(z_MBTD, answer_at_MB + 1))
 
@@ -141,11 +146,9 @@ class Mixer(Network):
     def _input(self, weights: dict[str, Tensor], tokens_MBT: Tensor) -> Tensor:
         """Embedded tokens, blanks and slots (M, B, T, D)."""
         filled_MBT = F.pad(tokens_MBT, (0, TOKENS - tokens_MBT.shape[2]), value=self.blank)
-        members, batch, _ = filled_MBT.shape
-        member_M11 = torch.arange(members, device=filled_MBT.device)[:, None, None]
-        embedded_MBTD = weights["embed"][member_M11, filled_MBT]
+        embedded_MBTD = lookup(weights["embed"], filled_MBT)
         if self.options.slots:
-            slots_MBTD = weights["slots"][:, None].expand(-1, batch, -1, -1)
+            slots_MBTD = weights["slots"][:, None].expand(-1, filled_MBT.shape[1], -1, -1)
             embedded_MBTD = torch.cat([embedded_MBTD, slots_MBTD], dim=2)
         return embedded_MBTD * math.sqrt(self.options.width)
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.config import Model
+from trainables.lookup import lookup
 from trainables.network import IGNORED, Edit, Network, Parameter, at_position
 
 POSITIONS = 3
@@ -101,13 +102,17 @@ class Transformer(Network):
         return self._go_on(weights, 0, embedded_MBTD, embedded_MBTD, answer_at_MB)
 
     def resume(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor
-    ) -> Tensor:
-        """Answer logits (M, B, V) of a run whose states at depths 0, 1, ... are `path`, the last of them edited."""
+        self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor,
+        place: int = 0, unedited: Sequence[Tensor] = (),
+    ) -> Tensor:  # fmt: skip
+        """Answer logits (M, B, V) of a run whose states at depths 0, 1, ... are `path`, the last of them edited.
+
+        No position sees a later one: those before `place` stay as they are in `unedited`.
+        """
         if len(path) > self.depth:
             return self.unembed(weights, at_position(path[-1], answer_at_MB))
         embedded_MBTD = self._embed(weights, tokens_MBT) if self.options.input_injection else path[-1]
-        return self._go_on(weights, len(path) - 1, path[-1], embedded_MBTD, answer_at_MB)
+        return self._go_on(weights, len(path) - 1, path[-1], embedded_MBTD, answer_at_MB, place, unedited)
 
     def _go_on(
         self,
@@ -116,10 +121,14 @@ class Transformer(Network):
         resid_MBTD: Tensor,
         embedded_MBTD: Tensor,
         answer_at_MB: Tensor,
+        place: int = 0,
+        unedited: Sequence[Tensor] = (),
     ) -> Tensor:
         """Answer logits (M, B, V) from the states at a depth before the last."""
         for after in range(depth + 1, self.depth):
-            resid_MBTD = self._block(weights, *self._into(after, resid_MBTD, embedded_MBTD))
+            resid_MBTD = self._block(weights, *self._into(after, resid_MBTD, embedded_MBTD), begin=place)
+            if place:
+                resid_MBTD = torch.cat([unedited[after][:, :, :place], resid_MBTD], dim=2)
         name, resid_MBTD = self._into(self.depth, resid_MBTD, embedded_MBTD)
         return self.unembed(weights, self._block(weights, name, resid_MBTD, answer_at_MB).squeeze(2))
 
@@ -131,15 +140,10 @@ class Transformer(Network):
         return str(block), resid_MBTD
 
     def _embed(self, weights: dict[str, Tensor], tokens_MBT: Tensor) -> Tensor:
-        members, _, length = tokens_MBT.shape
-        table_MVD = weights["embed"]
-        offset_M = torch.arange(members, device=tokens_MBT.device) * self.vocabulary
-        flat_rows = (tokens_MBT + offset_M[:, None, None]).view(-1)
-        embedded = F.embedding(flat_rows, table_MVD.reshape(-1, self.options.width))
-        embedded = embedded.view(*tokens_MBT.shape, -1)
+        embedded_MBTD = lookup(weights["embed"], tokens_MBT)
         if self.options.positions == "learned":
-            embedded = embedded + weights["position"][:, None, :length]
-        return embedded
+            embedded_MBTD = embedded_MBTD + weights["position"][:, None, : tokens_MBT.shape[2]]
+        return embedded_MBTD
 
     def _norm(self, weights: dict[str, Tensor], name: str, x_MxD: Tensor) -> Tensor:
         shape = (x_MxD.shape[0], *[1] * (x_MxD.dim() - 2), x_MxD.shape[-1])
@@ -159,23 +163,32 @@ class Transformer(Network):
             return torch.bmm(x_MND, weights[name]) + bias[:, None]
         return torch.baddbmm(bias[:, None], x_MND, weights[name])
 
-    def _block(self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor, at_MB: Tensor | None = None) -> Tensor:
-        """One block; with `at_MB` its output is only computed at one position per example (T becomes 1)."""
+    def _block(
+        self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor, at_MB: Tensor | None = None, begin: int = 0
+    ) -> Tensor:
+        """One block; its output from position `begin` on, or with `at_MB` at one position per example (T is 1)."""
         norm1, norm2 = f"{name}.norm1", f"{name}.norm2"
-        own_MBTD = resid_MBTD if at_MB is None else at_position(resid_MBTD, at_MB)[:, :, None]
+        if at_MB is not None:
+            own_MBTD = at_position(resid_MBTD, at_MB)[:, :, None]
+        else:
+            own_MBTD = resid_MBTD[:, :, begin:] if begin else resid_MBTD
         if self.options.norm_place == "pre":
             normed_MBTD = self._norm(weights, norm1, resid_MBTD)
-            own_MBTD = own_MBTD + self._attention(weights, name, normed_MBTD, at_MB)
+            own_MBTD = own_MBTD + self._attention(weights, name, normed_MBTD, at_MB, begin)
             return own_MBTD + self._mlp(weights, name, self._norm(weights, norm2, own_MBTD))
-        own_MBTD = self._norm(weights, norm1, own_MBTD + self._attention(weights, name, resid_MBTD, at_MB))
+        own_MBTD = self._norm(weights, norm1, own_MBTD + self._attention(weights, name, resid_MBTD, at_MB, begin))
         return self._norm(weights, norm2, own_MBTD + self._mlp(weights, name, own_MBTD))
 
-    def _attention(self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor, at_MB: Tensor | None) -> Tensor:
+    def _attention(
+        self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor, at_MB: Tensor | None, begin: int
+    ) -> Tensor:
         members, batch, length, width = x_MBTD.shape
         heads = self.options.heads
         qkv = self._linear(weights, f"{name}.qkv", x_MBTD.reshape(members, -1, width))
         q_NTHK, k_NTHK, v_NTHK = qkv.view(members * batch, length, 3, heads, width // heads).unbind(2)
-        place_NT = torch.arange(length, device=x_MBTD.device).expand(members * batch, length)
+        place_NT = torch.arange(begin, length, device=x_MBTD.device).expand(members * batch, -1)
+        if begin:
+            q_NTHK = q_NTHK[:, begin:]
         if at_MB is not None:
             place_NT = at_MB.reshape(-1, 1)
             q_NTHK = q_NTHK.take_along_dim(place_NT[:, :, None, None], dim=1)

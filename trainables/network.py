@@ -106,9 +106,14 @@ class Network(ABC):
 
     @abstractmethod
     def resume(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor
-    ) -> Tensor:
-        """Answer logits (M, B, V) of a run whose states at depths 0, 1, ... are `path`, the last of them edited."""
+        self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor,
+        place: int = 0, unedited: Sequence[Tensor] = (),
+    ) -> Tensor:  # fmt: skip
+        """Answer logits (M, B, V) of a run whose states at depths 0, 1, ... are `path`, the last of them edited.
+
+        Where nothing before the position `place` was edited, `unedited` are the states of the run without the edit at
+        every depth before the last: a causal model need not compute the earlier positions again.
+        """
 
 
 def at_position(resid_MBTD: Tensor, position_MB: Tensor) -> Tensor:

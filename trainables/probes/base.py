@@ -1,9 +1,9 @@
 """What a probe is: a pure function of a scene, returning measurements per member.
 
 A probe never changes weights or random state; it runs without gradients. Interventions write the state of one run
-(the donor) into another (the receiver) at one site and go on from there; blocks before the site are not computed
-again. Shared by the probes and computed once per checkpoint: the clean runs, the runs of the contexts, and the
-transplants of the clean state into the context.
+(the donor) into another (the receiver) at one site and go on from there; neither blocks before the site nor, in a
+causal model, earlier positions are computed again. Shared by the probes and computed once per checkpoint: the clean
+runs, the runs of the contexts, and the transplants of the clean state into the context.
 
 The causal site is (l*, r1): l* is, per member, the depth from 1 to the last but one whose transplant at r1 succeeds
 most often on `train_ii`. No other split has a part in the choice, so none of their values is selected on noise.
@@ -13,7 +13,7 @@ Axes: M member, S query, T token, D width, V vocabulary, J split, K inner depth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -131,16 +131,19 @@ class Scene:
         self.model.residual(self.weights, tokens_MST, record, last)
         return seen
 
-    def finish(self, tokens_MST: Tensor, path: list[Tensor]) -> Tensor:
-        """Answer logits (M, S, V) of two-hop queries whose states from depth 0 on are `path`, the rest computed."""
+    def finish(self, tokens_MST: Tensor, path: list[Tensor], place: int = 0, unedited: Sequence[Tensor] = ()) -> Tensor:
+        """Answer logits (M, S, V) of two-hop queries whose states from depth 0 on are `path`, the rest computed.
+
+        `place` and `unedited` as in `Network.resume`.
+        """
         answer_at_MS = torch.full_like(tokens_MST[:, :, 0], 2)
-        return self.model.resume(self.weights, tokens_MST, path, answer_at_MS).float()
+        return self.model.resume(self.weights, tokens_MST, path, answer_at_MS, place, unedited).float()
 
     def patched(self, tokens_MST: Tensor, states: list[Tensor], depth: int, place: int, donor_MSD: Tensor) -> Tensor:
         """Answer logits (M, S, V) of the receiver with a donor state at one site."""
         resid_MSTD = states[depth].clone()
         resid_MSTD[:, :, place] = donor_MSD
-        return self.finish(tokens_MST, [*states[:depth], resid_MSTD])
+        return self.finish(tokens_MST, [*states[:depth], resid_MSTD], place, states)
 
     def transplants(self, place: int) -> Transplants:
         """Write the clean state at one place into the context, at every inner depth."""
