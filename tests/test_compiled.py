@@ -14,7 +14,8 @@ from training import train
 
 from trainables import checkpoint
 from trainables.capture import Mode
-from trainables.config import RunConfig
+from trainables.config import RunConfig, Start
+from trainables.start import starting_weights
 from trainables.store import Store
 from trainables.train import Pack
 
@@ -54,6 +55,16 @@ def test_a_compiled_run_that_was_interrupted_ends_where_the_whole_one_does(small
     assert asked is not None
     assert found.step == asked.step == config.train.steps
     assert torch.equal(found.flat_P, asked.flat_P)
+
+
+def test_a_start_repeats_a_compiled_source_to_the_bit(small: Small, store: Store, tmp_path: Path) -> None:
+    source = small(**BIASED, train={"steps": 60, "checkpoint_every": 40})
+    train(source, store, engine="compile")
+    shorter = small(**BIASED, train={"steps": 50, "checkpoint_every": 40})
+    exact, _ = checkpoint.newest(train(shorter, Store(tmp_path / "exact"), engine="compile"))
+    assert exact is not None
+    found_P = starting_weights(source, Start(run_id=source.run_id, step=50), store, torch.device("cpu"))
+    assert torch.equal(found_P, exact.flat_P)
 
 
 def test_compiled_steps_on_two_threads_repeat_to_the_bit(small: Small, store: Store) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables import checkpoint, records
+from trainables.capture import Mode
 from trainables.config import NUMERICS, RunConfig, eval_steps
 from trainables.keeping import KEEP, Keep, Watch, values_by_step
 from trainables.rundir import Lease, RunDir
@@ -37,6 +38,8 @@ class Member:
     keep: Keep
     watch: Watch
     writer: Writer
+    engine: Mode = "auto"
+    """How steps are to be carried out; told in run.json, since compiled ones round differently."""
     outcome: str | None = None
     """Why it ended (schema.OUTCOMES), None while it trains."""
     ended_at: int | None = None
@@ -46,8 +49,9 @@ class Member:
 
     @classmethod
     def open(
-        cls, config: RunConfig, store: Store, writer: Writer, at_most: int | None = None, keep: Keep = KEEP
-    ) -> Member:
+        cls, config: RunConfig, store: Store, writer: Writer, at_most: int | None = None, keep: Keep = KEEP,
+        engine: Mode = "auto",
+    ) -> Member:  # fmt: skip
         """Take the lease, restore the newest valid checkpoint (not beyond `at_most`) and clear what lies behind it.
 
         What the run writes later goes through `writer`.
@@ -68,7 +72,7 @@ class Member:
         grid = set(eval_steps(config.eval, config.train.steps))
         watch = Watch.of(keep.rules, run)
         recorder = records.Recorder(lease, start, writer)
-        member = cls(config, run, lease, data, restored, torn, recorder, grid, keep, watch, writer)
+        member = cls(config, run, lease, data, restored, torn, recorder, grid, keep, watch, writer, engine)
         run.write("run.json", member.description())
         return member
 
@@ -88,6 +92,7 @@ class Member:
             "run_id": self.config.run_id,
             "config": self.config.to_dict(),
             "numerics": NUMERICS,
+            "engine": self.engine,
             "data_hash": self.data.hash,
             "data": self.data.sizes,
             "versions": installed("torch", "numpy", "pyarrow"),

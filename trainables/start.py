@@ -2,8 +2,9 @@
 
 Read from the newest checkpoint that is not beyond the step; where that is earlier, the source's updates from there on
 are repeated in memory. Nothing is recorded, and nothing is written into the source's directory. On a CPU the result is
-bit for bit what the source had there, if the source trained alone (in a pack: within float tolerance). The worker is
-silent meanwhile: a repetition that takes longer than GROKSTUDY_SILENCE_S (10 minutes) needs that to be raised.
+bit for bit what the source had there, if the source trained alone (in a pack: within float tolerance) and with one
+engine throughout, by which its steps are repeated. The worker is silent meanwhile: a repetition that takes longer than
+GROKSTUDY_SILENCE_S (10 minutes) needs that to be raised.
 
 Only the weights are taken. The moments of the optimiser, its warm-up, the step count and the average of the weights
 (`train.ema`) begin anew, with the options of the run that starts: fine-tuning as in arXiv 2601.09049, whose own
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from trainables import checkpoint
 from trainables.batches import TrainingSet
+from trainables.capture import Mode
 from trainables.config import NUMERICS, RunConfig, Start
 from trainables.engine import CHUNK, Engine
 from trainables.families import build
@@ -76,7 +78,13 @@ def _replayed(
         weights_P = starting_weights(source, source.start, store, device)
     else:
         weights_P = model.initial(source.seed)
-    engine = Engine(model, [source], training, [weights_P], [saved], device)
+    engine = Engine(model, [source], training, [weights_P], [saved], device, _mode(source, store))
     for begin in range(0 if saved is None else saved.step, last, CHUNK):
         engine.train(begin, min(begin + CHUNK, last))
     return engine.flat_MP.detach()[0]
+
+
+def _mode(source: RunConfig, store: Store) -> Mode:
+    """How the source's steps were carried out the last time: compiled ones round differently."""
+    described = RunDir(store, source.run_id).read("run.json") or {}
+    return "compile" if described.get("engine") == "compile" else "auto"

@@ -65,7 +65,7 @@ class Pack:
         self.config = configs[0]
         together = common_step(configs, store) if len(configs) > 1 else None
         self.writer = Writer()
-        self.members = [Member.open(config, store, self.writer, together, keep) for config in configs]
+        self.members = [Member.open(config, store, self.writer, together, keep, engine) for config in configs]
         self.all_members = list(self.members)
         self.step = self.members[0].start
         self.steps_per_second = 0.0
