@@ -33,6 +33,7 @@ def checkup(root: str) -> list[Check]:
     looks: dict[str, Callable[[], Check]] = {
         "versions": _versions,
         "torch": _torch,
+        "compiler": _compiler,
         "Ray": _ray,
         "root": lambda: _root(root),
         "room": lambda: _room(root),
@@ -64,6 +65,14 @@ def _torch() -> Check:
     said = ", ".join(gpus) if gpus else "no GPU: small models train well on the CPU"
     total = float(torch.ones(3, device="cuda" if gpus else "cpu").sum())
     return Check("torch", total == 3.0, f"{said}; {os.cpu_count()} CPU cores", "torch cannot add; reinstall it")
+
+
+def _compiler() -> Check:
+    """Not needed: without one, `engine: compile` carries out steps one by one."""
+    name = os.environ.get("CXX", "g++")
+    found = shutil.which(name)
+    said = f"{found}, for engine: compile" if found else f"no {name}: with engine: compile, steps are not compiled"
+    return Check("compiler", True, said)
 
 
 def _ray() -> Check:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 from torch import Tensor
 
 from orchestrator.cadence import costly
 from trainables import speed
+from trainables.capture import Mode
 from trainables.config import RunConfig, eval_steps
+from trainables.engine import Engine
 from trainables.evaluate import Behaviour, SplitBatch, evaluate
 from trainables.network import Network
 
@@ -68,3 +71,15 @@ def test_a_large_evaluation_is_measured_on_fewer_examples(small: Small, monkeypa
     monkeypatch.setattr(speed, "EVALUATION_FLOPS", 4e6)
     assert speed.evaluation_seconds(small()) > 0
     assert sizes[2] < sizes[0] / 2
+
+
+def test_speed_is_measured_with_the_engine_that_is_asked_for(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, on_noise = [], speed.on_noise
+
+    def noting(config: RunConfig, device: torch.device, members: int, engine: Mode) -> Engine:
+        asked.append(engine)
+        return on_noise(config, device, members)
+
+    monkeypatch.setattr(speed, "on_noise", noting)
+    assert speed.steps_per_second(small(), engine="compile") > 0
+    assert asked == ["compile"]

@@ -104,7 +104,7 @@ def test_doctor_names_what_is_there_and_what_to_do(tmp_path: Path, monkeypatch: 
     (tmp_path / "root").mkdir()
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     found = json.loads(asked("doctor", "--root", tmp_path / "root", "--json").stdout)
-    assert [check["name"] for check in found] == ["versions", "torch", "Ray", "root", "room", "MLflow"]
+    assert [check["name"] for check in found] == ["versions", "torch", "compiler", "Ray", "root", "room", "MLflow"]
     assert all(check["ok"] for check in found), found
     assert list((tmp_path / "root").iterdir()) == []
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
