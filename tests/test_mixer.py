@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from training import finish
 
 from trainables import checkpoint, records
 from trainables.batches import Batch
@@ -18,7 +19,6 @@ from trainables.losses import LOSSES, stablemax_losses
 from trainables.mixer import Mixer
 from trainables.network import IGNORED
 from trainables.optimizer import RATES, AdamW
-from trainables.rundir import RunDir
 from trainables.schema import TABLES
 from trainables.store import Store
 from trainables.train import Pack
@@ -199,13 +199,6 @@ def mixer_run(**train: object) -> RunConfig:
             "eval": {"every": 10, "probe_examples": 20},
         }
     )  # fmt: skip
-
-
-def finish(config: RunConfig, store: Store) -> RunDir:
-    pack = Pack([config], store)
-    while not pack.finished:
-        pack.advance(60.0)
-    return RunDir(store, config.run_id)
 
 
 def test_a_mixer_with_an_average_resumes_bit_identically(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from training import finish
 
 from trainables import checkpoint
 from trainables.__main__ import main
@@ -22,13 +23,6 @@ from trainables.train import Pack
 Small = Callable[..., RunConfig]
 CPU = torch.device("cpu")
 NEW = {"new_facts": 10, "retained": 60}
-
-
-def finish(config: RunConfig, store: Store) -> RunDir:
-    pack = Pack([config], store)
-    while not pack.finished:
-        pack.advance(60.0)
-    return RunDir(store, config.run_id)
 
 
 def from_step(config: RunConfig, step: int, source: RunConfig) -> RunConfig:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from training import finish
 
 from trainables import checkpoint, records
 from trainables.config import RunConfig, eval_steps
@@ -20,13 +21,6 @@ from trainables.store import Store
 from trainables.train import Pack, failures_recorded
 
 Small = Callable[..., RunConfig]
-
-
-def finish(config: RunConfig, store: Store) -> RunDir:
-    pack = Pack([config], store)
-    while not pack.finished:
-        pack.advance(60.0)
-    return RunDir(store, config.run_id)
 
 
 def stop_at(config: RunConfig, store: Store, step: int) -> None:

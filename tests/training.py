@@ -16,3 +16,11 @@ def train(config: RunConfig, store: Store, to: int = 10**9, engine: Mode = "auto
         pack._segment()
     pack.writer.flush()
     return RunDir(store, config.run_id)
+
+
+def finish(config: RunConfig, store: Store) -> RunDir:
+    """Train to the end as a worker does, in stretches of time."""
+    pack = Pack([config], store)
+    while not pack.finished:
+        pack.advance(60.0)
+    return RunDir(store, config.run_id)

@@ -37,14 +37,15 @@ def check_start(config: RunConfig, store: Store) -> None:
 
 def starting_weights(config: RunConfig, start: Start, store: Store, device: torch.device) -> Tensor:
     """Flat parameters (P,) of the source after `start.step` updates. Raises ValueError as `check_start`."""
-    source = _source(config, start, store)
+    source, mode = _source(config, start, store)
     saved, _ = checkpoint.newest(RunDir(store, start.run_id), start.step)
     if saved is not None and saved.step == start.step:
         return saved.flat_P
-    return _replayed(source, saved, start.step, store, device)
+    return _replayed(source, mode, saved, start.step, store, device)
 
 
-def _source(config: RunConfig, start: Start, store: Store) -> RunConfig:
+def _source(config: RunConfig, start: Start, store: Store) -> tuple[RunConfig, Mode]:
+    """The source, and how its steps were carried out the last time: compiled ones round differently."""
     run = RunDir(store, start.run_id)
     described = run.read("run.json")
     if described is None:
@@ -62,11 +63,11 @@ def _source(config: RunConfig, start: Start, store: Store) -> RunConfig:
     if (described.get("numerics"), source.numerics) != (NUMERICS, NUMERICS) and start.step not in checkpoint.steps(run):
         old = f"was trained by numerics {described.get('numerics')}, these are {NUMERICS}"
         raise ValueError(f"start.run_id: run {start.run_id} {old}, so it cannot be repeated; train it anew")
-    return source
+    return source, "compile" if described.get("engine") == "compile" else "auto"
 
 
 def _replayed(
-    source: RunConfig, saved: checkpoint.Checkpoint | None, last: int, store: Store, device: torch.device
+    source: RunConfig, mode: Mode, saved: checkpoint.Checkpoint | None, last: int, store: Store, device: torch.device
 ) -> Tensor:
     """Repeat the source's updates up to step `last`, from a checkpoint or from where it began itself."""
     data = TASKS[source.task].build(source.data, source.seed, source.eval.max_examples)
@@ -78,13 +79,7 @@ def _replayed(
         weights_P = starting_weights(source, source.start, store, device)
     else:
         weights_P = model.initial(source.seed)
-    engine = Engine(model, [source], training, [weights_P], [saved], device, _mode(source, store))
+    engine = Engine(model, [source], training, [weights_P], [saved], device, mode)
     for begin in range(0 if saved is None else saved.step, last, CHUNK):
         engine.train(begin, min(begin + CHUNK, last))
     return engine.flat_MP.detach()[0]
-
-
-def _mode(source: RunConfig, store: Store) -> Mode:
-    """How the source's steps were carried out the last time: compiled ones round differently."""
-    described = RunDir(store, source.run_id).read("run.json") or {}
-    return "compile" if described.get("engine") == "compile" else "auto"
