@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands import COMMANDS, EXAMPLES
-from orchestrator.study import load_study
+from orchestrator.study import StudyError, load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -49,6 +49,14 @@ def test_the_example_study_is_valid(tmp_path: Path) -> None:
     path.write_text(code_block("A study in 20 lines"))
     study = load_study(path)
     assert study.columns == ["data.exposure", "optim.weight_decay", "depth", "train.steps"]
+
+
+def test_the_mistake_that_the_readme_shows_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(code_block("A study in 20 lines").replace("model: {layers:", "model: {layer:"))
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    assert str(caught.value).replace(str(path), "studies/mine.yaml") in section("A study in 20 lines").splitlines()
 
 
 @pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=str)
