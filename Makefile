@@ -32,8 +32,9 @@ test-faults: setup  ## kill, stop, starve and tear real processes and files; end
 	    $(BIN)/python -m pytest -m faults
 	$(BIN)/python benchmarks/faults.py test-output/faults.jsonl
 
-check: setup  ## lint and types
+check: setup  ## lint, format and types
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 clean:  ## remove the environment (results stay)

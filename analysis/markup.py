@@ -22,9 +22,7 @@ def document(title: str, parts: Iterable[str], figures: Sequence[Figure]) -> str
     )
     scripts = _scripts(figures) if figures else ""
     body = "\n".join(parts)
-    return (
-        f"<!doctype html>\n<html lang=en><head>{head}</head><body><main>\n{body}\n</main>{scripts}</body></html>\n"
-    )
+    return f"<!doctype html>\n<html lang=en><head>{head}</head><body><main>\n{body}\n</main>{scripts}</body></html>\n"
 
 
 def escape(value: Any) -> str:

@@ -29,7 +29,7 @@ def _first_line(error: Exception) -> str:
 def _columns(tables: StudyTables) -> str:
     """The tables with their columns; a name with a dot wants double quotes."""
     lines = [f"  {name}: {', '.join(_quoted(tables, name))}" for name in NAMES]
-    return "\n".join(["tables and columns (quote a name with a dot: \"data.phi\"):", *lines])
+    return "\n".join(['tables and columns (quote a name with a dot: "data.phi"):', *lines])
 
 
 def _quoted(tables: StudyTables, name: str) -> list[str]:

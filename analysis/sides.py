@@ -1,8 +1,8 @@
 """What is compared with what: a side is a study, a part of one, or a single run.
 
-    decoupling                         all results of a study
-    decoupling:data.exposure=natural   those at one place of its space; several conditions with commas
-    3f2a9c                             the run whose id begins so, in whatever study it is
+- `decoupling`: all results of a study
+- `decoupling:data.exposure=natural`: those at one place of its space; several conditions with commas
+- `3f2a9c`: the run whose id begins so, in whatever study it is
 """
 
 from __future__ import annotations

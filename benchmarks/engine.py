@@ -8,11 +8,11 @@ On a CPU at small widths, on a GPU at the papers' shape; needs the extra `bench`
 from __future__ import annotations
 
 import argparse
-import tempfile
 
 import torch
 
 from benchmarks import loops
+from benchmarks.scratch import scratch
 from trainables.bench import SIZES, in_chunks
 from trainables.capture import Mode
 from trainables.config import RunConfig
@@ -37,7 +37,7 @@ def recorded(pack: Pack) -> None:
 
 
 def _pack(config: RunConfig, device: str = "cpu", engine: Mode = "auto") -> Pack:
-    return Pack([config], Store(tempfile.mkdtemp(prefix="grokstudy-bench-")), device, engine=engine)
+    return Pack([config], Store(scratch()), device, engine=engine)
 
 
 def against_users_loops(config: RunConfig, device: torch.device) -> None:

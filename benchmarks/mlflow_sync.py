@@ -58,9 +58,7 @@ def by_log_batch(folder: Path, runs: int) -> float:
     begun = time.monotonic()
     for number in range(runs):
         mlflow_id = tracker.create(f"s/{number}", "run", 0, 1, "FINISHED", {})
-        points = [
-            Metric(f"probe/curve_{c:02d}", c / (1 + p), p, p) for c in range(CURVES) for p in range(POINTS)
-        ]
+        points = [Metric(f"probe/curve_{c:02d}", c / (1 + p), p, p) for c in range(CURVES) for p in range(POINTS)]
         tracker._client.log_batch(mlflow_id, metrics=points)
     return (time.monotonic() - begun) / runs
 

@@ -1,6 +1,6 @@
 """Cost of the probes: one checkpoint of 1,000 queries against 50 training steps of the same model.
 
-`python benchmarks/probes.py [--device cuda] [--members 8]` prints one JSON line: seconds per probe, seconds of the
+`python -m benchmarks.probes [--device cuda] [--members 8]` prints one JSON line: seconds per probe, seconds of the
 whole set at 1,000 queries, seconds of 50 steps, and the share of the wall time that the default evaluation takes.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import tempfile
 import time
 from collections.abc import Callable
 
 import torch
 
+from benchmarks.scratch import scratch
 from trainables import probes
 from trainables.config import RunConfig
 from trainables.probes.base import Scene
@@ -70,7 +70,7 @@ def full_cap(config: RunConfig) -> int:
 def make_pack(config: RunConfig, members: int, device: str) -> Pack:
     """Members that differ in their seed."""
     configs = [dataclasses.replace(config, seed=seed) for seed in range(members)]
-    return Pack(configs, Store(tempfile.mkdtemp()), device, 1)
+    return Pack(configs, Store(scratch()), device, 1)
 
 
 def measure(pack: Pack, names: list[str]) -> None:

@@ -8,13 +8,12 @@ about what a bucket in another region does. Nothing is evaluated.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
+from benchmarks.scratch import scratch
 from trainables.config import RunConfig
 from trainables.measure import Steps, ratio, speeds
 from trainables.store import Store
@@ -55,7 +54,7 @@ class InTurn(Writer):
 
 def training(config: RunConfig, store: type[Store], writer: type[Writer]) -> Steps:
     """Stretches of 100 steps of a run, each with a commit; all is written when they return."""
-    pack = Pack([config], store(Path(tempfile.mkdtemp(prefix="grokstudy-bench-"))), "cpu", 1)
+    pack = Pack([config], store(scratch()), "cpu", 1)
     pack.writer = writer()
     for member in pack.members:
         member.writer = member.recorder.writer = pack.writer

@@ -59,7 +59,7 @@ class Extension:
 def extensions_of(
     rows: Iterable[Mapping[str, Any]], events: Mapping[str, Event], configs: Mapping[str, RunConfig], words: list[str],
     speed: Speed, workers: int,
-) -> list[Extension]:
+) -> list[Extension]:  # fmt: skip
     """One per event that is censored somewhere, the cheapest first. `rows`: a run's longest trial per event.
 
     `words` are those of the command after the study: its root, if that is not the default.
@@ -79,7 +79,7 @@ def _censored(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def _extension(
     name: str, event: Event, rows: list[Mapping[str, Any]], configs: Mapping[str, RunConfig], words: list[str],
     speed: Speed, workers: int,
-) -> Extension:
+) -> Extension:  # fmt: skip
     censored = _censored(rows)
     lasts = [row["last"] for row in censored if row["last"] is not None]
     left = [row for row in censored if row["run_id"] in configs and configs[row["run_id"]].prefix_stable]

@@ -56,9 +56,7 @@ def story_text(told: Mapping[str, Any]) -> str:
     began = "never began" if told["started"] is None else f"began {_clock(told['started'])} on {told['host']}"
     lines = [f"run {told['run_id']}: {began}"]
     lines += [f"  {key:<9} {told[key]}" for key in ("commit", "data_hash") if told[key]]
-    lines += [
-        f"  attempt {row['attempt']}: steps {row['first']:,} to {row['last']:,}" for row in told["rows"]
-    ]
+    lines += [f"  attempt {row['attempt']}: steps {row['first']:,} to {row['last']:,}" for row in told["rows"]]
     lost = told["attempts"] - len(told["rows"])
     lines += [f"  {lost} of {told['attempts']} attempts left no step"] if lost > 0 else []
     return "\n".join([*lines, *_end(told["done"], told["failed"], told["checkpoints"])])

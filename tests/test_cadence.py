@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from typer.testing import CliRunner
 
 from orchestrator.cadence import costly
+from orchestrator.cli import app
 from trainables import speed
 from trainables.capture import Mode
 from trainables.config import RunConfig, eval_steps
@@ -83,3 +87,22 @@ def test_speed_is_measured_with_the_engine_that_is_asked_for(small: Small, monke
     monkeypatch.setattr(speed, "on_noise", noting)
     assert speed.steps_per_second(small(), engine="compile") > 0
     assert asked == ["compile"]
+
+
+def test_plan_says_what_it_waits_for_when_it_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engines: list[Mode] = []
+
+    def steps_per_second(config: RunConfig, engine: Mode) -> float:
+        engines.append(engine)
+        return 10.0
+
+    monkeypatch.setattr(speed, "steps_per_second", steps_per_second)
+    monkeypatch.setattr(speed, "evaluation_seconds", lambda _: 0.001)
+    path = tmp_path / "tiny.yaml"
+    for engine in ("compile", "eager"):
+        path.write_text(f"space: {{model.loops: [1, 2]}}\nresources: {{engine: {engine}}}\n")
+        done = CliRunner().invoke(app, ["plan", str(path), "--root", str(tmp_path / "root"), "--json"])
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["runs_todo"] == 2
+        assert done.stderr.count("Compiling to measure") == (2 if engine == "compile" else 0)
+    assert engines == ["compile"] * 2 + ["eager"] * 2

@@ -55,9 +55,7 @@ def times(published: StudyTables, consecutive: int, *, stable: bool = False) -> 
         ("second_hop", "generalised", 291_000),
     ],
 )
-def test_first_crossings_are_the_published_ones(
-    published: StudyTables, regime: str, event: str, step: float
-) -> None:
+def test_first_crossings_are_the_published_ones(published: StudyTables, regime: str, event: str, step: float) -> None:
     row = times(published, 1)[regime, event]
     assert row["time"] == pytest.approx(step, abs=SPACING)
     assert row["lower"] < row["time"] <= row["upper"]

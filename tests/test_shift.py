@@ -181,4 +181,3 @@ def test_the_watchdog_bites_the_silent_once() -> None:
     dog.beat("b")
     dog.forget("b")
     assert (dog.silent(), dog.silent()) == (["a"], [])
-

@@ -63,7 +63,7 @@ EXAMPLES = {
     "new": "grokstudy new my_question",
     "watch": "grokstudy watch quickstart --every 10",
     "compare": "grokstudy compare decoupling:data.exposure=natural decoupling:data.exposure=both_hops --html page.html",
-    "query": "grokstudy query \"SELECT seed, state, horizon FROM trials\" --study quickstart",
+    "query": 'grokstudy query "SELECT seed, state, horizon FROM trials" --study quickstart',
     "logs": "grokstudy logs 3f2a9c",
     "doctor": "grokstudy doctor",
     "mlflow": "grokstudy mlflow sync quickstart --rebuild",

@@ -44,9 +44,7 @@ def stop(message: str) -> NoReturn:
     raise typer.Exit(BAD_INPUT)
 
 
-def read_study(
-    path: Path, cpu: float | None = None, gpu: float | None = None, workers: int | None = None
-) -> Study:
+def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, workers: int | None = None) -> Study:
     """Read a study file, or one of studies/ by its name, or stop with its mistakes. The rest replaces its resources."""
     from orchestrator.study import StudyError, load_study
 

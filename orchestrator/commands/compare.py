@@ -13,7 +13,8 @@ from orchestrator.commands.common import Json, Root, existing, stop
 from orchestrator.commands.complete import studies
 
 Words = Annotated[
-    list[str], typer.Argument(
+    list[str],
+    typer.Argument(
         help="Studies, STUDY:axis=value, or beginnings of run ids.", show_default=False, autocompletion=studies
     ),
 ]

@@ -16,9 +16,7 @@ Name = Annotated[str, typer.Option("--name", help="Name of the study that the cu
 Mappings = Annotated[
     list[str], typer.Option("--mapping", help="What a column is: COLUMN=METRIC/SPLIT. May be repeated.")
 ]
-Events = Annotated[
-    list[str], typer.Option("--event", help="NAME=METRIC/SPLIT>=VALUE[:FOR][:stable]. May be repeated.")
-]
+Events = Annotated[list[str], typer.Option("--event", help="NAME=METRIC/SPLIT>=VALUE[:FOR][:stable]. May be repeated.")]
 Trial = Annotated[str, typer.Option("--trial", help="Column that tells the curves apart.")]
 Step = Annotated[str, typer.Option("--step", help="Column with the training step.")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -20,6 +21,21 @@ from orchestrator.commands.common import (
     events_of,
     read_study,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Speed
+    from trainables.config import RunConfig
+
+
+def _announced(speed: Speed) -> Speed:
+    """The same, saying on standard error what it is busy with."""
+
+    def measured(config: RunConfig) -> float:
+        blocks = f"{config.depth} block applications of width {config.model.width}"
+        typer.echo(f"Compiling to measure {blocks}: half a minute the first time on a machine ...", err=True)
+        return speed(config)
+
+    return measured
 
 
 def plan(
@@ -45,7 +61,8 @@ def plan(
     read, store = read_study(study, cpu, gpu, workers), Store(root)
     state = standing(read, store, Cut(steps, first), events=events_of(store))
     at_a_time = workers_here(read.resources.cpu, read.resources.workers)
-    speed = remembered(partial(steps_per_second, engine=read.resources.engine))
+    measure = partial(steps_per_second, engine=read.resources.engine)
+    speed = remembered(_announced(measure) if read.resources.engine == "compile" else measure)
     kept = len(read.events), read.resources.checkpoint_bytes
     made = make_plan(state.trials, state.runs, state.ledger, at_a_time, speed, *kept)
     often = costly([run.config for run in state.ledger.unsettled()], speed, evaluation_seconds)

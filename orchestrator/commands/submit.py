@@ -84,9 +84,7 @@ def _start(jobs: Jobs, study: Study, arguments: str) -> str:
     commit = git_commit()
     with tempfile.TemporaryDirectory(prefix="grokstudy-job-") as folder:
         pack(study, Path(folder))
-        fresh = jobs.start(
-            job_id, study.name, arguments, Path(folder), {"GROKSTUDY_COMMIT": commit} if commit else {}
-        )
+        fresh = jobs.start(job_id, study.name, arguments, Path(folder), {"GROKSTUDY_COMMIT": commit} if commit else {})
     typer.echo(f"{job_id} {'submitted' if fresh else 'is at it already'}")
     return job_id
 

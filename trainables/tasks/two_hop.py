@@ -108,9 +108,7 @@ class Pools:
         return cls(ii[n_ii:], ii[:n_ii], oi[n_oi:], oi[:n_oi], io[n_io:], io[:n_io], oo)
 
 
-def _exposed(
-    pool: IntArray, fact_of: IntArray, universe: IntArray, options: TwoHopOptions, stream: Stream
-) -> IntArray:
+def _exposed(pool: IntArray, fact_of: IntArray, universe: IntArray, options: TwoHopOptions, stream: Stream) -> IntArray:
     """Chains of `pool` to train on: up to k per fact, for a share of the O facts that the test uses in this hop."""
     facts = np.unique(universe)
     chosen = facts[stream.permutation(len(facts))[: round(options.exposure_ratio * len(facts))]]
@@ -218,9 +216,7 @@ def refuse_empty(splits: dict[str, Examples], seed: int, option_name: str) -> No
     """Raise ValueError when an evaluation split has no example."""
     empty = [name for name, examples in splits.items() if not len(examples)]
     if empty:
-        raise ValueError(
-            f"data: split {', '.join(empty)} is empty for seed {seed}; enlarge the graph or {option_name}"
-        )
+        raise ValueError(f"data: split {', '.join(empty)} is empty for seed {seed}; enlarge the graph or {option_name}")
 
 
 def _exposure(pools: Pools, first: IntArray, second: IntArray, options: TwoHopOptions, seed: int) -> IntArray:
