@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orchestrator.pace import Pace, evaluation_kind, step_kind
 from trainables.config import RunConfig, eval_steps
 
 SHARE = 0.1
 """Of the time, what evaluation should take at most."""
-Measure = Callable[[RunConfig], float]
 
 
 @dataclass(frozen=True)
@@ -33,20 +32,12 @@ class Cadence:
         return f"takes about {self.share:.0%} of the time; eval: {{{key}: {self.value}}} would take {SHARE:.0%}"
 
 
-def costly(configs: list[RunConfig], speed: Measure, evaluation: Measure) -> Cadence | None:
-    """The worst of these runs; None where none is beyond SHARE.
-
-    `speed` measures steps per second, `evaluation` the seconds of one; each kind of run is measured once.
-    """
-    kinds = {_kind(config): config for config in configs}
-    found = [_cadence(config, speed(config), evaluation(config)) for config in kinds.values()]
+def costly(configs: list[RunConfig], pace: Pace) -> Cadence | None:
+    """The worst of these runs; None where none is beyond SHARE. Each kind of run is looked at once."""
+    kinds = {(step_kind(config), evaluation_kind(config), config.train.steps): config for config in configs}
+    found = [_cadence(config, pace.speed(config), pace.evaluation(config)) for config in kinds.values()]
     worst = max(found, key=lambda cadence: cadence.share, default=None)
     return worst if worst is not None and worst.share > SHARE else None
-
-
-def _kind(config: RunConfig) -> object:
-    train = config.train
-    return (config.task, config.model, config.data.vocabulary, train.batch, train.steps, train.precision, config.eval)
 
 
 def _cadence(config: RunConfig, speed: float, seconds: float) -> Cadence:

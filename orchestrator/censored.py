@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.plan import Speed, worker_seconds
+from orchestrator.pace import Pace, makespan
 from orchestrator.progress import duration
 from orchestrator.settings import Event
 from trainables.config import RunConfig
@@ -58,7 +58,7 @@ class Extension:
 
 def extensions_of(
     rows: Iterable[Mapping[str, Any]], events: Mapping[str, Event], configs: Mapping[str, RunConfig], words: list[str],
-    speed: Speed, workers: int,
+    pace: Pace, workers: int,
 ) -> list[Extension]:  # fmt: skip
     """One per event that is censored somewhere, the cheapest first. `rows`: a run's longest trial per event.
 
@@ -68,7 +68,7 @@ def extensions_of(
     for row in rows:
         by_event.setdefault(row["event"], []).append(row)
     known = {name: (event, by_event.get(name, [])) for name, event in events.items()}
-    found = [_extension(name, *of, configs, words, speed, workers) for name, of in known.items() if _censored(of[1])]
+    found = [_extension(name, *of, configs, words, pace, workers) for name, of in known.items() if _censored(of[1])]
     return sorted(found, key=lambda extension: (not extension.run_steps, extension.run_steps))
 
 
@@ -78,19 +78,19 @@ def _censored(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _extension(
     name: str, event: Event, rows: list[Mapping[str, Any]], configs: Mapping[str, RunConfig], words: list[str],
-    speed: Speed, workers: int,
+    pace: Pace, workers: int,
 ) -> Extension:  # fmt: skip
     censored = _censored(rows)
     lasts = [row["last"] for row in censored if row["last"] is not None]
     left = [row for row in censored if row["run_id"] in configs and configs[row["run_id"]].prefix_stable]
     longest = max(int(row["trial_horizon"]) for row in left or censored)
-    work = [(configs[row["run_id"]], 2 * longest - int(row["trial_horizon"])) for row in left]
+    work = [(configs[row["run_id"]], int(row["trial_horizon"]), 2 * longest) for row in left]
     nearest = (max if event.at_most is None else min)(lasts) if lasts else None
     return Extension(
         event=name, censored=len(censored), runs=len(rows), followed_to=longest, nearest=nearest,
         asked=event.asked, to=2 * longest,
-        fixed=len(censored) - len(left), run_steps=sum(steps for _, steps in work),
-        seconds=worker_seconds(work, speed) / max(1, min(workers, len(work))),
+        fixed=len(censored) - len(left), run_steps=sum(stop - start for _, start, stop in work),
+        seconds=makespan(map(pace.seconds, work), workers),
         command=shlex.join(["grokstudy", "extend", *words, "--until-event", name, "--max-steps", str(2 * longest)]),
     )  # fmt: skip
 

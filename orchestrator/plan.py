@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.ledger import Ledger
+from orchestrator.pace import Pace, evaluations, makespan
 from orchestrator.space import Run, Trial
-from trainables.config import RunConfig, eval_steps
+from trainables.config import RunConfig
 
 BYTES_PER_STEP = 12
 BYTES_PER_EVALUATION = 400
@@ -18,8 +18,6 @@ BYTES_PER_PROBED_SITE = 12
 BYTES_PER_PARAMETER = 12
 """Weights and two moments in fp32."""
 PROBED_ROWS_PER_SITE = 5 * 12
-
-Speed = Callable[[RunConfig], float]
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class Plan:
     """Smallest and largest model."""
     workers: int
     steps_per_second: float | None
-    """Of one worker, averaged over the work."""
-    seconds: float | None
+    """Of one worker, averaged over the work, evaluations included. None: nothing is left to do."""
+    seconds: float
     disk_bytes: int
     checkpoint_bytes: int
     """Of that, the most that checkpoints come to."""
@@ -51,20 +49,20 @@ class Plan:
 
 
 def make_plan(
-    trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, speed: Speed | None,
+    trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, pace: Pace,
     events: int = 0, budget: int | None = None,
 ) -> Plan:  # fmt: skip
-    """Count the work; `speed` measures steps per second of a configuration (None: no estimate of time).
+    """Count the work.
 
     A run keeps a checkpoint of each of so many `events`, and of them all at most `budget` bytes.
     """
     from trainables.families import parameter_count
 
     todo = ledger.unsettled()
-    left = [(run.config, run.config.train.steps - ledger.states[run.run_id].step) for run in todo]
+    left = [(run.config, ledger.states[run.run_id].step, run.config.train.steps) for run in todo]
     sizes = [parameter_count(run.config.model, run.config.data.vocabulary) for run in runs]
-    total = None if speed is None else worker_seconds(left, speed)
-    steps_todo = sum(steps for _, steps in left)
+    seconds = [pace.seconds(stretch) for stretch in left]
+    steps_todo = sum(stop - start for _, start, stop in left)
     sized = zip(todo, _sizes(todo), strict=True)
     checkpoints = sum(_checkpoint_bytes(run.config, size, events, budget) for run, size in sized)
     return Plan(
@@ -76,8 +74,8 @@ def make_plan(
         steps_todo=steps_todo,
         parameters=(min(sizes, default=0), max(sizes, default=0)),
         workers=workers,
-        steps_per_second=steps_todo / total if total else None,
-        seconds=None if total is None else total / max(1, min(workers, len(todo))),
+        steps_per_second=steps_todo / sum(seconds) if steps_todo else None,
+        seconds=makespan(seconds, workers),
         disk_bytes=sum(_metric_bytes(run.config) for run in todo) + checkpoints,
         checkpoint_bytes=checkpoints,
     )
@@ -96,29 +94,10 @@ def _sizes(runs: list[Run]) -> list[int]:
     return [parameter_count(run.config.model, run.config.data.vocabulary) for run in runs]
 
 
-def remembered(speed: Speed) -> Speed:
-    """The same, measuring each shape once."""
-    measured: dict[Any, float] = {}
-
-    def known(config: RunConfig) -> float:
-        shape = (config.model, config.train.batch, config.data.vocabulary, config.train.precision, config.train.loss)
-        if shape not in measured:
-            measured[shape] = speed(config)
-        return measured[shape]
-
-    return known
-
-
-def worker_seconds(left: list[tuple[RunConfig, int]], speed: Speed) -> float:
-    """Seconds of one worker doing everything."""
-    return sum(steps / speed(config) for config, steps in left)
-
-
 def _metric_bytes(config: RunConfig) -> int:
     steps = config.train.steps
-    evaluations = len(eval_steps(config.eval, steps))
     sites = 3 * (config.depth + 1) * len(config.eval.probes)
-    return steps * BYTES_PER_STEP + evaluations * (
+    return steps * BYTES_PER_STEP + evaluations(config.eval, 0, steps) * (
         BYTES_PER_EVALUATION + sites * PROBED_ROWS_PER_SITE * BYTES_PER_PROBED_SITE
     )
 

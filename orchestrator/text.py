@@ -44,10 +44,8 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
 
 
 def _time(plan: Plan) -> str:
-    if not plan.steps_todo:
+    if plan.steps_per_second is None:
         return "none"
-    if plan.seconds is None or plan.steps_per_second is None:
-        return "unknown"
     workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
     return f"about {duration(plan.seconds)} on this machine ({plan.steps_per_second:.3g} steps/s each, {workers})"
 

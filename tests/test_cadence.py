@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cadence import costly
 from orchestrator.cli import app
+from orchestrator.pace import Pace
 from trainables import speed
 from trainables.capture import Mode
 from trainables.config import RunConfig, eval_steps
@@ -25,7 +26,7 @@ Small = Callable[..., RunConfig]
 
 def found(config: RunConfig, seconds: float) -> tuple[float, str, int] | None:
     """At 10 steps per second."""
-    cadence = costly([config], lambda _: 10.0, lambda _: seconds)
+    cadence = costly([config], Pace(lambda _: 10.0, lambda _: seconds))
     return None if cadence is None else (round(cadence.share, 3), cadence.key, cadence.value)
 
 
@@ -53,12 +54,12 @@ def test_the_worst_kind_counts_and_each_is_measured_once(small: Small) -> None:
         asked.append(config)
         return float(config.model.width)
 
-    wide = small(model={"width": 32})
-    cadence = costly([small(), small(seed=1), wide, small(model={"width": 32}, seed=1)], lambda _: 1.0, evaluation)
+    wide, pace = small(model={"width": 32}), Pace(lambda _: 1.0, evaluation).remembered()
+    cadence = costly([small(), small(seed=1), wide, small(model={"width": 32}, seed=1)], pace)
     assert [config.model.width for config in asked] == [16, 32]
-    assert cadence == costly([wide], lambda _: 1.0, evaluation)
+    assert cadence == costly([wide], pace)
     assert str(cadence).startswith("takes about 79% of the time; eval: {every: ")
-    assert costly([], lambda _: 1.0, evaluation) is None
+    assert costly([], pace) is None
 
 
 def test_a_large_evaluation_is_measured_on_fewer_examples(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from orchestrator.cli import app
 from orchestrator.contradiction import contradiction
 from orchestrator.driver import Cut, drive, standing
 from orchestrator.extension import extend, extensions
+from orchestrator.pace import Pace
 from orchestrator.settings import Event
 from orchestrator.space import Run
 from orchestrator.study import Study, load_study
@@ -142,11 +143,12 @@ def test_extensions_are_ordered_by_cost_and_leave_out_what_cannot_go_on(small: C
     up = Event(metric="loss", split=("test_oo",), at_least=0.5)
     down = Event(metric="loss", split=("test_oo",), at_most=0.5)
     events = {"late": up, "low": down, "fixed": up, "came": up, "unmeasured": up}
-    found = extensions_of(rows, events, configs, ["s.yaml"], lambda config: 2.0 + config.seed, workers=2)
+    pace = Pace(lambda config: 2.0 + config.seed, lambda _: 0.0)
+    found = extensions_of(rows, events, configs, ["s.yaml"], pace, workers=2)
     assert [extension.event for extension in found] == ["low", "late", "fixed"]
     low, late, fixed = found
     assert (late.censored, late.runs, late.fixed, late.followed_to, late.to) == (3, 4, 1, 100, 200)
-    assert (late.run_steps, late.seconds) == (140 + 100, (140 / 2 + 100 / 3) / 2)
+    assert (late.run_steps, late.seconds) == (140 + 100, 140 / 2)
     assert (late.nearest, low.nearest, low.run_steps, low.seconds) == (0.4, 0.7, 60, 30.0)
     assert low.command == "grokstudy extend s.yaml --until-event low --max-steps 120"
     assert (fixed.run_steps, "grokstudy" in str(fixed)) == (0, False)

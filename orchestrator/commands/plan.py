@@ -23,11 +23,11 @@ from orchestrator.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.plan import Speed
+    from orchestrator.pace import Measure
     from trainables.config import RunConfig
 
 
-def _announced(speed: Speed) -> Speed:
+def _announced(speed: Measure) -> Measure:
     """The same, saying on standard error what it is busy with."""
 
     def measured(config: RunConfig) -> float:
@@ -53,7 +53,8 @@ def plan(
     from orchestrator.censored import extensions_of, extensions_text
     from orchestrator.driver import Cut, standing
     from orchestrator.older import older_runs, older_text
-    from orchestrator.plan import make_plan, remembered, workers_here
+    from orchestrator.pace import Pace
+    from orchestrator.plan import make_plan, workers_here
     from orchestrator.text import plan_text, starts_json, starts_text
     from trainables.speed import evaluation_seconds, steps_per_second
     from trainables.store import Store
@@ -61,15 +62,15 @@ def plan(
     read, store = read_study(study, cpu, gpu, workers), Store(root)
     state = standing(read, store, Cut(steps, first), events=events_of(store))
     at_a_time = workers_here(read.resources.cpu, read.resources.workers)
-    measure = partial(steps_per_second, engine=read.resources.engine)
-    speed = remembered(_announced(measure) if read.resources.engine == "compile" else measure)
+    speed = partial(steps_per_second, engine=read.resources.engine)
+    pace = Pace(_announced(speed) if read.resources.engine == "compile" else speed, evaluation_seconds).remembered()
     kept = len(read.events), read.resources.checkpoint_bytes
-    made = make_plan(state.trials, state.runs, state.ledger, at_a_time, speed, *kept)
-    often = costly([run.config for run in state.ledger.unsettled()], speed, evaluation_seconds)
+    made = make_plan(state.trials, state.runs, state.ledger, at_a_time, pace, *kept)
+    often = costly([run.config for run in state.ledger.unsettled()], pace)
     configs = {run.run_id: run.config for run in state.runs}
     words = [str(study), *(["--root", root] if root != "results" else [])]
     rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
-    longer = extensions_of(rows, read.events, configs, words, speed, at_a_time)
+    longer = extensions_of(rows, read.events, configs, words, pace, at_a_time)
     if as_json:
         extensions = {"extensions": [found.to_json() for found in longer]}
         cadence = {"evaluation": None if often is None else often.to_json()}
