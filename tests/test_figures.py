@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from synthetic import REGIMES, build, build_grid, run_id, trial_row, write_run, write_study
+from synthetic import REGIMES, STEPS, Regime, build, build_grid, run_id, trial_row, write_run, write_study
 
 from analysis.figures import FIGURES, draw, load
 from analysis.figures.theme import (
@@ -109,7 +109,35 @@ def test_a_study_without_the_usual_events_does_not_stop_a_figure(name: str, tmp_
 def test_the_phase_diagram_needs_two_numeric_axes(plain: StudyTables, grid: StudyTables) -> None:
     assert load("phase_diagram")(plain) is None
     names = [figure.name for figure in drawn("phase_diagram", grid)]
-    assert names == ["phase_verdict", "phase_accuracy", "phase_circuit"]
+    assert names == ["phase_classes", "phase_accuracy", "phase_circuit"]
+
+
+def test_a_tile_is_divided_by_the_share_of_each_class(tmp_path: Path) -> None:
+    def ended(circuit_at: float | None, answer_at: float | None) -> Regime:
+        return Regime(float(bool(answer_at)), answer_at or 900, float(bool(circuit_at)), circuit_at or 900)
+
+    never, circuit_leads = ended(None, None), ended(300, 900)
+    tiles: dict[tuple[float, float], list[Regime]] = {
+        (1.0, 0.1): [never, never],
+        (1.0, 0.2): [circuit_leads, never, ended(300, None), circuit_leads],
+        (2.0, 0.1): [],
+        (2.0, 0.2): [ended(None, 300)],
+    }
+    rows: list[dict[str, Any]] = []
+    for (phi, decay), regimes_of in tiles.items():
+        for seed, regime in enumerate(regimes_of or [never]):
+            write_run(tmp_path, run_id(len(rows)), regime, seed)
+            row = trial_row("s", len(rows), STEPS, seed, state="done" if regimes_of else "missing")
+            rows.append({**row, "data.phi": phi, "optim.weight_decay": decay})
+    write_study(tmp_path, "s", rows, axes=["data.phi", "optim.weight_decay"])
+    found = drawn("phase_diagram", load_tables(tmp_path, "s"))[0].data
+    assert found.select("x", "y", "kind", "n", "begin", "end").rows() == [
+        (1.0, 0.1, "neither", 2, 0.0, 1.0),
+        (1.0, 0.2, "circuit_first", 4, 0.0, 0.5),
+        (1.0, 0.2, "latent", 4, 0.5, 0.75),
+        (1.0, 0.2, "neither", 4, 0.75, 1.0),
+        (2.0, 0.2, "fake", 1, 1.0, 2.0),
+    ]
 
 
 def test_regimes_have_one_colour_each_in_all_figures(plain: StudyTables) -> None:

@@ -1,4 +1,4 @@
-"""Phase diagram: over two numeric axes of a study, where answer and circuit end and which verdict holds.
+"""Phase diagram: over two numeric axes of a study, which classes its trials are of, and where answer and circuit end.
 
 One column of tiles per value of the first axis with the most values, one row per value of the second; panels
 for every combination of the other axes. Applies only to studies that sweep at least two numeric axes.
@@ -12,28 +12,32 @@ import altair as alt
 import polars as pl
 
 from analysis.answer import answer
-from analysis.decoupling import UNDECIDED, VERDICTS
+from analysis.decoupling import CLASSES, leads, shares
 from analysis.figures import theme
 from analysis.tables import StudyTables
 from analysis.text import label
 
-VERDICT_COLOURS = {
-    "coupled": "#009E73",
-    "latent": "#0072B2",
+NO_DATA = "no data"
+COLOURS = {
+    "circuit_first": "#00664a",
+    "simultaneous": "#009E73",
+    "answer_first": "#7fceb9",
     "fake": "#D55E00",
+    "latent": "#0072B2",
     "neither": "#d9d9d9",
-    "mixed": "#F0E442",
-    "no_data": "#ffffff",
+    NO_DATA: "#ffffff",
 }
 CAPTIONS = {
-    "verdict": "Verdict of more than half of the seeds; numbers are seeds. White: no data.",
+    "classes": "Each tile is divided by the share of its trials in each class; the number is how many have a class.",
     "accuracy": "Median final value of the generalised event's metric; numbers are the median over seeds.",
     "circuit": "Median final value of the circuit event's metric; numbers are the median over seeds.",
 }
+WIDTH, HEIGHT = 40, 36
+"""Of a tile, in pixels."""
 
 
 def phase_diagram(tables: StudyTables) -> list[theme.Figure] | None:
-    """Tiles of verdict, final answer and final circuit."""
+    """Tiles of classes, final answer and final circuit."""
     frame = answer(tables)
     if frame.is_empty():
         return None
@@ -41,53 +45,88 @@ def phase_diagram(tables: StudyTables) -> list[theme.Figure] | None:
     if len(numeric) < 2:
         return None
     x, y = sorted(numeric, key=lambda axis: -frame[axis].n_unique())[:2]
-    cells = _cells(frame, x, y, [axis for axis in tables.groups if axis not in (x, y)])
-    fills = [("verdict", "verdict"), ("accuracy", "generalised_final"), ("circuit", "circuit_final")]
-    return [_figure(name, column, cells, x, y) for name, column in fills if column in cells.columns]
+    others = [axis for axis in tables.groups if axis not in (x, y) and frame[axis].n_unique() > 1]
+    cells = _cells(frame, x, y, others)
+    fills = [("accuracy", "generalised_final"), ("circuit", "circuit_final")]
+    finals = [_final(name, column, cells, x, y) for name, column in fills if column in cells.columns]
+    return [_classes(_divided(tables, x, y, others), x, y), *finals]
+
+
+def _placed(frame: pl.DataFrame, x: str, y: str, others: list[str]) -> pl.DataFrame:
+    """The same with its place as x, y and panel (in words) in front."""
+    panels = [label({axis: row[axis] for axis in others}) for row in frame.iter_rows(named=True)]
+    placed = frame.with_columns(pl.Series("panel", panels, dtype=pl.String)).rename({x: "x", y: "y"})
+    return placed.select("x", "y", "panel", pl.exclude("x", "y", "panel", *others))
 
 
 def _cells(frame: pl.DataFrame, x: str, y: str, others: list[str]) -> pl.DataFrame:
-    """One row per tile: x and y as ordered text, the panel in words."""
-    varying = [axis for axis in others if frame[axis].n_unique() > 1]
-    panels = [label({axis: row[axis] for axis in varying}) for row in frame.iter_rows(named=True)]
+    """One row per tile."""
     finals = [name for name in ("generalised_final", "circuit_final") if name in frame.columns]
-    return frame.select(
-        pl.col(x).alias("x"),
-        pl.col(y).alias("y"),
-        pl.Series("panel", panels, dtype=pl.String),
-        "seeds",
-        "verdict",
-        *(pl.col(name).round(4) for name in finals),
+    rounded = [pl.col(name).round(4) for name in finals]
+    return _placed(frame.select(x, y, *others, "seeds", *rounded), x, y, others)
+
+
+def _divided(tables: StudyTables, x: str, y: str, others: list[str]) -> pl.DataFrame:
+    """One row per tile and class that is there: the stretch `begin` to `end` of the tile's width that it takes."""
+    axes = [x, y, *others]
+    events = tables.events.join(tables.results.select("trial_id"), on="trial_id", how="semi")
+    classed = tables.results.select("trial_id", *axes).join(leads(events), on="trial_id", how="left")
+    counted = shares(classed, axes, "kind").collect().sort(axes, maintain_order=True)
+    tile = pl.col(x).rank("dense").cast(pl.Int64) - 1
+    empty = (pl.col("n") == 0) & (pl.col("kind") == next(iter(CLASSES)))
+    filled = counted.with_columns(
+        share=pl.when(empty).then(1.0).otherwise("share").fill_null(0.0),
+        kind=pl.when(empty).then(pl.lit(NO_DATA)).otherwise("kind"),
     )
+    ends = filled.with_columns(end=tile + pl.col("share").cum_sum().over(axes), centre=tile + 0.5)
+    there = ends.with_columns(begin=pl.col("end") - pl.col("share")).filter(pl.col("share") > 0)
+    kept = there.select(*axes, "kind", "count", "n", *(pl.col(name).round(4) for name in ("begin", "end", "centre")))
+    return _placed(kept, x, y, others)
 
 
-def _figure(name: str, column: str, cells: pl.DataFrame, x: str, y: str) -> theme.Figure:
-    order = {axis: sorted(set(cells[axis].drop_nulls().to_list())) for axis in ("x", "y")}
+def _classes(rows: pl.DataFrame, x: str, y: str) -> theme.Figure:
+    columns = sorted(set(rows["x"].to_list()))
+    labels = f"{[f'{value:.3g}' for value in columns]}[floor(datum.value)]"
+    axis = alt.Axis(values=[i + 0.5 for i in range(len(columns))], labelExpr=labels, labelAngle=0, grid=False)
+    scale = alt.Scale(domain=[0, len(columns)], nice=False)
+    shown = [kind for kind in COLOURS if kind != NO_DATA or NO_DATA in rows["kind"]]
+    kinds = alt.Scale(domain=shown, range=[COLOURS[kind] for kind in shown])
+    base = alt.Chart(rows).encode(y=_rows(rows, y))
+    tiles = base.mark_rect().encode(
+        x=alt.X("begin:Q", title=x, axis=axis, scale=scale),
+        x2="end:Q",
+        color=alt.Color("kind:N", scale=kinds, title=None),
+        tooltip=["panel:N", alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y), "kind:N", "count:Q", "n:Q"],
+    )
+    edges = base.transform_calculate(left="datum.centre - 0.5", right="datum.centre + 0.5")
+    frames = edges.mark_rect(fillOpacity=0, stroke="white", strokeWidth=3).encode(x="left:Q", x2="right:Q")
+    halo = base.mark_text(fontSize=9, stroke="white", strokeWidth=3, strokeJoin="round")
+    words = [mark.encode(x="centre:Q", text="n:Q") for mark in (halo, base.mark_text(fontSize=9, color=theme.INK))]
+    chart = _panels(theme.layered(tiles, frames, *words), rows, len(columns))
+    return theme.Figure("phase_classes", chart, rows, CAPTIONS["classes"])
+
+
+def _final(name: str, column: str, cells: pl.DataFrame, x: str, y: str) -> theme.Figure:
+    columns = sorted(set(cells["x"].drop_nulls().to_list()))
     base = alt.Chart(cells).encode(
-        x=alt.X("x:O", sort=order["x"], title=x, axis=alt.Axis(labelAngle=0, format=".3~g")),
-        y=alt.Y("y:O", sort=order["y"][::-1], title=y, axis=alt.Axis(format=".3~g")),
-        tooltip=[alt.Tooltip(f"{field}:{'N' if field in ('panel', 'verdict') else 'Q'}") for field in cells.columns],
+        x=alt.X("x:O", sort=columns, title=x, axis=alt.Axis(labelAngle=0, format=".3~g")),
+        y=_rows(cells, y),
+        tooltip=[alt.Tooltip(f"{field}:{'N' if field == 'panel' else 'Q'}") for field in cells.columns],
     )
-    tiles = base.mark_rect(stroke="white").encode(color=_fill(column))
-    number = alt.Text("seeds:Q") if column == "verdict" else alt.Text(f"{column}:Q", format=".2f")
-    words = base.mark_text(fontSize=9).encode(text=number, color=_ink(column))
-    size = {"width": 40 * len(order["x"]), "height": 36 * len(order["y"])}
-    layers = theme.layered(tiles, words).properties(**size)
-    chart = layers if cells["panel"].n_unique() == 1 else layers.facet(alt.Facet("panel:N", title=None), columns=2)
-    return theme.Figure(f"phase_{name}", chart, cells, CAPTIONS[name])
+    title = "final accuracy" if name == "accuracy" else "final circuit strength"
+    tiles = base.mark_rect(stroke="white").encode(color=alt.Color(f"{column}:Q", scale=theme.BLUES, title=title))
+    words = base.mark_text(fontSize=9).encode(text=alt.Text(f"{column}:Q", format=".2f"), color=theme.on_blue(column))
+    return theme.Figure(
+        f"phase_{name}", _panels(theme.layered(tiles, words), cells, len(columns)), cells, CAPTIONS[name]
+    )
 
 
-def _fill(column: str) -> Any:
-    if column == "verdict":
-        domain = [*VERDICTS, *UNDECIDED]
-        scale = alt.Scale(domain=domain, range=[VERDICT_COLOURS[name] for name in domain])
-        return alt.Color("verdict:N", scale=scale, title=None)
-    title = "final accuracy" if column.startswith("generalised") else "final circuit strength"
-    return alt.Color(f"{column}:Q", scale=theme.BLUES, title=title)
+def _rows(frame: pl.DataFrame, y: str) -> Any:
+    order = sorted(set(frame["y"].drop_nulls().to_list()), reverse=True)
+    return alt.Y("y:O", sort=order, title=y, axis=alt.Axis(format=".3~g"))
 
 
-def _ink(column: str) -> Any:
-    if column == "verdict":
-        dark = "indexof(['coupled', 'latent', 'fake'], datum.verdict) >= 0"
-        return alt.condition(dark, alt.value("white"), alt.value(theme.INK))
-    return theme.on_blue(column)
+def _panels(layers: Any, frame: pl.DataFrame, columns: int) -> Any:
+    """One panel, or one for each combination of the other axes."""
+    sized = layers.properties(width=WIDTH * columns, height=HEIGHT * frame["y"].n_unique())
+    return sized if frame["panel"].n_unique() == 1 else sized.facet(alt.Facet("panel:N", title=None), columns=2)
