@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 .PHONY: demo test test-fast test-faults check setup clean bench
 .DEFAULT_GOAL := check
 
-demo: setup  ## train studies/quickstart.yaml and answer its question (about 2 minutes on 2 cores)
+demo: setup  ## train studies/quickstart.yaml and answer its question (2 to 3 minutes on 2 cores)
 	$(BIN)/grokstudy run studies/quickstart.yaml
 
 setup: $(STAMP)  ## the environment alone: .venv/bin/grokstudy
