@@ -126,12 +126,32 @@ def as_text(frame: pl.DataFrame, width: int = 80) -> str:
     if not rows:
         return "no trials yet\n"
     name, *headings = rows[0]
-    longest = max(len(text) for text in (name, *(row[name] for row in rows)))
-    first = _column(name, rows, min(longest, width // 3))
-    columns = [_column(heading, rows, width - len(first[0]) - len(_GAP)) for heading in headings]
-    blocks = ["\n".join(_GAP.join(line).rstrip() for line in zip(*block, strict=True))
-              for block in _blocks(first, columns, width)]  # fmt: skip
+    groups = _groups(frame, name, rows, width)
+    left = width - _wide(groups)
+    columns = [_column(heading, rows, left - len(_GAP)) for heading in headings]
+    blocks = ["\n".join(_GAP.join(line).rstrip() for line in zip(*groups, *block, strict=True))
+              for block in _blocks(columns, left)]  # fmt: skip
     return "\n\n".join([*blocks, *_notes(frame, width)]) + "\n"
+
+
+def _groups(frame: pl.DataFrame, name: str, rows: Sequence[Mapping[str, str]], width: int) -> list[list[str]]:
+    """The group as one column; where that is wider than a third, as a column for each axis."""
+    axes = group_columns(frame.columns)
+    longest = max(len(text) for text in (name, *(row[name] for row in rows)))
+    if len(axes) < 2 or longest <= width // 3:
+        return [_column(name, rows, width // 3)]
+    short = [axis.split(".")[-1] for axis in axes]
+    named = dict(zip(short if len(set(short)) == len(axes) else axes, axes, strict=True))
+    values = [{name: plain(row[axis]) for name, axis in named.items()} for row in frame.iter_rows(named=True)]
+    columns = [_column(heading, values, width // 3) for heading in named]
+    if _wide(columns) <= width // 2:
+        return columns
+    return [_column(heading, values, width // 2 // len(axes) - len(_GAP)) for heading in named]
+
+
+def _wide(columns: Sequence[Sequence[str]]) -> int:
+    """Characters that columns take beside each other."""
+    return sum(len(column[0]) for column in columns) + len(_GAP) * (len(columns) - 1)
 
 
 def _column(heading: str, rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
@@ -145,16 +165,14 @@ def _shorten(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _blocks(first: list[str], columns: list[list[str]], width: int) -> Iterator[list[list[str]]]:
-    """Columns in order, as many beside each other as fit."""
-    block, used = [first], len(first[0])
+def _blocks(columns: Sequence[list[str]], width: int) -> Iterator[list[list[str]]]:
+    """Columns in order, as many beside each other as fit behind the group."""
+    block: list[list[str]] = []
     for column in columns:
-        needed = len(column[0]) + len(_GAP)
-        if used + needed > width and len(block) > 1:
+        if block and _wide([*block, column]) + len(_GAP) > width:
             yield block
-            block, used = [first], len(first[0])
+            block = []
         block.append(column)
-        used += needed
     yield block
 
 

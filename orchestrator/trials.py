@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 from orchestrator.ledger import Ledger
 from orchestrator.space import Trial
 from orchestrator.study import Study
+from orchestrator.trial_table import read_trials
 from trainables.records import arrow_schema
 from trainables.schema import TRIAL_COLUMNS
-from trainables.store import Store
+from trainables.store import DamagedError, Store
 from trainables.versions import git_commit, installed
 
 PACKAGES = ("grokstudy", "torch", "ray", "polars", "mlflow", "optuna")
@@ -30,6 +31,20 @@ def write_study(store: Store, study: Study, trials: list[Trial], ledger: Ledger)
     buffer = io.BytesIO()
     pq.write_table(trial_table(trials, ledger), buffer, compression="zstd")
     store.write(f"{folder}/trials.parquet", buffer.getvalue())
+
+
+def is_written(store: Store, study: Study, trials: list[Trial], ledger: Ledger) -> bool:
+    """Whether the root has this study with just these trials, as they stand."""
+    known = store.read_json(f"studies/{study.name}/study.json") or {}
+    if known.get("spec_hash") != study.spec_hash or not store.exists(f"studies/{study.name}/trials.parquet"):
+        return False
+    fixed = [column.name for column in TRIAL_COLUMNS]
+    try:
+        there = read_trials(store, study.name, *fixed)
+    except DamagedError:
+        return False
+    written: bool = there.select(fixed).to_pydict() == trial_table(trials, ledger).select(fixed).to_pydict()
+    return written
 
 
 def write_external(

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from synthetic import REGIMES, build, run_id, trial_row, write_run, write_study
+from synthetic import REGIMES, build, build_grid, run_id, trial_row, write_run, write_study
 
 from analysis.answer import answer, as_json_text, as_text
 from analysis.tables import load
@@ -45,6 +45,23 @@ def test_the_table_reads_as_stored(frame: pl.DataFrame) -> None:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_line_is_wider_than_asked(frame: pl.DataFrame, width: int) -> None:
     table = as_text(frame, width).replace(EXPECTED.splitlines()[-1], "")
+    assert max(map(len, table.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_groups_of_several_axes_can_be_told_apart(tmp_path: Path, width: int) -> None:
+    found = answer(load(build_grid(tmp_path), "grid"))
+    table, *others = as_text(found, width).split("\n\n")
+    heading, _, *lines = table.splitlines()
+    assert heading.startswith("phi  weight_decay  depth   ")
+    ends = heading.index("depth") + len("shared")
+    assert [line[:ends].split() for line in lines] == [
+        [phi, decay, depth]
+        for phi in ("1.8", "3.6", "7.2")
+        for decay in ("0.03", "0.3")
+        for depth in ("shared", "untied")
+    ]
+    assert all(other.startswith(heading[:ends]) for other in others[:-1])
     assert max(map(len, table.splitlines())) <= width
 
 

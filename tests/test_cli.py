@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -126,6 +127,19 @@ def test_running_a_finished_study_again_does_nothing(
     assert {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()} == before
     shown = grokstudy("status", path, root=root)
     assert "120 of 120 steps are safe" in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_shorter_length_of_a_finished_study_is_answered_anew(
+    trained: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    path, root = trained[1], shutil.copytree(trained[0], tmp_path / "root")
+    for words, lengths in ((["--steps", "40"], {40}), (["--first", "1"], {30}), ([], {30, 60})):
+        done = grokstudy("run", path, *words, root=root)
+        assert done.returncode == 0, done.stderr
+        assert "nothing to do" not in done.stdout
+        assert set(pl.read_parquet(root / "studies/tiny/trials.parquet")["horizon"]) == lengths
+        assert "nothing to do" in grokstudy("run", path, *words, root=root).stdout
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def run(
     before, quiet = standing(read, store, cut, events=events_of(store)), quiet or as_json
     _ask_if_contradicted(read, store, before, yes)
     if before.idle(retry_failed):
-        if _is_answered(read, store) and not before.without_start:
+        if _is_answered(read, store, before) and not before.without_start:
             _say_nothing_to_do(read, store, before, quiet)
         else:
             write_study(store, read, before.trials, before.ledger)
@@ -161,11 +161,12 @@ def _how_to_open(uri: str) -> str:
     return uri if uri.startswith("http") else f"{command} ui --backend-store-uri {uri}"
 
 
-def _is_answered(study: Study, store: Store) -> bool:
-    """Whether the root has the answer to the study as it is written now, not as it was before an edit."""
-    known = store.read_json(f"studies/{study.name}/study.json") or {}
+def _is_answered(study: Study, store: Store, state: Standing) -> bool:
+    """Whether the root has the answer to the study as it is asked now, not as before an edit or a trial run."""
+    from orchestrator.trials import is_written
+
     report = store.exists(f"studies/{study.name}/report/index.html")
-    return report and known.get("spec_hash") == study.spec_hash
+    return report and is_written(store, study, state.trials, state.ledger)
 
 
 def _say_nothing_to_do(study: Study, store: Store, state: Standing, quiet: bool) -> None:
