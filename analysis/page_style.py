@@ -15,7 +15,7 @@ p{max-width:46em}h1,p,li,td{overflow-wrap:anywhere}.soft{color:var(--soft);font-
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.4em .7em .4em 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--soft);font-weight:600}td.verdict{font-weight:600}table.stack td{white-space:nowrap}
-table.stack td:first-child{white-space:normal;min-width:9em}
+table.stack td:first-child{white-space:normal;min-width:11em;overflow-wrap:break-word}
 figure{margin:1.2em 0;background:#fff;color:#222;border:1px solid var(--line);border-radius:8px;padding:14px}
 figure svg{max-width:100%;height:auto}figcaption{font-size:.85rem;color:#555;margin-top:.5em}
 figcaption a{color:#0072b2}a{color:var(--accent)}
