@@ -11,6 +11,7 @@ from typing import Any
 from analysis.figures.theme import COLUMN, Figure
 
 PPI, PPI_PNG = 96, 300
+_GRADIENT = re.compile(r"gradient_(\d+)")
 _SIZE = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
 
 
@@ -19,7 +20,7 @@ def pictures(figure: Figure, command: str, column: bool = False) -> dict[str, by
     import vl_convert
 
     name = f"{figure.name}_column" if column else figure.name
-    svg = str(vl_convert.vegalite_to_svg(figure.column if column else figure.spec))
+    svg = _numbered(str(vl_convert.vegalite_to_svg(figure.column if column else figure.spec)))
     return {
         f"{name}.svg": svg.encode(),
         f"{name}.pdf": bytes(vl_convert.svg_to_pdf(_in_points(svg))),
@@ -27,6 +28,12 @@ def pictures(figure: Figure, command: str, column: bool = False) -> dict[str, by
         f"{name}.csv": figure.data.write_csv().encode(),
         f"{name}.txt": _note(figure, name, _size(svg)[0], command).encode(),
     }
+
+
+def _numbered(svg: str) -> str:
+    """The same drawing with its gradients counted from 0, not from the first that this process drew."""
+    known: dict[str, int] = {}
+    return _GRADIENT.sub(lambda found: f"gradient_{known.setdefault(found[1], len(known))}", svg)
 
 
 def _size(svg: str) -> tuple[float, float]:

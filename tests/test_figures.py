@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from synthetic import REGIMES, STEPS, Regime, build, build_grid, run_id, trial_row, write_run, write_study
 
 from analysis.figures import FIGURES, draw, load
+from analysis.figures.sites_over_training import SNAPSHOTS, snapshots
 from analysis.figures.theme import (
     CHART_ROWS,
     COLUMN,
@@ -112,6 +113,31 @@ def test_the_phase_diagram_needs_two_numeric_axes(plain: StudyTables, grid: Stud
     assert names == ["phase_classes", "phase_accuracy", "phase_circuit"]
 
 
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([], []),
+        ([0], []),
+        ([300, 0, 100], [100, 300]),
+        (range(0, 10_001, 100), [100, 200, 400, 500, 800, 1200, 1900, 2800, 4300, 6600, 10_000]),
+    ],
+)
+def test_sites_are_shown_at_a_dozen_steps(steps: Sequence[int], expected: list[int]) -> None:
+    assert snapshots(list(steps)) == expected
+
+
+def test_sites_over_training_end_where_the_final_ones_are(plain: StudyTables) -> None:
+    over = {figure.name: figure.data for figure in drawn("sites_over_training", plain)}
+    final = {figure.name: figure.data for figure in drawn("layer_position", plain)}
+    site = ["regime", "layer", "position"]
+    for name, data in over.items():
+        ended = final[name.replace("sites", "layer_position")]
+        both = data.filter(pl.col("step") == STEPS).join(ended, on=site, how="full", suffix="_final")
+        assert both["value"].to_list() == pytest.approx(both["value_final"].to_list(), abs=0.001)
+        assert 2 < data["step"].n_unique() <= SNAPSHOTS
+    assert over
+
+
 def test_a_tile_is_divided_by_the_share_of_each_class(tmp_path: Path) -> None:
     def ended(circuit_at: float | None, answer_at: float | None) -> Regime:
         return Regime(float(bool(answer_at)), answer_at or 900, float(bool(circuit_at)), circuit_at or 900)
@@ -146,7 +172,11 @@ def test_regimes_have_one_colour_each_in_all_figures(plain: StudyTables) -> None
     assert scale == {"domain": list(REGIMES), "range": list(PALETTE[:4])}
     for figure in draw(plain):
         text = json.dumps(spec(figure.chart))
-        if '"field": "regime"' in text and '"color"' in text and "layer_position" not in figure.name:
+        if (
+            '"field": "regime"' in text
+            and '"color"' in text
+            and not figure.name.startswith(("layer_position", "sites"))
+        ):
             assert json.dumps(scale["domain"]) in text
 
 

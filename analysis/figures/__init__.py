@@ -21,6 +21,7 @@ FIGURES = {
     "survival": "analysis.figures.survival:survival",
     "phase_diagram": "analysis.figures.phase_diagram:phase_diagram",
     "layer_position": "analysis.figures.layer_position:layer_position",
+    "sites_over_training": "analysis.figures.sites_over_training:sites_over_training",
 }
 
 

@@ -22,30 +22,41 @@ REGIMES = 12
 
 def layer_position(tables: StudyTables) -> list[theme.Figure] | None:
     """One figure per probe with sites."""
-    known = theme.regimes(tables)
+    known, split = theme.regimes(tables), split_of(tables)
+    rows = _last(sited(tables, known))
+    return [_figure(name, mine, split, known) for name, mine in shares(rows)[:PROBES]] or None
+
+
+def split_of(tables: StudyTables) -> str:
+    """Where sites are looked at: the split of the study's circuit event."""
     event = theme.event_of(tables, "circuit")
-    split = event.splits[0] if event else "test_oo"
-    rows = _last(tables, known, split)
+    return event.splits[0] if event else "test_oo"
+
+
+def sited(tables: StudyTables, known: pl.DataFrame) -> pl.LazyFrame:
+    """What was measured per site on that split: trial_id, regime, probe, step, layer, position, value."""
+    there = pl.col("layer").is_not_null() & pl.col("position").is_not_null() & pl.col("value").is_not_nan()
+    rows = tables.probes.filter(there & (pl.col("split") == split_of(tables)))
+    kept = rows.select("trial_id", "probe", "step", "layer", "position", pl.col("value").cast(pl.Float64))
+    return kept.join(known.lazy().select("trial_id", "regime"), on="trial_id")
+
+
+def shares(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    """The probes whose values are shares, each with its rows, the most telling first."""
     names = sorted(rows["probe"].unique().to_list(), key=_place)
     drawn = [(name, rows.filter(pl.col("probe") == name)) for name in names]
-    within = [(name, mine) for name, mine in drawn if mine["value"].is_between(0, 1).all()]
-    return [_figure(name, mine, split, known) for name, mine in within[:PROBES]] or None
+    return [(name, mine) for name, mine in drawn if mine["value"].is_between(0, 1).all()]
 
 
 def _place(name: str) -> tuple[bool, bool, str]:
     return name.startswith("lens_") and not name.endswith("_hit"), "bridge" not in name, name
 
 
-def _last(tables: StudyTables, known: pl.DataFrame, split: str) -> pl.DataFrame:
+def _last(rows: pl.LazyFrame) -> pl.DataFrame:
     """Median over trials of the last value at each site."""
-    sited = pl.col("layer").is_not_null() & pl.col("position").is_not_null() & pl.col("value").is_not_nan()
-    rows = tables.probes.filter(sited & (pl.col("split") == split))
     final = rows.filter(pl.col("step") == pl.col("step").max().over("trial_id"))
-    labelled = final.join(known.lazy().select("trial_id", "regime"), on="trial_id")
-    sites = labelled.group_by("probe", "regime", "layer", "position").agg(
-        pl.col("value").cast(pl.Float64).median().round(4), trials=pl.len()
-    )
-    return sites.sort("probe", "regime", "layer", "position").collect()
+    site = ("probe", "regime", "layer", "position")
+    return final.group_by(site).agg(pl.col("value").median().round(4), trials=pl.len()).sort(site).collect()
 
 
 def _figure(name: str, rows: pl.DataFrame, split: str, known: pl.DataFrame) -> theme.Figure:

@@ -1,0 +1,74 @@
+"""How a measurement spreads over the sites of the model during training: depth by training step, per token position.
+
+For the most telling probes that are measured per site, on the split of the study's circuit event; the value is the
+median over seeds (causal tracing over training: arXiv 2405.15071 section 3.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from analysis.figures import theme
+from analysis.figures.layer_position import REGIMES, shares, sited, split_of
+from analysis.tables import StudyTables
+
+CAPTION = (
+    "Median over seeds, from the first evaluation to the last; steps in between are spaced evenly on a log scale. "
+    "One panel per regime and token position. Depth 0 is the embedding."
+)
+PROBES = 3
+SNAPSHOTS = 12
+"""Most steps that are shown."""
+TILE = (12, 13)
+"""Width and height in px."""
+
+
+def sites_over_training(tables: StudyTables) -> list[theme.Figure] | None:
+    """One figure per probe with sites."""
+    known = theme.regimes(tables)
+    rows = sited(tables, known)
+    steps = snapshots(rows.select(pl.col("step").unique()).collect()["step"].to_list())
+    site = ("probe", "regime", "position", "layer", "step")
+    medians = rows.filter(pl.col("step").is_in(steps)).group_by(site).agg(pl.col("value").median().round(3))
+    return [
+        _figure(name, mine, split_of(tables), known) for name, mine in shares(medians.sort(site).collect())[:PROBES]
+    ] or None
+
+
+def snapshots(steps: list[int]) -> list[int]:
+    """At most SNAPSHOTS of these steps, evenly spaced on a log scale, the first after 0 and the last among them."""
+    later = np.array(sorted(step for step in steps if step > 0))
+    if len(later) <= SNAPSHOTS:
+        return [int(step) for step in later]
+    wanted = np.geomspace(later[0], later[-1], SNAPSHOTS)
+    nearest = np.abs(np.log(later)[None, :] - np.log(wanted)[:, None]).argmin(axis=1)
+    return sorted({int(step) for step in later[nearest]})
+
+
+def _figure(name: str, rows: pl.DataFrame, split: str, known: pl.DataFrame) -> theme.Figure:
+    order = known["regime"].unique(maintain_order=True).to_list()[:REGIMES]
+    positions = sorted(rows["position"].unique().to_list())
+    shown = rows.filter(pl.col("regime").is_in(order)).with_columns(panel=pl.format("{}: {}", "regime", "position"))
+    depths = sorted(shown["layer"].unique().to_list(), reverse=True)
+    axis = alt.Axis(labelAngle=0, labelOverlap="greedy", format="~s")
+    chart: Any = (
+        alt.Chart(shown)
+        .mark_rect()
+        .encode(
+            x=alt.X("step:O", title="training step", axis=axis),
+            y=alt.Y("layer:O", sort=depths, title="depth"),
+            color=alt.Color("value:Q", scale=theme.BLUES, title=None),
+            tooltip=[alt.Tooltip(field) for field in ("panel:N", "step:Q", "layer:Q", "value:Q")],
+        )
+        .properties(width=TILE[0] * shown["step"].n_unique(), height=TILE[1] * len(depths))
+    )
+    panels = [f"{regime}: {position}" for regime in order for position in positions]
+    faceted = chart.facet(
+        alt.Facet("panel:N", sort=panels, title=None), columns=3 if len(positions) == 1 else len(positions)
+    )
+    title = f"{name.replace('_', ' ')} on {split}"
+    return theme.Figure(f"sites_{name}", faceted.properties(title=title), shown.drop("panel"), CAPTION)
