@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from analysis.figures.theme import (
     spec,
     thin,
 )
-from analysis.pictures import PPI
+from analysis.pictures import PPI, pictures
 from analysis.tables import StudyTables
 from analysis.tables import load as load_tables
 
@@ -164,6 +165,20 @@ def test_a_tile_is_divided_by_the_share_of_each_class(tmp_path: Path) -> None:
         (1.0, 0.2, "neither", 4, 0.75, 1.0),
         (2.0, 0.2, "fake", 1, 1.0, 2.0),
     ]
+
+
+def test_a_value_that_is_not_set_has_a_column_of_tiles(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    for clip, decay in itertools.product((None, 0.5, 1.0), (0.1, 0.2)):
+        write_run(tmp_path, run_id(len(rows)), REGIMES["both_hops"], 0)
+        rows.append({**trial_row("s", len(rows), STEPS, 0), "optim.clip": clip, "optim.weight_decay": decay})
+    write_study(tmp_path, "s", rows, axes=["optim.clip", "optim.weight_decay"])
+    figures = drawn("phase_diagram", load_tables(tmp_path, "s"))
+    classes = figures[0]
+    assert classes.data["x"].to_list() == [None, None, 0.5, 0.5, 1.0, 1.0]
+    assert classes.data["begin"].to_list() == [0, 0, 1, 1, 2, 2]
+    assert "['none', '0.5', '1'][floor(datum.value)]" in set(strings(classes.spec))
+    assert [len(pictures(figure, "")) for figure in figures] == [5, 5, 5]
 
 
 def test_regimes_have_one_colour_each_in_all_figures(plain: StudyTables) -> None:

@@ -79,6 +79,7 @@ are `start.from`, `start.run_id`, `start.step` and `start.note`, too."""
 RESERVED = {
     *(column.name for columns in (*TABLES.values(), TRIAL_COLUMNS) for column in columns),
     *("group", "regime", "event", "metric", "time", "lower", "upper", "lead", "kind", "verdict", "seeds", "length"),
+    *("count", "share", "low", "high", "unknown", "tile", "begin", "end", "centre", "x", "y", "panel"),
 }
 """Names that an axis of a study cannot have: the analysis gives them to columns of its own."""
 

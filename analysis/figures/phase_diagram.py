@@ -72,21 +72,29 @@ def _divided(tables: StudyTables, x: str, y: str, others: list[str]) -> pl.DataF
     events = tables.events.join(tables.results.select("trial_id"), on="trial_id", how="semi")
     classed = tables.results.select("trial_id", *axes).join(leads(events), on="trial_id", how="left")
     counted = shares(classed, axes, "kind").collect().sort(axes, maintain_order=True)
-    tile = pl.col(x).rank("dense").cast(pl.Int64) - 1
+    columns = _columns(counted[x])
+    places = pl.DataFrame({x: columns, "tile": range(len(columns))}, schema={x: counted[x].dtype, "tile": pl.Int64})
     empty = (pl.col("n") == 0) & (pl.col("kind") == next(iter(CLASSES)))
-    filled = counted.with_columns(
+    filled = counted.join(places, on=x, nulls_equal=True, maintain_order="left").with_columns(
         share=pl.when(empty).then(1.0).otherwise("share").fill_null(0.0),
         kind=pl.when(empty).then(pl.lit(NO_DATA)).otherwise("kind"),
     )
-    ends = filled.with_columns(end=tile + pl.col("share").cum_sum().over(axes), centre=tile + 0.5)
+    ends = filled.with_columns(end=pl.col("tile") + pl.col("share").cum_sum().over(axes), centre=pl.col("tile") + 0.5)
     there = ends.with_columns(begin=pl.col("end") - pl.col("share")).filter(pl.col("share") > 0)
     kept = there.select(*axes, "kind", "count", "n", *(pl.col(name).round(4) for name in ("begin", "end", "centre")))
     return _placed(kept, x, y, others)
 
 
+def _columns(values: pl.Series) -> list[float | None]:
+    """The different values in order; one that is not set comes first."""
+    there = sorted(set(values.drop_nulls().to_list()))
+    return [None, *there] if values.null_count() else there
+
+
 def _classes(rows: pl.DataFrame, x: str, y: str) -> theme.Figure:
-    columns = sorted(set(rows["x"].to_list()))
-    labels = f"{[f'{value:.3g}' for value in columns]}[floor(datum.value)]"
+    columns = _columns(rows["x"])
+    words = ["none" if value is None else f"{value:.3g}" for value in columns]
+    labels = f"{words}[floor(datum.value)]"
     axis = alt.Axis(values=[i + 0.5 for i in range(len(columns))], labelExpr=labels, labelAngle=0, grid=False)
     scale = alt.Scale(domain=[0, len(columns)], nice=False)
     shown = [kind for kind in COLOURS if kind != NO_DATA or NO_DATA in rows["kind"]]
@@ -101,13 +109,13 @@ def _classes(rows: pl.DataFrame, x: str, y: str) -> theme.Figure:
     edges = base.transform_calculate(left="datum.centre - 0.5", right="datum.centre + 0.5")
     frames = edges.mark_rect(fillOpacity=0, stroke="white", strokeWidth=3).encode(x="left:Q", x2="right:Q")
     halo = base.mark_text(fontSize=9, stroke="white", strokeWidth=3, strokeJoin="round")
-    words = [mark.encode(x="centre:Q", text="n:Q") for mark in (halo, base.mark_text(fontSize=9, color=theme.INK))]
-    chart = _panels(theme.layered(tiles, frames, *words), rows, len(columns))
+    counts = [mark.encode(x="centre:Q", text="n:Q") for mark in (halo, base.mark_text(fontSize=9, color=theme.INK))]
+    chart = _panels(theme.layered(tiles, frames, *counts), rows, len(columns))
     return theme.Figure("phase_classes", chart, rows, CAPTIONS["classes"])
 
 
 def _final(name: str, column: str, cells: pl.DataFrame, x: str, y: str) -> theme.Figure:
-    columns = sorted(set(cells["x"].drop_nulls().to_list()))
+    columns = _columns(cells["x"])
     base = alt.Chart(cells).encode(
         x=alt.X("x:O", sort=columns, title=x, axis=alt.Axis(labelAngle=0, format=".3~g")),
         y=_rows(cells, y),
@@ -122,8 +130,7 @@ def _final(name: str, column: str, cells: pl.DataFrame, x: str, y: str) -> theme
 
 
 def _rows(frame: pl.DataFrame, y: str) -> Any:
-    order = sorted(set(frame["y"].drop_nulls().to_list()), reverse=True)
-    return alt.Y("y:O", sort=order, title=y, axis=alt.Axis(format=".3~g"))
+    return alt.Y("y:O", sort=_columns(frame["y"])[::-1], title=y, axis=alt.Axis(format=".3~g"))
 
 
 def _panels(layers: Any, frame: pl.DataFrame, columns: int) -> Any:
