@@ -104,14 +104,18 @@ def _finals(tables: StudyTables, event: str) -> pl.DataFrame:
     return final.collect().drop("_group", strict=False)
 
 
+def classed(tables: StudyTables) -> pl.LazyFrame:
+    """The results: trial_id and group with lead, class (`kind`) and verdict, null where an event has no data."""
+    found = leads(_of_results(tables.events, tables), ANSWER, CIRCUIT)
+    return tables.results.select("trial_id", *tables.groups).join(found, on="trial_id", how="left")
+
+
 def _verdicts(tables: StudyTables) -> pl.DataFrame:
     """Counts of each verdict, the median lead where both events were observed, and the majority."""
-    by = tables.groups
-    events = _of_results(tables.events, tables)
-    classed = tables.results.select("trial_id", *by).join(leads(events, ANSWER, CIRCUIT), on="trial_id", how="left")
-    counted = shares(classed, by).collect()
+    by, trials = tables.groups, classed(tables)
+    counted = shares(trials, by).collect()
     wide = counted.pivot(on="verdict", on_columns=list(VERDICTS), index=[*by, "n", "unknown"], values="count").drop("n")
-    kinds = classed.group_by(_keys(by)).agg(pl.col("lead").median(), pl.col("lead").count().alias("lead_n"))
+    kinds = trials.group_by(_keys(by)).agg(pl.col("lead").median(), pl.col("lead").count().alias("lead_n"))
     frame = _left(wide, kinds.collect().drop("_group", strict=False), by)
     words = [majority({name: row[name] for name in VERDICTS}) for row in frame.iter_rows(named=True)]
     return frame.with_columns(pl.Series("verdict", words, dtype=pl.String))

@@ -7,8 +7,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.pace import Pace, evaluation_kind, step_kind
-from trainables.config import RunConfig, eval_steps
+from orchestrator.pace import Pace, evaluation_kind, evaluations, step_kind
+from trainables.config import RunConfig
 
 SHARE = 0.1
 """Of the time, what evaluation should take at most."""
@@ -42,12 +42,12 @@ def costly(configs: list[RunConfig], pace: Pace) -> Cadence | None:
 
 def _cadence(config: RunConfig, speed: float, seconds: float) -> Cadence:
     steps, options = config.train.steps, config.eval
-    training, evaluating = steps / speed, len(eval_steps(options, steps)) * seconds
+    training, evaluating = steps / speed, evaluations(options, 0, steps) * seconds
     share, allowed = evaluating / (training + evaluating), training * SHARE / (1.0 - SHARE) / seconds
     if options.grid == "linear":  # the first and the last step are evaluated whatever the cadence
         return Cadence(share, "eval.every", min(steps, _rounded(steps / max(allowed - 2.0, 1.0))))
     sparser = (dataclasses.replace(options, per_decade=count) for count in range(options.per_decade, 0, -1))
-    fits = (grid.per_decade for grid in sparser if len(eval_steps(grid, steps)) <= allowed)
+    fits = (grid.per_decade for grid in sparser if evaluations(grid, 0, steps) <= allowed)
     return Cadence(share, "eval.per_decade", next(fits, 1))
 
 

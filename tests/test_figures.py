@@ -187,11 +187,7 @@ def test_regimes_have_one_colour_each_in_all_figures(plain: StudyTables) -> None
     assert scale == {"domain": list(REGIMES), "range": list(PALETTE[:4])}
     for figure in draw(plain):
         text = json.dumps(spec(figure.chart))
-        if (
-            '"field": "regime"' in text
-            and '"color"' in text
-            and not figure.name.startswith(("layer_position", "sites"))
-        ):
+        if '"field": "regime"' in text and '"color"' in text and "layer_position" not in figure.name:
             assert json.dumps(scale["domain"]) in text
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from analysis.decoupling import DELTA, leads
+from analysis.answer import classed
+from analysis.decoupling import DELTA
 from analysis.figures import theme
 from analysis.tables import StudyTables
 
@@ -36,9 +37,8 @@ FEW = alt.Axis(tickCount=5)
 def lead(tables: StudyTables) -> list[theme.Figure] | None:
     """One row per group, one mark per trial."""
     known = theme.regimes(tables)
-    results = tables.results.select("trial_id")
-    found = leads(tables.events.join(results, on="trial_id", how="semi"))
-    rows = known.join(found.drop_nulls("kind").collect(), on="trial_id", how="inner").sort("trial_id")
+    found = classed(tables).drop(tables.groups).drop_nulls("kind").collect()
+    rows = known.join(found, on="trial_id", how="inner").sort("trial_id")
     if rows.is_empty():
         return None
     placed = _placed(rows)

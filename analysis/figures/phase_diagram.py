@@ -11,8 +11,8 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from analysis.answer import answer
-from analysis.decoupling import CLASSES, leads, shares
+from analysis.answer import answer, classed
+from analysis.decoupling import CLASSES, shares
 from analysis.figures import theme
 from analysis.tables import StudyTables
 from analysis.text import label
@@ -69,9 +69,7 @@ def _cells(frame: pl.DataFrame, x: str, y: str, others: list[str]) -> pl.DataFra
 def _divided(tables: StudyTables, x: str, y: str, others: list[str]) -> pl.DataFrame:
     """One row per tile and class that is there: the stretch `begin` to `end` of the tile's width that it takes."""
     axes = [x, y, *others]
-    events = tables.events.join(tables.results.select("trial_id"), on="trial_id", how="semi")
-    classed = tables.results.select("trial_id", *axes).join(leads(events), on="trial_id", how="left")
-    counted = shares(classed, axes, "kind").collect().sort(axes, maintain_order=True)
+    counted = shares(classed(tables), axes, "kind").collect().sort(axes, maintain_order=True)
     columns = _columns(counted[x])
     places = pl.DataFrame({x: columns, "tile": range(len(columns))}, schema={x: counted[x].dtype, "tile": pl.Int64})
     empty = (pl.col("n") == 0) & (pl.col("kind") == next(iter(CLASSES)))

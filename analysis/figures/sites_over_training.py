@@ -30,13 +30,10 @@ TILE = (12, 13)
 def sites_over_training(tables: StudyTables) -> list[theme.Figure] | None:
     """One figure per probe with sites."""
     known = theme.regimes(tables)
-    rows = sited(tables, known)
-    steps = snapshots(rows.select(pl.col("step").unique()).collect()["step"].to_list())
     site = ("probe", "regime", "position", "layer", "step")
-    medians = rows.filter(pl.col("step").is_in(steps)).group_by(site).agg(pl.col("value").median().round(3))
-    return [
-        _figure(name, mine, split_of(tables), known) for name, mine in shares(medians.sort(site).collect())[:PROBES]
-    ] or None
+    medians = sited(tables, known).group_by(site).agg(pl.col("value").median().round(3)).sort(site).collect()
+    shown = medians.filter(pl.col("step").is_in(snapshots(medians["step"].unique().to_list())))
+    return [_figure(name, rows, split_of(tables), known) for name, rows in shares(shown)[:PROBES]] or None
 
 
 def snapshots(steps: list[int]) -> list[int]:
