@@ -105,9 +105,13 @@ def _finals(tables: StudyTables, event: str) -> pl.DataFrame:
 
 
 def classed(tables: StudyTables) -> pl.LazyFrame:
-    """The results: trial_id and group with lead, class (`kind`) and verdict, null where an event has no data."""
+    """The results: trial_id and group with lead, class (`kind`) and verdict, null where an event has no data.
+
+    In the order of the results.
+    """
     found = leads(_of_results(tables.events, tables), ANSWER, CIRCUIT)
-    return tables.results.select("trial_id", *tables.groups).join(found, on="trial_id", how="left")
+    results = tables.results.select("trial_id", *tables.groups)
+    return results.join(found, on="trial_id", how="left", maintain_order="left")
 
 
 def _verdicts(tables: StudyTables) -> pl.DataFrame:

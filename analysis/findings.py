@@ -9,6 +9,8 @@ from __future__ import annotations
 import polars as pl
 
 from analysis import association, survival
+from analysis.answer import classed
+from analysis.decoupling import shares
 from analysis.tables import StudyTables
 
 GROUPS = 8
@@ -21,7 +23,14 @@ def findings(tables: StudyTables) -> list[tuple[str, pl.DataFrame]]:
     events = tables.events.join(tables.results.select("trial_id"), on="trial_id", how="semi")
     count = tables.results.select(tables.groups).unique().collect().height if tables.groups else 1
     pairs = [_between(events, name, tables.groups) for name in EVENTS] if 1 < count <= GROUPS else []
-    return [(title, frame) for title, frame in (*pairs, *_together(events, tables.groups)) if not frame.is_empty()]
+    found = (_classes(tables), *pairs, *_together(events, tables.groups))
+    return [(title, frame) for title, frame in found if not frame.is_empty()]
+
+
+def _classes(tables: StudyTables) -> tuple[str, pl.DataFrame]:
+    """The classes that each group has, as counts and shares."""
+    counted = shares(classed(tables), tables.groups, "kind").drop("unknown").filter(pl.col("count") > 0)
+    return "Share of each class, with its 95 % interval (Wilson)", counted.collect()
 
 
 def _between(events: pl.LazyFrame, event: str, by: list[str]) -> tuple[str, pl.DataFrame]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -16,7 +17,7 @@ from analysis.findings import findings
 from analysis.markup import details, document, escape, figure, table
 from analysis.series import parse_events
 from analysis.tables import StudyTables
-from analysis.text import NO_VERDICT, NOTE, cells, is_decoupling
+from analysis.text import NO_VERDICT, NOTE, cells, is_decoupling, steps_text
 
 if TYPE_CHECKING:
     from analysis.figures.theme import Figure
@@ -83,13 +84,16 @@ def _findings(found: Sequence[tuple[str, pl.DataFrame]]) -> list[str]:
     """Estimates and tests, rounded; null is a dash."""
     tables = []
     for title, frame in found:
-        rows = [{name: _number(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
-        tables.append(f"<details><summary>{escape(title)}</summary>{table(rows)}</details>")
+        shown = frame.head(ROWS).iter_rows(named=True)
+        rows = [{name: _number(value) for name, value in row.items()} for row in shown]
+        tables.append(f"<details><summary>{escape(title)}</summary>{table(rows)}{_more(frame.height)}</details>")
     return ["<h2>Statistics</h2>", *tables] if tables else []
 
 
 def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+    if value is None or not isinstance(value, float):
+        return "–" if value is None else str(value)
+    return steps_text(value) if 1e3 <= value < inf else f"{value:.3g}"
 
 
 def _failures(failures: pl.DataFrame) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from synthetic import build
 
 from analysis.decoupling import CLASSES, VERDICTS, leads, majority, shares
 from analysis.events import EVENTS
+from analysis.findings import findings
+from analysis.tables import load
 
 Row = tuple[str, str, str, float | None, int | None, int | None, int]
 
@@ -101,3 +105,16 @@ def test_a_majority_is_more_than_half() -> None:
     assert majority({"coupled": 2, "latent": 1}) == "coupled"
     assert majority({"coupled": 1, "latent": 1}) == "mixed"
     assert majority({"coupled": 0}) == "no_data"
+
+
+def test_the_report_has_the_share_of_each_class_with_its_interval(tmp_path: Path) -> None:
+    tables = load(build(tmp_path), "regimes")
+    found = dict(findings(tables))["Share of each class, with its 95 % interval (Wilson)"]
+    rows = {row["data.exposure"]: row for row in found.to_dicts()}
+    assert {name: row["kind"] for name, row in rows.items()} == {
+        "natural": "neither", "first_hop": "latent", "second_hop": "fake", "both_hops": "answer_first"
+    }  # fmt: skip
+    low = pytest.approx(0.4385, abs=1e-4)  # 3 of 3: n / (n + z^2), z = 1.96
+    assert all(
+        (row["count"], row["n"], row["share"], row["low"], row["high"]) == (3, 3, 1, low, 1) for row in rows.values()
+    )
