@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from orchestrator.mistakes import shown
 from trainables.config import sections_of
-from trainables.options import bounds_text, did_you_mean
+from trainables.options import bounds_text, did_you_mean, spelled
 
 _HOLDS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
 
@@ -103,16 +103,7 @@ class OptionField:
     @property
     def expected(self) -> str:
         """What can stand here, in words."""
-        return " or ".join(_spelled(hint) for hint in self.members)
-
-
-def _spelled(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return " or ".join(str(word) for word in get_args(hint))
-    if get_origin(hint) is tuple:
-        return "a list of words in brackets"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-    return names.get(hint, "a mapping")
+        return spelled(self.hint)
 
 
 @cache

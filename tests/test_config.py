@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.__main__ import main
 from trainables.config import Eval, RunConfig, eval_steps
 
 Small = Callable[..., RunConfig]
@@ -49,12 +51,42 @@ def test_configuration_survives_json(small: Small) -> None:
         ({"optim": {"schedule": "cosine", "warmup": 60}}, "optim.warmup", "not shorter than train.steps"),
         ({"eval": {"probes": ["logit_lense"]}}, "eval.probes", "did you mean 'logit_lens'"),
         ({"seed": -1}, "seed", "at least 0"),
+        ({"train": {"loss": "stablemax"}}, "train.loss", "did you mean 'answer_stablemax'"),
+        ({"train": {"steps": True}}, "train.steps", "a whole number"),
+        ({"train": {"batch": 8.0}}, "train.batch", "a whole number"),
+        ({"optim": {"lr": float("nan")}}, "optim.lr", "a number"),
+        ({"optim": {"clip": "much"}}, "optim.clip", "a number or null"),
+        ({"data": {"phi": None}}, "data.phi", "a number"),
+        ({"eval": {"probes": "logit_lens"}}, "eval.probes", "a list of words"),
     ],
 )
 def test_each_impossibility_is_one_problem(small: Small, changes: dict[str, object], key: str, fragment: str) -> None:
     (problem,) = small(**changes).problems()
     assert problem.key == key
     assert fragment in problem.message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "[1] is no configuration; it must be a mapping of sections"),
+        ('{"model": 5}', "model: 5 is not possible"),
+        ('{"seed": "a"}', "seed: 'a' is not possible; it must be a whole number"),
+        ('{"task": ["a"]}', "task: ['a'] is unknown"),
+        ('{"train": {"loss": "stablemax"}}', "train.loss: 'stablemax' is unknown"),
+    ],
+)
+def test_a_file_that_is_no_configuration_ends_in_one_line_and_trains_nothing(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    assert main(["train", "--config", str(path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{path}: {message}")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_unknown_key_is_an_error_with_a_suggestion() -> None:

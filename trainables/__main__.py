@@ -6,6 +6,7 @@ SIGTERM and Ctrl-C end it at the next whole chunk of steps, with a checkpoint an
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import signal
 import sys
@@ -96,11 +97,13 @@ def _stop_on_signals(pack: Pack) -> None:
 def _config(path: Path, steps: int | None) -> RunConfig:
     from trainables.config import RunConfig
 
-    raw = json.loads(path.read_text())
-    raw = raw.get("config", raw)
+    try:
+        raw = json.loads(path.read_text())
+        config = RunConfig.from_dict(raw.get("config", raw) if isinstance(raw, dict) else raw)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
     if steps is not None:
-        raw["train"] = {**raw.get("train", {}), "steps": steps}
-    config = RunConfig.from_dict(raw)
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=steps))
     problems = config.problems()
     if problems:
         raise ValueError("\n".join(f"{path}: {problem}" for problem in problems))

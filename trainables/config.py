@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from trainables.options import Problem, did_you_mean, option, out_of_bounds
+from trainables.options import Problem, did_you_mean, fits, misfits, option
 from trainables.tasks import TASKS
 
 NUMERICS = 1
@@ -142,18 +142,20 @@ class RunConfig:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> RunConfig:
         """Build from nested plain values. Raises ValueError that names the key and the known ones."""
+        if not isinstance(raw, Mapping):
+            raise ValueError(f"{raw!r} is no configuration; it must be a mapping of sections")
         known = ["task", "seed", "data", *SECTIONS, "start", "numerics"]
         unknown = set(raw) - set(known)
         if unknown:
             word = min(unknown)
             raise ValueError(f"{word} is unknown; {did_you_mean(word, known)}")
         task = raw.get("task", "two_hop")
-        if task not in TASKS:
+        if not isinstance(task, str) or task not in TASKS:
             raise ValueError(f"task: {task!r} is unknown; {did_you_mean(str(task), list(TASKS))}")
         sections = {name: _section(name, kind, raw.get(name, {})) for name, kind in sections_of(task).items()}
         start = None if raw.get("start") is None else _start(raw["start"])
-        numerics = int(raw.get("numerics", NUMERICS))
-        return cls(task=task, seed=int(raw.get("seed", 0)), start=start, numerics=numerics, **sections)
+        seed, numerics = _whole("seed", raw.get("seed", 0)), _whole("numerics", raw.get("numerics", NUMERICS))
+        return cls(task=task, seed=seed, start=start, numerics=numerics, **sections)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, ready for JSON. `start` and older `numerics` are there only where there are any."""
@@ -167,7 +169,7 @@ class RunConfig:
 
     def problems(self) -> list[Problem]:
         """Everything impossible about this configuration that can be told without building the data."""
-        return [*_bounds(self), *_cross_checks(self), *self.data.problems()]
+        return list(_misfits(self)) or [*_cross_checks(self), *self.data.problems()]
 
     @property
     def prefix_stable(self) -> bool:
@@ -201,13 +203,17 @@ class RunConfig:
 
 
 def _as_json(options: Any) -> str:
-    """The options of a section, kept with the object: ten thousand runs of a study share most of their sections.
+    return str(_kept(options, "_json", lambda section: json.dumps(dataclasses.asdict(section))))
+
+
+def _kept(options: Any, name: str, make: Callable[[Any], Any]) -> Any:
+    """What follows from a section, kept with the object: ten thousand runs of a study share most of their sections.
 
     Not looked up by equality: 2 and 2.0 are equal, and their texts are not.
     """
-    if "_json" not in vars(options):
-        object.__setattr__(options, "_json", json.dumps(dataclasses.asdict(options)))
-    return str(vars(options)["_json"])
+    if name not in vars(options):
+        object.__setattr__(options, name, make(options))
+    return vars(options)[name]
 
 
 def sections_of(task: str) -> dict[str, type[Any]]:
@@ -245,7 +251,15 @@ def _start(raw: Any) -> Start:
     return Start(**raw)
 
 
-def _section(name: str, kind: type[Any], raw: Mapping[str, Any]) -> Any:
+def _whole(name: str, raw: Any) -> int:
+    if not fits(raw, int):
+        raise ValueError(f"{name}: {raw!r} is not possible; it must be a whole number")
+    return int(raw)
+
+
+def _section(name: str, kind: type[Any], raw: Any) -> Any:
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"{name}: {raw!r} is not possible; it must be a mapping of options")
     known = {f.name: f for f in dataclasses.fields(kind)}
     for key in raw:
         if key not in known:
@@ -253,9 +267,10 @@ def _section(name: str, kind: type[Any], raw: Mapping[str, Any]) -> Any:
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()})
 
 
-def _bounds(config: RunConfig) -> Iterator[Problem]:
+def _misfits(config: RunConfig) -> Iterator[Problem]:
     for name in sections_of(config.task):
-        yield from out_of_bounds(getattr(config, name), name)
+        for misfit in _kept(getattr(config, name), "_misfits", misfits):
+            yield Problem(f"{name}.{misfit.key}", misfit.message)
     if config.seed < 0:
         yield Problem("seed", f"{config.seed} is not possible; it must be at least 0")
 

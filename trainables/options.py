@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def option(
@@ -50,15 +53,57 @@ def bounds_text(bounds: Mapping[str, float]) -> str:
     return " and ".join(f"{_TESTS[name][1]} {bound:g}" for name, bound in bounds.items())
 
 
-def out_of_bounds(options: Any, prefix: str) -> Iterator[Problem]:
-    """Yield a problem for each numeric field of a dataclass instance that lies outside its declared bounds."""
-    for field in dataclasses.fields(options):
-        bounds = field.metadata.get("bounds", {})
-        value = getattr(options, field.name)
-        if value is None or not bounds:
-            continue
-        if not all(_TESTS[name][0](value, bound) for name, bound in bounds.items()):
-            yield Problem(f"{prefix}.{field.name}", f"{value!r} is not possible; it must be {bounds_text(bounds)}")
+def misfits(options: Any) -> list[Problem]:
+    """A problem for each field of a dataclass instance that has not its declared type, words or bounds."""
+    kind: Any = type(options)
+    found = [(name, _misfit(getattr(options, name), hint, bounds)) for name, hint, bounds in _declared(kind)]
+    return [Problem(name, message) for name, message in found if message]
+
+
+def _misfit(value: Any, hint: Any, bounds: Mapping[str, float]) -> str | None:
+    words = get_args(hint) if get_origin(hint) is Literal else ()
+    if isinstance(value, str) and words and value not in words:
+        return f"{value!r} is unknown; {did_you_mean(value, list(words))}"
+    if not fits(value, hint):
+        return f"{value!r} is not possible; it must be {spelled(hint)}"
+    if value is not None and not all(_TESTS[test][0](value, bound) for test, bound in bounds.items()):
+        return f"{value!r} is not possible; it must be {bounds_text(bounds)}"
+    return None
+
+
+@cache
+def _declared(options: Any) -> list[tuple[str, Any, Mapping[str, float]]]:
+    """Name, type and bounds of each field of a class of options."""
+    hints = get_type_hints(options)
+    return [(f.name, hints[f.name], f.metadata.get("bounds", {})) for f in dataclasses.fields(options)]
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a declared type: true is no number, and a whole number may stand for a real one."""
+    origin, members = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(fits(value, member) for member in members)
+    if origin is Literal:
+        return value in members
+    if origin is tuple:
+        return isinstance(value, tuple) and all(fits(item, members[0]) for item in value)
+    if isinstance(value, bool) or hint is bool:
+        return isinstance(value, bool) and hint is bool
+    if hint is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, hint)
+
+
+def spelled(hint: Any) -> str:
+    """Say a declared type in words."""
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(spelled, get_args(hint)))
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return "a list of words in brackets"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+    return names.get(hint, "a mapping")
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
