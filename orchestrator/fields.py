@@ -7,7 +7,6 @@ words for what is wrong are ours.
 from __future__ import annotations
 
 import dataclasses
-import operator
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from orchestrator.mistakes import shown
 from trainables.config import sections_of
-from trainables.options import bounds_text, did_you_mean, spelled
-
-_HOLDS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
+from trainables.options import bounds_text, did_you_mean, spelled, within
 
 
 class FieldError(ValueError):
@@ -82,14 +79,11 @@ class OptionField:
             checked = _adapter(self.hint).validate_python(value)
         except ValidationError:
             raise FieldError(self._wrong_type(value)) from None
-        if isinstance(checked, int | float) and not self._within(checked):
+        if isinstance(checked, int | float) and not within(checked, dict(self.bounds)):
             raise FieldError(f"{shown(value)} is not possible; it must be {bounds_text(dict(self.bounds))}")
         if isinstance(checked, tuple) and len(set(checked)) < len(checked):
             raise FieldError("lists the same thing twice")
         return checked
-
-    def _within(self, value: float) -> bool:
-        return all(_HOLDS[name](value, bound) for name, bound in self.bounds)
 
     def _wrong_type(self, value: Any) -> str:
         if self.choices and isinstance(value, str) and not self.is_number:

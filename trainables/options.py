@@ -53,6 +53,11 @@ def bounds_text(bounds: Mapping[str, float]) -> str:
     return " and ".join(f"{_TESTS[name][1]} {bound:g}" for name, bound in bounds.items())
 
 
+def within(value: float, bounds: Mapping[str, float]) -> bool:
+    """Whether a number keeps its declared bounds."""
+    return all(_TESTS[name][0](value, bound) for name, bound in bounds.items())
+
+
 def misfits(options: Any) -> list[Problem]:
     """A problem for each field of a dataclass instance that has not its declared type, words or bounds."""
     kind: Any = type(options)
@@ -66,7 +71,7 @@ def _misfit(value: Any, hint: Any, bounds: Mapping[str, float]) -> str | None:
         return f"{value!r} is unknown; {did_you_mean(value, list(words))}"
     if not fits(value, hint):
         return f"{value!r} is not possible; it must be {spelled(hint)}"
-    if value is not None and not all(_TESTS[test][0](value, bound) for test, bound in bounds.items()):
+    if value is not None and not within(value, bounds):
         return f"{value!r} is not possible; it must be {bounds_text(bounds)}"
     return None
 
