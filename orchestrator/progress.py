@@ -25,6 +25,8 @@ class Board:
 
     runs: Mapping[str, Run]
     label: Callable[[Run], str]
+    stand: Mapping[str, int] = field(default_factory=dict)
+    """The step at which each run stood before the launch; one that is not named begins."""
     latest: dict[str, dict[str, Any]] = field(default_factory=dict)
     most_running: int = 0
     """Most runs that were training at once."""
@@ -52,7 +54,7 @@ class Board:
         for run_id, run in self.runs.items():
             line = self.latest.get(run_id)
             if line is None or line["outcome"] is None:
-                left += run.config.train.steps - (0 if line is None else int(line["step"]))
+                left += run.config.train.steps - int(self.stand.get(run_id, 0) if line is None else line["step"])
         return left
 
     @property

@@ -26,3 +26,13 @@ def test_the_time_left_counts_a_worker_that_is_between_two_runs(small: Callable[
     assert board.seconds_left is None
     board.update([heartbeat("d", 500)])
     assert board.seconds_left == 500 / 10
+
+
+def test_the_time_left_of_a_launch_that_goes_on_is_of_the_steps_that_are_missing(
+    small: Callable[..., RunConfig],
+) -> None:
+    runs = {name: Run(name, small(seed=seed, train={"steps": 1000}), ()) for seed, name in enumerate("abc")}
+    board = Board(runs, lambda run: "all", {"a": 600, "b": 600})
+    assert board.steps_left == 400 + 400 + 1000
+    board.update([heartbeat("a", 700)])
+    assert board.seconds_left == (300 + 400 + 1000) / 10

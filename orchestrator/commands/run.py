@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -118,14 +120,16 @@ def _train(study: Study, store: Store, before: Standing, cut: Cut, retry_failed:
         typer.echo(said, err=True)
     settled = len(before.runs) - todo
     console.print(f"{study.name}: {todo} runs to train, {settled} already done. Starting Ray...", highlight=False)
-    drive(study, store, lambda runs: _launch(study, store, runs, console), cut, retry_failed, events_of(store))
+    stand = {run_id: state.step for run_id, state in before.ledger.states.items()}
+    execute = partial(_launch, study, store, console, stand)
+    drive(study, store, execute, cut, retry_failed, events_of(store))
 
 
-def _launch(study: Study, store: Store, runs: list[Run], console: Console) -> None:
+def _launch(study: Study, store: Store, console: Console, stand: Mapping[str, int], runs: list[Run]) -> None:
     from orchestrator.progress import Board, Display
     from orchestrator.tuner import launch
 
-    with Display(Board({run.run_id: run for run in runs}, regime), console) as display:
+    with Display(Board({run.run_id: run for run in runs}, regime, stand), console) as display:
         launch(study, runs, store, display)
 
 
