@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import signal
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -103,6 +105,26 @@ def test_memory_decides_where_speed_would_go_on(small: Small, monkeypatch: pytes
 
     before = torch.get_num_threads()
     assert [fit(24), fit(80), fit(80, share=0.25)] == [16, 32, 8]
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("disturbed", "gain", "members"),
+    [([1], 1.0, 1), ([], 1.0, 1), ([2], 1.0, 1), ([], 1.5, 8), ([1], 1.5, 8), ([4], 1.5, 8)],
+)
+def test_a_disturbed_measurement_makes_no_pack_on_a_cpu(
+    disturbed: list[int], gain: float, members: int, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`disturbed`: which measurements, counted from 1, come out a third too slow. A gain ends at 8 members."""
+    taken = itertools.count(1)
+
+    def run(config: RunConfig, at: torch.device, members: int = 1) -> float:
+        speed_of_pack = gain ** math.log2(min(members, 8))
+        return members / speed_of_pack * (1.5 if next(taken) in disturbed else 1.0)
+
+    monkeypatch.setattr(speed, "_seconds_per_step", run)
+    before = torch.get_num_threads()
+    assert speed.pack_size(small(), 1000) == members
     torch.set_num_threads(before)
 
 

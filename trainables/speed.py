@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -84,18 +85,28 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
 def pack_size(config: RunConfig, most: int, device: str = "cpu", threads: int = 1, share: float = 1.0) -> int:
     """Members of a pack beyond which the summed speed stops rising, or memory would not hold twice as many.
 
-    Doubles the pack as long as that is worth PACK_GAIN. On a CPU that is soon over: one member keeps a core busy.
+    Doubles the pack as long as that is worth PACK_GAIN. On a CPU that is soon over: one member keeps a core busy. There
+    Ray, just started, takes part of the core for a second, which would look like a gain. Steps are not compiled: what a
+    pack gains is alike (docs/performance.md).
     `share` is the part of the GPU's memory that the pack may have, where several workers share it.
     """
     torch.set_num_threads(threads)
     at = torch.device(device)
-    members, speed = 1, 1.0 / _seconds_per_step(config, at)
+    rate = partial(_members_per_second, config, at)
+    members, speed = 1, rate(1)
     while 2 * members <= most and _fits(at, share):
-        doubled = 2 * members / _seconds_per_step(config, at, 2 * members)
+        doubled = rate(2 * members)
+        if at.type == "cpu" and doubled >= PACK_GAIN * speed:  # seen twice: what slowed the first may be over by now
+            speed, doubled = max(speed, rate(members)), max(doubled, rate(2 * members))
         if doubled < PACK_GAIN * speed:
             break
         members, speed = 2 * members, doubled
     return members
+
+
+def _members_per_second(config: RunConfig, device: torch.device, members: int) -> float:
+    """Optimiser steps per second, summed over the members of a pack."""
+    return members / _seconds_per_step(config, device, members)
 
 
 def _fits(device: torch.device, share: float) -> bool:
