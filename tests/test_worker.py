@@ -119,7 +119,7 @@ def test_a_disturbed_measurement_makes_no_pack_on_a_cpu(
     taken = itertools.count(1)
 
     def run(config: RunConfig, at: torch.device, members: int = 1) -> float:
-        speed_of_pack = gain ** math.log2(min(members, 8))
+        speed_of_pack = float(gain ** math.log2(min(members, 8)))
         return members / speed_of_pack * (1.5 if next(taken) in disturbed else 1.0)
 
     monkeypatch.setattr(speed, "_seconds_per_step", run)
