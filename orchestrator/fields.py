@@ -1,8 +1,4 @@
-"""The options of a dataclass as checkable fields: type, bounds, meaning and default, as they are declared.
-
-pydantic decides whether a value has the declared type (strictly: text is no number, true is no integer); the
-words for what is wrong are ours.
-"""
+"""The options of a dataclass as checkable fields: type, bounds, meaning and default, as they are declared."""
 
 from __future__ import annotations
 
@@ -13,11 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
 from orchestrator.mistakes import shown
 from trainables.config import sections_of
-from trainables.options import bounds_text, did_you_mean, spelled, within
+from trainables.options import bounds_text, did_you_mean, fits, spelled, within
 
 
 class FieldError(ValueError):
@@ -75,10 +69,9 @@ class OptionField:
         """Return the value in its declared type: 3 as 3.0, a list as a tuple. Raises FieldError."""
         if isinstance(value, list) and self.is_list:
             value = tuple(value)
-        try:
-            checked = _adapter(self.hint).validate_python(value)
-        except ValidationError:
-            raise FieldError(self._wrong_type(value)) from None
+        if not fits(value, self.hint):
+            raise FieldError(self._wrong_type(value))
+        checked = float(value) if type(value) is int and self.is_number and not self.is_integer else value
         if isinstance(checked, int | float) and not within(checked, dict(self.bounds)):
             raise FieldError(f"{shown(value)} is not possible; it must be {bounds_text(dict(self.bounds))}")
         if isinstance(checked, tuple) and len(set(checked)) < len(checked):
@@ -98,11 +91,6 @@ class OptionField:
     def expected(self) -> str:
         """What can stand here, in words."""
         return spelled(self.hint)
-
-
-@cache
-def _adapter(hint: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
 def fields_of(options: type[Any]) -> Mapping[str, OptionField]:

@@ -55,6 +55,7 @@ def test_configuration_survives_json(small: Small) -> None:
         ({"train": {"steps": True}}, "train.steps", "a whole number"),
         ({"train": {"batch": 8.0}}, "train.batch", "a whole number"),
         ({"optim": {"lr": float("nan")}}, "optim.lr", "a number"),
+        ({"optim": {"lr": 10**400}}, "optim.lr", "a number"),
         ({"optim": {"clip": "much"}}, "optim.clip", "a number or null"),
         ({"data": {"phi": None}}, "data.phi", "a number"),
         ({"eval": {"probes": "logit_lens"}}, "eval.probes", "a list of words"),
