@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.tables import StudyTables
+    from grokstudy.analysis.tables.study import StudyTables
 
 
 def load(root: str | Path, study: str) -> StudyTables:
     """Open a study under a root (`analysis.tables.load`)."""
-    from analysis.tables import load as load_tables
+    from grokstudy.analysis.tables.study import load as load_tables
 
     return load_tables(root, study)

@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from analysis import survival
-from analysis.decoupling import VERDICTS, leads, majority, shares
-from analysis.tables import NO_START, RESULT_STATES, StudyTables
-from analysis.text import FIRST
-from analysis.text import as_text as as_text
+from grokstudy.analysis.answer_text import FIRST
+from grokstudy.analysis.answer_text import as_text as as_text
+from grokstudy.analysis.statistics import survival
+from grokstudy.analysis.statistics.decoupling import VERDICTS, leads, majority, shares
+from grokstudy.analysis.tables.study import NO_START, RESULT_STATES, StudyTables
 
 ANSWER, CIRCUIT = "generalised", "circuit"
 

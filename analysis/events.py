@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.series import Event, parse_events
+from grokstudy.analysis.series import Event, parse_events
 
 KEYS = ("trial_id", "event")
 EVENTS = pl.Schema(

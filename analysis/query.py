@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from analysis.tables import StudyTables
+from grokstudy.analysis.tables.study import StudyTables
 
 NAMES = ("trials", "steps", "evals", "probes", "events")
 

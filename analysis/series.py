@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from trainables.schema import EVALS
+from grokstudy.trainables.schema import EVALS
 
 EVAL_METRICS = tuple(column.name for column in EVALS if column.kind == "float32")
 """Metrics of the table `evals`; any other metric is the name of a probe."""

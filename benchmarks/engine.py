@@ -13,13 +13,13 @@ import torch
 
 from benchmarks import loops
 from benchmarks.scratch import scratch
-from trainables.bench import SIZES, in_chunks
-from trainables.capture import Mode
-from trainables.config import RunConfig
-from trainables.engine import CHUNK
-from trainables.measure import figure, ratio, speeds, timed
-from trainables.store import Store
-from trainables.train import Pack
+from grokstudy.trainables.bench.bench import SIZES, in_chunks
+from grokstudy.trainables.bench.measure import figure, ratio, speeds, timed
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.training.engine import CHUNK
+from grokstudy.trainables.training.pack import Pack
+from grokstudy.trainables.training.stepper import Mode
 
 WIDTHS = (64, 128)
 TARGETS = {"cpu": {"released": 20.0, "tidied": 2.0, "plain": 0.95}, "cuda": {"released": 10.0, "tidied": 3.0}}

@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 
 from benchmarks.scale import figure, replay_all
-from orchestrator.driver import standing
-from orchestrator.ledger import Ledger
-from orchestrator.study import load_study
-from orchestrator.trials import write_study
-from trainables.store import Store
+from grokstudy.orchestrator.execution.driver import standing
+from grokstudy.orchestrator.runs.state import Ledger
+from grokstudy.orchestrator.runs.study_dir import write_study
+from grokstudy.orchestrator.study.study import load_study
+from grokstudy.trainables.storage.store import Store
 
 LONG = """\
 base:
@@ -33,7 +33,7 @@ seeds: {seeds}
 """
 EVENTS = """
 import resource, sys, time
-from analysis import load
+from grokstudy.analysis import load
 begun = time.perf_counter()
 found = load(sys.argv[1], "long").events.collect()
 seconds = time.perf_counter() - begun
@@ -41,7 +41,7 @@ print(len(found), seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 
 """
 DRIVER = """
 import resource, sys
-from orchestrator.cli import app
+from grokstudy.orchestrator.cli import app
 try:
     app(["run", *sys.argv[1:], "--no-report", "--quiet"])
 finally:

@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from trainables.batches import TrainingSet
-from trainables.config import RunConfig
-from trainables.engine import precision
-from trainables.measure import Steps, wait
-from trainables.tasks import TASKS
-from trainables.tasks.two_hop import Examples
+from grokstudy.trainables.bench.measure import Steps, wait
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks.two_hop import Examples
+from grokstudy.trainables.training.batches import TrainingSet
+from grokstudy.trainables.training.engine import precision
 
 GPT2_VOCABULARY, PADDED = 50_257, 10
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.mlflow_store import Tracker
-from orchestrator.mlflow_view import sync
-from orchestrator.standings import RunStanding
-from trainables.config import RunConfig
-from trainables.store import Store
+from grokstudy.orchestrator.runs.status import RunStanding
+from grokstudy.orchestrator.tracking.mlflow_store import Tracker
+from grokstudy.orchestrator.tracking.mlflow_sync import sync
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.store import Store
 
 CURVES, POINTS, STEPS = 20, 500, 100_000
 

@@ -15,12 +15,12 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.scratch import scratch
-from trainables import probes
-from trainables.config import RunConfig
-from trainables.probes.base import Scene
-from trainables.store import Store
-from trainables.tasks import TASKS
-from trainables.train import Pack
+from grokstudy.trainables import probes
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.probes.base import Scene
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.training.pack import Pack
 
 QUERIES = 1000
 STEPS = 50

@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from trainables.bench import small
-from trainables.measure import figure
-from trainables.speed import on_noise
+from grokstudy.trainables.bench.bench import small
+from grokstudy.trainables.bench.measure import figure
+from grokstudy.trainables.bench.speed import on_noise
 
 MEMBERS, WIDTHS = (4, 16, 64), (16, 64)
 ROUNDS, SECONDS, STEPS = 3, 3.0, 10
@@ -81,7 +81,7 @@ def compare(width: int, members: int) -> None:
 
 def main(members: list[int]) -> None:
     """Print every figure."""
-    mp.get_context("forkserver").set_forkserver_preload(["trainables.speed"])
+    mp.get_context("forkserver").set_forkserver_preload(["grokstudy.trainables.bench.speed"])
     for width in WIDTHS:
         for count in members:
             compare(width, count)

@@ -37,7 +37,7 @@ def main() -> None:
     """Measure and print."""
     from synthetic import build_large
 
-    from analysis.report import write_report
+    from grokstudy.analysis.report.report import write_report
 
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     with tempfile.TemporaryDirectory() as scratch:

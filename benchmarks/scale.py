@@ -19,16 +19,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from orchestrator.driver import standing
-from orchestrator.study import Study, load_study
-from orchestrator.trials import write_study
-from trainables import records
-from trainables.config import RunConfig, eval_steps
-from trainables.measure import figure
-from trainables.rundir import Lease, RunDir
-from trainables.store import Store
-from trainables.tasks import TASKS
-from trainables.writer import Writer
+from grokstudy.orchestrator.execution.driver import standing
+from grokstudy.orchestrator.runs.study_dir import write_study
+from grokstudy.orchestrator.study.study import Study, load_study
+from grokstudy.trainables.bench.measure import figure
+from grokstudy.trainables.config import RunConfig, eval_steps
+from grokstudy.trainables.storage import records
+from grokstudy.trainables.storage.run_dir import Lease, RunDir
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.writer import Writer
+from grokstudy.trainables.tasks import TASKS
 
 T = TypeVar("T")
 SPLITS = TASKS["two_hop"].splits
@@ -86,8 +86,8 @@ def timed(name: str, unit: str, runs: int, act: Callable[[], T]) -> T:
 
 def main(runs: int) -> None:
     """Measure one size."""
-    from analysis import load
-    from analysis.answer import answer
+    from grokstudy.analysis import load
+    from grokstudy.analysis.answer import answer
 
     with tempfile.TemporaryDirectory(prefix="grokstudy-scale-") as folder:
         store = Store(Path(folder) / "root")

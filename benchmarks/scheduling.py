@@ -15,14 +15,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from orchestrator import packer
-from orchestrator.driver import drive
-from orchestrator.space import Run
-from orchestrator.study import Study, load_study
-from orchestrator.tuner import launch, ray_session, set_environment, workers_here
-from trainables.measure import figure
-from trainables.rundir import RunDir
-from trainables.store import Store
+from grokstudy.orchestrator.execution.driver import drive
+from grokstudy.orchestrator.execution.tuner import launch, ray_session, set_environment, workers_here
+from grokstudy.orchestrator.planning import packing as packer
+from grokstudy.orchestrator.runs.trials import Run
+from grokstudy.orchestrator.study.study import Study, load_study
+from grokstudy.trainables.bench.measure import figure
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import Store
 
 ROUNDS = 3
 STUDY = """\

@@ -14,11 +14,11 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.scratch import scratch
-from trainables.config import RunConfig
-from trainables.measure import Steps, ratio, speeds
-from trainables.store import Store
-from trainables.train import Pack
-from trainables.writer import Writer
+from grokstudy.trainables.bench.measure import Steps, ratio, speeds
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.writer import Writer
+from grokstudy.trainables.training.pack import Pack
 
 EVERY = 100
 LATENCY_S = 0.05

@@ -7,8 +7,8 @@ import re
 
 import typer
 
-from orchestrator.commands import COMMANDS, EXAMPLES
-from orchestrator.commands.common import BAD_INPUT, INTERRUPTED
+from grokstudy.orchestrator.commands import COMMANDS, EXAMPLES
+from grokstudy.orchestrator.commands.common import BAD_INPUT, INTERRUPTED
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,7 +45,7 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except (ValueError, OSError) as error:
-        from trainables.store import DamagedError, StorageError
+        from grokstudy.trainables.storage.store import DamagedError, StorageError
 
         if not isinstance(error, DamagedError | OSError) or os.environ.get("GROKSTUDY_TRACEBACK"):
             raise

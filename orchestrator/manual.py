@@ -1,4 +1,4 @@
-"""The manual of the commands, made from their help: `python -m orchestrator.manual > docs/commands.md`."""
+"""The manual of the commands, made from their help: `python -m grokstudy.orchestrator.manual > docs/commands.md`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import typer
 
-from orchestrator.cli import app
+from grokstudy.orchestrator.cli import app
 
 HEAD = """\
 # Commands
 
-Made from the help texts by `python -m orchestrator.manual > docs/commands.md`; a test compares.
+Made from the help texts by `python -m grokstudy.orchestrator.manual > docs/commands.md`; a test compares.
 
 Results go to standard output, errors with their remedy to standard error. Exit codes: 0 done, 1 some runs failed or
 a check found faults, 2 bad input, 3 interrupted and resumable. `NO_COLOR` turns colours off; output that does not go

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.config import RunConfig
-from trainables.store import Store
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.store import Store
 
 SMALL = {
     "data": {"entities": 20, "relations": 8, "out_degree": 5, "ood_fraction": 0.2, "phi": 2.0},

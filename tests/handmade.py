@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.config import Model
-from trainables.model import Transformer
-from trainables.probes.base import Measurement, Scene
-from trainables.probes.queries import Queries
-from trainables.tasks.two_hop import TaskData, TwoHop, TwoHopOptions
+from grokstudy.trainables.config import Model
+from grokstudy.trainables.models.decoder import Transformer
+from grokstudy.trainables.probes.base import Measurement, Scene
+from grokstudy.trainables.probes.queries import Queries
+from grokstudy.trainables.tasks.two_hop import TaskData, TwoHop, TwoHopOptions
 
 Facts = NDArray[np.bool_]
 SHARP = 30.0

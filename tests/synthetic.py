@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from trainables.config import RunConfig
-from trainables.records import SCHEMAS, encode
-from trainables.store import Store
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.records import SCHEMAS, encode
+from grokstudy.trainables.storage.store import Store
 
 EVENTS: dict[str, dict[str, Any]] = {
     "memorised": {"metric": "accuracy", "split": ["train_ii", "atomic_id"], "at_least": 0.95, "for": 3},

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainables.config import RunConfig
-    from trainables.train import Pack
+    from grokstudy.trainables.config import RunConfig
+    from grokstudy.trainables.training.pack import Pack
 
 HEARTBEAT_S = 10.0
 INTERRUPTED = 3
@@ -43,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from trainables.store import StorageError, Store
-    from trainables.train import Pack, failures_recorded
+    from grokstudy.trainables.storage.store import StorageError, Store
+    from grokstudy.trainables.training.pack import Pack, failures_recorded
 
     try:
         configs = [_config(path, options.steps) for path in options.config]
@@ -68,8 +68,8 @@ def _train(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     import torch
 
-    from trainables.bench import bench
-    from trainables.check import check
+    from grokstudy.trainables.bench.bench import bench
+    from grokstudy.trainables.bench.check import check
 
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     device = auto if options.device == "auto" else options.device
@@ -95,7 +95,7 @@ def _stop_on_signals(pack: Pack) -> None:
 
 
 def _config(path: Path, steps: int | None) -> RunConfig:
-    from trainables.config import RunConfig
+    from grokstudy.trainables.config import RunConfig
 
     try:
         raw = json.loads(path.read_text())

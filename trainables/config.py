@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from trainables.options import Problem, did_you_mean, fits, misfits, option
-from trainables.tasks import TASKS
+from grokstudy.trainables.options import Problem, did_you_mean, fits, misfits, option
+from grokstudy.trainables.tasks import TASKS
 
 NUMERICS = 1
 """Version of the numbers: raised when a change of code changes the curves of an unchanged configuration."""
@@ -117,7 +117,7 @@ SECTIONS: dict[str, type[Any]] = {"model": Model, "optim": Optim, "train": Train
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Begin with the weights that another run of the same root had after so many steps (`trainables/start.py`)."""
+    """Begin with the weights that another run of the same root had after so many steps (`training/warm_start.py`)."""
 
     run_id: str
     step: int
@@ -284,7 +284,7 @@ def _of_another_family(model: Model) -> Iterator[Problem]:
 
 
 def _cross_checks(config: RunConfig) -> Iterator[Problem]:
-    from trainables.probes import PROBES
+    from grokstudy.trainables.probes import PROBES
 
     model, train = config.model, config.train
     yield from _of_another_family(model)

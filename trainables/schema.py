@@ -1,6 +1,6 @@
 """The tables: every column with its type, unit and meaning. Light on purpose: the analysis imports it too.
 
-Writer: `trainables/records.py` (`trials`: `orchestrator/trials.py`). The run is the partition:
+Writer: `trainables/storage/records.py` (`trials`: `orchestrator/runs/study_dir.py`). The run is the partition:
 `<root>/metrics/<table>/run_id=<id>/part-<first step>.parquet`, so `run_id` is read from the path.
 """
 

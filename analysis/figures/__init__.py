@@ -11,17 +11,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.figures.theme import Figure
-    from analysis.tables import StudyTables
+    from grokstudy.analysis.figures.theme import Figure
+    from grokstudy.analysis.tables.study import StudyTables
 
 FIGURES = {
-    "decoupling_plane": "analysis.figures.decoupling_plane:decoupling_plane",
-    "curves": "analysis.figures.curves:curves",
-    "lead": "analysis.figures.lead:lead",
-    "survival": "analysis.figures.survival:survival",
-    "phase_diagram": "analysis.figures.phase_diagram:phase_diagram",
-    "layer_position": "analysis.figures.layer_position:layer_position",
-    "sites_over_training": "analysis.figures.sites_over_training:sites_over_training",
+    "decoupling_plane": "grokstudy.analysis.figures.decoupling_plane:decoupling_plane",
+    "curves": "grokstudy.analysis.figures.curves:curves",
+    "lead": "grokstudy.analysis.figures.lead:lead",
+    "survival": "grokstudy.analysis.figures.survival:survival",
+    "phase_diagram": "grokstudy.analysis.figures.phase_diagram:phase_diagram",
+    "layer_position": "grokstudy.analysis.figures.layer_position:layer_position",
+    "sites_over_training": "grokstudy.analysis.figures.sites_over_training:sites_over_training",
 }
 
 

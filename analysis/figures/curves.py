@@ -10,9 +10,9 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from analysis.figures import theme
-from analysis.series import Event
-from analysis.tables import StudyTables
+from grokstudy.analysis.figures import theme
+from grokstudy.analysis.series import Event
+from grokstudy.analysis.tables.study import StudyTables
 
 CAPTION = (
     "Thin lines are seeds, thick lines their median. Filled dots: the event is reached. "

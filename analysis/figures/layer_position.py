@@ -11,8 +11,8 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from analysis.figures import theme
-from analysis.tables import StudyTables
+from grokstudy.analysis.figures import theme
+from grokstudy.analysis.tables.study import StudyTables
 
 CAPTION = "Median over seeds at the end of training. Depth 0 is the embedding, k the state after k blocks."
 PROBES = 6

@@ -11,10 +11,10 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from analysis.answer import classed
-from analysis.decoupling import DELTA
-from analysis.figures import theme
-from analysis.tables import StudyTables
+from grokstudy.analysis.answer import classed
+from grokstudy.analysis.figures import theme
+from grokstudy.analysis.statistics.decoupling import DELTA
+from grokstudy.analysis.tables.study import StudyTables
 
 CAPTION = (
     "Lead = log10 t(generalised) - log10 t(circuit), one mark per seed; bars span the evaluations around both "

@@ -11,11 +11,11 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from analysis.answer import answer, classed
-from analysis.decoupling import CLASSES, shares
-from analysis.figures import theme
-from analysis.tables import StudyTables
-from analysis.text import label
+from grokstudy.analysis.answer import answer, classed
+from grokstudy.analysis.answer_text import label
+from grokstudy.analysis.figures import theme
+from grokstudy.analysis.statistics.decoupling import CLASSES, shares
+from grokstudy.analysis.tables.study import StudyTables
 
 NO_DATA = "no data"
 COLOURS = {

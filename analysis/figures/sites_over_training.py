@@ -12,9 +12,9 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from analysis.figures import theme
-from analysis.figures.layer_position import REGIMES, shares, sited, split_of
-from analysis.tables import StudyTables
+from grokstudy.analysis.figures import theme
+from grokstudy.analysis.figures.layer_position import REGIMES, shares, sited, split_of
+from grokstudy.analysis.tables.study import StudyTables
 
 CAPTION = (
     "Median over seeds, from the first evaluation to the last; steps in between are spaced evenly on a log scale. "

@@ -10,10 +10,10 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from analysis import survival as estimate
-from analysis.figures import theme
-from analysis.series import Event
-from analysis.tables import StudyTables
+from grokstudy.analysis.figures import theme
+from grokstudy.analysis.series import Event
+from grokstudy.analysis.statistics import survival as estimate
+from grokstudy.analysis.tables.study import StudyTables
 
 CAPTION = (
     "Kaplan-Meier estimate per regime of the share of runs in which the event has happened. "

@@ -15,9 +15,9 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from analysis.series import Event, parse_events
-from analysis.tables import StudyTables
-from analysis.text import FIRST, label
+from grokstudy.analysis.answer_text import FIRST, label
+from grokstudy.analysis.series import Event, parse_events
+from grokstudy.analysis.tables.study import StudyTables
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 INK, FAINT = "#222222", "#8a8a8a"

@@ -9,26 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.commands.cancel import cancel
-from orchestrator.commands.compact import compact
-from orchestrator.commands.compare import compare
-from orchestrator.commands.doctor import doctor
-from orchestrator.commands.export import export, import_
-from orchestrator.commands.extend import extend
-from orchestrator.commands.gc import gc
-from orchestrator.commands.import_curves import import_curves
-from orchestrator.commands.logs import logs
-from orchestrator.commands.mlflow import mlflow
-from orchestrator.commands.new import new
-from orchestrator.commands.plan import plan
-from orchestrator.commands.query import query
-from orchestrator.commands.report import report
-from orchestrator.commands.run import run
-from orchestrator.commands.schema import schema
-from orchestrator.commands.status import status
-from orchestrator.commands.submit import submit
-from orchestrator.commands.verify import verify
-from orchestrator.commands.watch import watch
+from grokstudy.orchestrator.commands.cancel import cancel
+from grokstudy.orchestrator.commands.compact import compact
+from grokstudy.orchestrator.commands.compare import compare
+from grokstudy.orchestrator.commands.doctor import doctor
+from grokstudy.orchestrator.commands.export import export, import_
+from grokstudy.orchestrator.commands.extend import extend
+from grokstudy.orchestrator.commands.gc import gc
+from grokstudy.orchestrator.commands.import_curves import import_curves
+from grokstudy.orchestrator.commands.logs import logs
+from grokstudy.orchestrator.commands.mlflow import mlflow
+from grokstudy.orchestrator.commands.new import new
+from grokstudy.orchestrator.commands.plan import plan
+from grokstudy.orchestrator.commands.query import query
+from grokstudy.orchestrator.commands.report import report
+from grokstudy.orchestrator.commands.run import run
+from grokstudy.orchestrator.commands.schema import schema
+from grokstudy.orchestrator.commands.status import status
+from grokstudy.orchestrator.commands.submit import submit
+from grokstudy.orchestrator.commands.verify import verify
+from grokstudy.orchestrator.commands.watch import watch
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "new": new,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from orchestrator.commands.cluster import Address, Cluster, jobs_of
-from orchestrator.commands.common import StudyFile, read_study
+from grokstudy.orchestrator.commands.cluster import Address, Cluster, jobs_of
+from grokstudy.orchestrator.commands.common import StudyFile, read_study
 
 
 def cancel(study: StudyFile, cluster: Cluster = None, address: Address = None) -> None:

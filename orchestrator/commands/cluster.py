@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.common import stop
+from grokstudy.orchestrator.commands.common import stop
 
 if TYPE_CHECKING:
-    from orchestrator.jobs import Jobs
+    from grokstudy.orchestrator.cluster.jobs import Jobs
 
 Cluster = Annotated[Path | None, typer.Option("--cluster", help="The file that `ray up` was given, e.g. cluster.yaml.")]
 Address = Annotated[
@@ -24,8 +24,8 @@ Address = Annotated[
 @contextlib.contextmanager
 def jobs_of(cluster: Path | None, address: str | None) -> Iterator[Jobs]:
     """The jobs of the cluster that was named; what goes wrong with it is said in one line."""
-    from orchestrator.jobs import ClusterError, Jobs
-    from orchestrator.tunnel import tunnel
+    from grokstudy.orchestrator.cluster.jobs import ClusterError, Jobs
+    from grokstudy.orchestrator.cluster.tunnel import tunnel
 
     try:
         if cluster is not None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from orchestrator.commands.complete import studies, study_files
+from grokstudy.orchestrator.commands.complete import studies, study_files
 
 if TYPE_CHECKING:
-    from orchestrator.sources import Events
-    from orchestrator.space import Run
-    from orchestrator.study import Study
-    from trainables.store import Store
+    from grokstudy.orchestrator.runs.trials import Run
+    from grokstudy.orchestrator.runs.warm_start import Events
+    from grokstudy.orchestrator.study.study import Study
+    from grokstudy.trainables.storage.store import Store
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 """Exit codes."""
@@ -46,7 +46,7 @@ def stop(message: str) -> NoReturn:
 
 def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, workers: int | None = None) -> Study:
     """Read a study file, or one of studies/ by its name, or stop with its mistakes. The rest replaces its resources."""
-    from orchestrator.study import StudyError, load_study
+    from grokstudy.orchestrator.study.study import StudyError, load_study
 
     known = Path("studies", f"{path}.yaml")
     if not path.exists() and known.exists():
@@ -69,7 +69,7 @@ def event_rows(study: Study, store: Store) -> list[dict[str, Any]]:
     """
     import polars as pl
 
-    from analysis import load
+    from grokstudy.analysis import load
 
     if not store.exists(f"studies/{study.name}/trials.parquet"):
         return []
@@ -85,10 +85,10 @@ def event_rows(study: Study, store: Store) -> list[dict[str, Any]]:
 def events_of(store: Store) -> Events:
     """Looks up when each event was first seen in the runs of a study, for trials that start there."""
 
-    from orchestrator.sources import Seen
+    from grokstudy.orchestrator.runs.warm_start import Seen
 
     def found(study: str) -> dict[str, dict[str, Seen]]:
-        from analysis import load
+        from grokstudy.analysis import load
 
         tables = load(store.uri, study)
         about = tables.trials.select("trial_id", "run_id", trial_horizon="horizon")
@@ -110,7 +110,7 @@ def regime(run: Run) -> str:
 
 def existing(root: str) -> Store:
     """Open a root that must be there."""
-    from trainables.store import Store
+    from grokstudy.trainables.storage.store import Store
 
     store = Store(root)
     if not store.exists(""):
@@ -121,7 +121,7 @@ def existing(root: str) -> Store:
 @contextlib.contextmanager
 def driving(store: Store, what: str) -> Iterator[None]:
     """Keep drivers away from a root meanwhile, or stop if there is one at work."""
-    from orchestrator.lock import RootBusyError, driver_lock
+    from grokstudy.orchestrator.execution.lock import RootBusyError, driver_lock
 
     try:
         with driver_lock(store, what):

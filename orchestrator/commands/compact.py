@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from orchestrator.commands.common import Quiet, Root, driving, existing
+from grokstudy.orchestrator.commands.common import Quiet, Root, driving, existing
 
 
 def compact(root: Root = "results", quiet: Quiet = False) -> None:
     """Merge the parts of finished runs into one file per run and table. Changes no row."""
-    from orchestrator.compact import compact as merge
+    from grokstudy.orchestrator.root.compact import compact as merge
 
     store = existing(root)
     with driving(store, "compact"):

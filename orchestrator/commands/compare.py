@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Root, existing, stop
-from orchestrator.commands.complete import studies
+from grokstudy.orchestrator.commands.common import Json, Root, existing, stop
+from grokstudy.orchestrator.commands.complete import studies
 
 Words = Annotated[
     list[str],
@@ -23,10 +23,10 @@ Html = Annotated[Path | None, typer.Option("--html", help="Also write a page wit
 
 def compare(sides: Words, root: Root = "results", as_json: Json = False, html: Html = None) -> None:
     """Set studies, parts of studies or runs beside each other: settings that differ, events with intervals, tests."""
-    from analysis.compare import compare as compared
-    from analysis.compare_text import SECTIONS, compare_page
-    from analysis.sides import side
-    from orchestrator.tabular import table, width
+    from grokstudy.analysis.compare.compare import compare as compared
+    from grokstudy.analysis.compare.select import side
+    from grokstudy.analysis.compare.text import SECTIONS, compare_page
+    from grokstudy.orchestrator.console.tables import table, width
 
     store = existing(root)
     names = [Path(word).stem if word.endswith((".yaml", ".yml")) else word for word in sides]

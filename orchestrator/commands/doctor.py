@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import typer
 
-from orchestrator.commands.common import SOME_FAILED, Json, Quiet, Root
+from grokstudy.orchestrator.commands.common import SOME_FAILED, Json, Quiet, Root
 
 
 def doctor(root: Root = "results", as_json: Json = False, quiet: Quiet = False) -> None:
     """Check what a study needs: versions, GPUs, Ray, a root that can be written, room, MLflow. Exit code 1 if not."""
-    from orchestrator.checkup import checkup
+    from grokstudy.orchestrator.doctor import checkup
 
     found = checkup(root)
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Quiet, Root, StudyName, driving, existing, stop
+from grokstudy.orchestrator.commands.common import Quiet, Root, StudyName, driving, existing, stop
 
 Out = Annotated[Path, typer.Argument(help="Tar file to write.", show_default=False)]
 Tar = Annotated[Path, typer.Argument(help="Tar file that export wrote.", show_default=False)]
@@ -15,7 +15,7 @@ Tar = Annotated[Path, typer.Argument(help="Tar file that export wrote.", show_de
 
 def export(study: StudyName, out: Out, root: Root = "results", quiet: Quiet = False) -> None:
     """Write a study, with its runs and all their rows, to one tar file."""
-    from orchestrator.archive import export as write
+    from grokstudy.orchestrator.root.archive import export as write
 
     store, name = existing(root), Path(study).stem
     if not store.exists(f"studies/{name}/trials.parquet"):
@@ -27,8 +27,8 @@ def export(study: StudyName, out: Out, root: Root = "results", quiet: Quiet = Fa
 
 def import_(tar: Tar, root: Root = "results", quiet: Quiet = False) -> None:
     """Put a study that was exported into a root. Runs that the root already has are left as they are."""
-    from orchestrator.archive import receive
-    from trainables.store import Store
+    from grokstudy.orchestrator.root.archive import receive
+    from grokstudy.trainables.storage.store import Store
 
     store = Store(root)
     try:

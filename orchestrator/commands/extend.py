@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.commands.common import (
+from grokstudy.orchestrator.commands.common import (
     Cpu,
     Gpu,
     Json,
@@ -21,13 +21,13 @@ from orchestrator.commands.common import (
     read_study,
     stop,
 )
-from orchestrator.commands.report import report
-from orchestrator.commands.run import run
+from grokstudy.orchestrator.commands.report import report
+from grokstudy.orchestrator.commands.run import run
 
 if TYPE_CHECKING:
-    from orchestrator.space import Trial
-    from orchestrator.study import Study
-    from trainables.store import Store
+    from grokstudy.orchestrator.runs.trials import Trial
+    from grokstudy.orchestrator.study.study import Study
+    from grokstudy.trainables.storage.store import Store
 
 Length = Annotated[int | None, typer.Option("--steps", min=1, help="New training length.")]
 Condition = Annotated[
@@ -51,8 +51,8 @@ def extend(
     quiet: Quiet = False,
 ) -> None:
     """Go on with trained runs: to --steps, or with --until-event to twice the length until it comes or --max-steps."""
-    from orchestrator.where import WhereError
-    from trainables.store import Store
+    from grokstudy.orchestrator.runs.where import WhereError
+    from grokstudy.trainables.storage.store import Store
 
     if (steps is None) == (until_event is None) or (until_event is None) != (max_steps is None):
         stop("say how far: either --steps N, or --until-event NAME with --max-steps N")
@@ -86,9 +86,9 @@ def _ask(
     study: Study, store: Store, steps: int | None, where: str | None, event: str | None, most: int | None
 ) -> dict[str, int]:
     """Ask for longer runs; returns their new lengths."""
-    from orchestrator.driver import standing
-    from orchestrator.extension import extend as ask
-    from orchestrator.trials import write_study
+    from grokstudy.orchestrator.execution.driver import standing
+    from grokstudy.orchestrator.runs.extension import extend as ask
+    from grokstudy.orchestrator.runs.study_dir import write_study
 
     rows = [row for row in _rows(study, store, where) if event is None or _lacks(row, event)]
     lengths = {row["run_id"]: steps or min(2 * int(row["trial_horizon"]), most or 0) for row in rows}
@@ -119,7 +119,7 @@ def _lacks(row: dict[str, Any], event: str) -> bool:
 
 def _rows(study: Study, store: Store, where: str | None) -> list[dict[str, Any]]:
     """Per run and event, its longest trial that is done and meets the condition."""
-    from orchestrator.where import Where
+    from grokstudy.orchestrator.runs.where import Where
 
     rows = event_rows(study, store)
     if not rows:

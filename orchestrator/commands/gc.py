@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Quiet, Root, driving, existing
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, driving, existing
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")]
 Orphans = Annotated[bool, typer.Option("--orphans", help="Remove runs that no study asks for, too.")]
@@ -22,7 +22,7 @@ def gc(
     quiet: Quiet = False,
 ) -> None:
     """Remove half-written files, damaged checkpoints and those beyond a budget; with --orphans runs of no study."""
-    from orchestrator.garbage import garbage, remove
+    from grokstudy.orchestrator.root.gc import garbage, remove
 
     store = existing(root)
     with driving(store, "gc"):

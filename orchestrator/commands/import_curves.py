@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Quiet, Root, stop
-from orchestrator.commands.mlflow import try_to_sync
-from orchestrator.commands.report import draw_report
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, stop
+from grokstudy.orchestrator.commands.mlflow import try_to_sync
+from grokstudy.orchestrator.commands.report import draw_report
 
 File = Annotated[Path, typer.Argument(help="CSV file, one row per trial and step.", show_default=False)]
 Name = Annotated[str, typer.Option("--name", help="Name of the study that the curves become.", show_default=False)]
@@ -33,8 +33,8 @@ def import_curves(
     quiet: Quiet = False,
 ) -> None:
     """Make a study of curves from elsewhere, with its events, answer and report."""
-    from orchestrator.external import Curve, External, import_external, parse_event
-    from trainables.store import Store
+    from grokstudy.orchestrator.root.import_curves import Curve, External, import_external, parse_event
+    from grokstudy.trainables.storage.store import Store
 
     store = Store(root)
     try:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Root, existing, stop
-from orchestrator.commands.complete import runs
+from grokstudy.orchestrator.commands.common import Json, Root, existing, stop
+from grokstudy.orchestrator.commands.complete import runs
 
 RunId = Annotated[
     str,
@@ -18,7 +18,7 @@ RunId = Annotated[
 
 def logs(run: RunId, root: Root = "results", as_json: Json = False) -> None:
     """Tell the story of one run: when and where it began, its attempts, notes, how it ended, its traceback."""
-    from orchestrator.runlog import find_run, story, story_text
+    from grokstudy.orchestrator.root.history import find_run, story, story_text
 
     store = existing(root)
     try:

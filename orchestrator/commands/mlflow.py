@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Quiet, Root, existing, stop
-from orchestrator.commands.complete import studies as studies_of_root
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, existing, stop
+from grokstudy.orchestrator.commands.complete import studies as studies_of_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.mlflow_view import Synced
-    from orchestrator.standings import RunStanding
-    from trainables.store import Store
+    from grokstudy.orchestrator.runs.status import RunStanding
+    from grokstudy.orchestrator.tracking.mlflow_sync import Synced
+    from grokstudy.trainables.storage.store import Store
 
 Studies = Annotated[
     list[str] | None,
@@ -38,7 +38,7 @@ def mlflow(
     quiet: Quiet = False,
 ) -> None:
     """Bring MLflow up to date with studies of the root: MLFLOW_TRACKING_URI, or mlflow.db in the root."""
-    from orchestrator.standings import study_names
+    from grokstudy.orchestrator.runs.status import study_names
 
     store, words = existing(root), list(studies or [])
     named = words[1:] if words[:1] == ["sync"] else words
@@ -67,9 +67,9 @@ def _synced(store: Store, name: str, rebuild: bool) -> Synced:
 
 def sync_study(store: Store, name: str, rebuild: bool = False) -> Synced:
     """Read what the tracker is shown from the tables, and write it."""
-    from analysis import load
-    from analysis.tracking import event_times, probes_of, tracked_curves
-    from orchestrator.mlflow_view import sync
+    from grokstudy.analysis import load
+    from grokstudy.analysis.curves import event_times, probes_of, tracked_curves
+    from grokstudy.orchestrator.tracking.mlflow_sync import sync
 
     tables = load(store.uri, name)
     asked = tables.trials.sort("horizon").unique("run_id", keep="last").select("trial_id", "run_id")

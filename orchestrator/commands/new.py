@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Quiet, read_study, stop
+from grokstudy.orchestrator.commands.common import Quiet, read_study, stop
 
 NewName = Annotated[str, typer.Argument(help="Name of the study, lower-case: the file's name.", show_default=False)]
 Folder = Annotated[Path, typer.Option("--folder", help="Where study files lie.")]
@@ -15,7 +15,7 @@ Folder = Annotated[Path, typer.Option("--folder", help="Where study files lie.")
 
 def new(name: NewName, folder: Folder = Path("studies"), quiet: Quiet = False) -> None:
     """Write a study file to start from: complete, valid, every line explained. Replaces nothing."""
-    from orchestrator.template import study_text
+    from grokstudy.orchestrator.study.template import study_text
 
     path = folder / f"{name.removesuffix('.yaml')}.yaml"
     if path.exists():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from orchestrator.commands.common import (
+from grokstudy.orchestrator.commands.common import (
     Cpu,
     First,
     Gpu,
@@ -23,8 +23,8 @@ from orchestrator.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.pace import Measure
-    from trainables.config import RunConfig
+    from grokstudy.orchestrator.planning.pace import Measure
+    from grokstudy.trainables.config import RunConfig
 
 
 def _announced(speed: Measure) -> Measure:
@@ -49,15 +49,15 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
-    from orchestrator.cadence import costly
-    from orchestrator.censored import extensions_of, extensions_text
-    from orchestrator.driver import Cut, standing
-    from orchestrator.older import older_runs, older_text
-    from orchestrator.pace import Pace
-    from orchestrator.plan import make_plan, workers_here
-    from orchestrator.text import plan_text, starts_json, starts_text
-    from trainables.speed import evaluation_seconds, steps_per_second
-    from trainables.store import Store
+    from grokstudy.orchestrator.console.describe import plan_text, starts_json, starts_text
+    from grokstudy.orchestrator.execution.driver import Cut, standing
+    from grokstudy.orchestrator.planning.cadence import costly
+    from grokstudy.orchestrator.planning.cost import make_plan, workers_here
+    from grokstudy.orchestrator.planning.extensions import extensions_of, extensions_text
+    from grokstudy.orchestrator.planning.pace import Pace
+    from grokstudy.orchestrator.runs.older import older_runs, older_text
+    from grokstudy.trainables.bench.speed import evaluation_seconds, steps_per_second
+    from grokstudy.trainables.storage.store import Store
 
     read, store = read_study(study, cpu, gpu, workers), Store(root)
     state = standing(read, store, Cut(steps, first), events=events_of(store))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Root, existing, stop
-from orchestrator.commands.complete import studies
+from grokstudy.orchestrator.commands.common import Json, Root, existing, stop
+from grokstudy.orchestrator.commands.complete import studies
 
 if TYPE_CHECKING:
-    from trainables.store import Store
+    from grokstudy.trainables.storage.store import Store
 
 ROWS = 200
 """Most rows shown as text; JSON and CSV have all of them."""
@@ -26,9 +26,9 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of text.")]
 
 def query(sql: Sql, study: OfStudy = None, root: Root = "results", as_json: Json = False, as_csv: Csv = False) -> None:
     """Ask a study's tables in SQL. Names with a dot are quoted: SELECT "data.phi", seed FROM trials."""
-    from analysis import load
-    from analysis.query import query as asked
-    from orchestrator.tabular import table, width
+    from grokstudy.analysis import load
+    from grokstudy.analysis.query import query as asked
+    from grokstudy.orchestrator.console.tables import table, width
 
     store = existing(root)
     try:
@@ -47,7 +47,7 @@ def query(sql: Sql, study: OfStudy = None, root: Root = "results", as_json: Json
 
 def _study(store: Store, named: str | None) -> str:
     """The study that is meant."""
-    from orchestrator.standings import study_names
+    from grokstudy.orchestrator.runs.status import study_names
 
     if named is not None:
         return Path(named).stem if named.endswith((".yaml", ".yml")) else named

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Quiet, Root, StudyName, existing, stop
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, StudyName, existing, stop
 
 if TYPE_CHECKING:
-    from trainables.store import Store
+    from grokstudy.trainables.storage.store import Store
 
 
 OneFigure = Annotated[str | None, typer.Option("--figure", help="Draw only this figure, e.g. curves.")]
@@ -26,7 +26,7 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Answer the study's question from the tables, and draw its report anew."""
-    from trainables.store import Store
+    from grokstudy.trainables.storage.store import Store
 
     if figure is not None:
         _draw_figure(root, Path(study).stem, figure, column, quiet)
@@ -39,7 +39,7 @@ def report(
 
 
 def _draw_figure(root: str, name: str, figure: str, column: bool, quiet: bool) -> None:
-    from analysis.report import write_figure
+    from grokstudy.analysis.report.report import write_figure
 
     try:
         files = write_figure(existing(root).uri, name, figure, column)
@@ -51,9 +51,9 @@ def _draw_figure(root: str, name: str, figure: str, column: bool, quiet: bool) -
 
 def draw_report(store: Store, name: str, as_json: bool = False) -> tuple[str, str]:
     """Write the report of a study; returns the answer as text or JSON, and the path of the page."""
-    from analysis.answer import as_json_text, as_text
-    from analysis.report import write_report
-    from orchestrator.tabular import width
+    from grokstudy.analysis.answer import as_json_text, as_text
+    from grokstudy.analysis.report.report import write_report
+    from grokstudy.orchestrator.console.tables import width
 
     try:
         written = write_report(store.uri, name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from orchestrator.commands.common import (
+from grokstudy.orchestrator.commands.common import (
     DONE,
     INTERRUPTED,
     SOME_FAILED,
@@ -30,16 +30,16 @@ from orchestrator.commands.common import (
     regime,
     stop,
 )
-from orchestrator.commands.mlflow import try_to_sync
-from orchestrator.commands.report import draw_report
+from grokstudy.orchestrator.commands.mlflow import try_to_sync
+from grokstudy.orchestrator.commands.report import draw_report
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.driver import Cut, Standing
-    from orchestrator.space import Run
-    from orchestrator.study import Study
-    from trainables.store import Store
+    from grokstudy.orchestrator.execution.driver import Cut, Standing
+    from grokstudy.orchestrator.runs.trials import Run
+    from grokstudy.orchestrator.study.study import Study
+    from grokstudy.trainables.storage.store import Store
 
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again, too.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask when the study file contradicts runs trained before.")]
@@ -61,12 +61,12 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command goes on after an interruption."""
-    from orchestrator.breaker import HaltedError
-    from orchestrator.driver import Cut, standing
-    from orchestrator.lock import RootBusyError, driver_lock
-    from orchestrator.trials import write_study
-    from orchestrator.tuner import ResourcesError
-    from trainables.store import StorageError, Store
+    from grokstudy.orchestrator.execution.breaker import HaltedError
+    from grokstudy.orchestrator.execution.driver import Cut, standing
+    from grokstudy.orchestrator.execution.lock import RootBusyError, driver_lock
+    from grokstudy.orchestrator.execution.tuner import ResourcesError
+    from grokstudy.orchestrator.runs.study_dir import write_study
+    from grokstudy.trainables.storage.store import StorageError, Store
 
     read, store, cut = read_study(study, cpu, gpu, workers), Store(root), Cut(steps, first)
     before, quiet = standing(read, store, cut, events=events_of(store)), quiet or as_json
@@ -97,7 +97,7 @@ def run(
 
 def _ask_if_contradicted(study: Study, store: Store, before: Standing, yes: bool) -> None:
     """Show what a changed study file drops, and go on only when told to."""
-    from orchestrator.contradiction import contradiction
+    from grokstudy.orchestrator.runs.changes import contradiction
 
     found = None if yes else contradiction(store, study, before.trials)
     if found is None:
@@ -111,8 +111,8 @@ def _ask_if_contradicted(study: Study, store: Store, before: Standing, yes: bool
 def _train(study: Study, store: Store, before: Standing, cut: Cut, retry_failed: bool, quiet: bool) -> None:
     from rich.console import Console
 
-    from orchestrator.driver import drive
-    from orchestrator.older import older_runs, older_text
+    from grokstudy.orchestrator.execution.driver import drive
+    from grokstudy.orchestrator.runs.older import older_runs, older_text
 
     console = Console(quiet=quiet)
     todo = len(before.ledger.unsettled(retry_failed))
@@ -126,8 +126,8 @@ def _train(study: Study, store: Store, before: Standing, cut: Cut, retry_failed:
 
 
 def _launch(study: Study, store: Store, console: Console, stand: Mapping[str, int], runs: list[Run]) -> None:
-    from orchestrator.progress import Board, Display
-    from orchestrator.tuner import launch
+    from grokstudy.orchestrator.console.progress import Board, Display
+    from grokstudy.orchestrator.execution.tuner import launch
 
     with Display(Board({run.run_id: run for run in runs}, regime, stand), console) as display:
         launch(study, runs, store, display)
@@ -135,7 +135,7 @@ def _launch(study: Study, store: Store, console: Console, stand: Mapping[str, in
 
 def _conclude(study: Study, store: Store, state: Standing, report: bool, quiet: bool) -> None:
     """Say what was reached: the answer when all is settled, how to go on when not."""
-    from orchestrator.text import failures_text, starts_text
+    from grokstudy.orchestrator.console.describe import failures_text, starts_text
 
     if state.ledger.counts().get("failed"):
         typer.echo(failures_text(state.ledger), err=True)
@@ -167,14 +167,14 @@ def _how_to_open(uri: str) -> str:
 
 def _is_answered(study: Study, store: Store, state: Standing) -> bool:
     """Whether the root has the answer to the study as it is asked now, not as before an edit or a trial run."""
-    from orchestrator.trials import is_written
+    from grokstudy.orchestrator.runs.study_dir import is_written
 
     report = store.exists(f"studies/{study.name}/report/index.html")
     return report and is_written(store, study, state.trials, state.ledger)
 
 
 def _say_nothing_to_do(study: Study, store: Store, state: Standing, quiet: bool) -> None:
-    from orchestrator.text import failures_text
+    from grokstudy.orchestrator.console.describe import failures_text
 
     if state.ledger.counts().get("failed"):
         typer.echo(failures_text(state.ledger), err=True)

@@ -9,6 +9,6 @@ import typer
 
 def schema() -> None:
     """Print the JSON Schema of study files, for editors."""
-    from orchestrator.study_schema import study_schema
+    from grokstudy.orchestrator.study.json_schema import study_schema
 
     typer.echo(json.dumps(study_schema(), indent=1))

@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Root, StudyFile, events_of, read_study, regime
+from grokstudy.orchestrator.commands.common import Json, Root, StudyFile, events_of, read_study, regime
 
 Failed = Annotated[bool, typer.Option("--failed", help="Only the failed runs, by cause.")]
 
 
 def status(study: StudyFile, root: Root = "results", failed: Failed = False, as_json: Json = False) -> None:
     """Show how far a study is, read from the root alone."""
-    from orchestrator.driver import standing
-    from orchestrator.lock import driver_of
-    from orchestrator.text import failures_text, starts_json, starts_text, status_text
-    from trainables.store import Store
+    from grokstudy.orchestrator.console.describe import failures_text, starts_json, starts_text, status_text
+    from grokstudy.orchestrator.execution.driver import standing
+    from grokstudy.orchestrator.execution.lock import driver_of
+    from grokstudy.trainables.storage.store import Store
 
     read, store = read_study(study), Store(root)
     state, driver = standing(read, store, trust=True, events=events_of(store)), driver_of(store)

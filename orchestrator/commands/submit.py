@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.cluster import Address, Cluster, jobs_of
-from orchestrator.commands.common import (
+from grokstudy.orchestrator.commands.cluster import Address, Cluster, jobs_of
+from grokstudy.orchestrator.commands.common import (
     DONE,
     INTERRUPTED,
     Cpu,
@@ -23,11 +23,11 @@ from orchestrator.commands.common import (
     read_study,
     stop,
 )
-from orchestrator.commands.run import RetryFailed
+from grokstudy.orchestrator.commands.run import RetryFailed
 
 if TYPE_CHECKING:
-    from orchestrator.jobs import Job, Jobs
-    from orchestrator.study import Study
+    from grokstudy.orchestrator.cluster.jobs import Job, Jobs
+    from grokstudy.orchestrator.study.study import Study
 
 Follow = Annotated[bool, typer.Option("--follow", help="Show the log until it ends; Ctrl-C leaves the job running.")]
 
@@ -69,9 +69,9 @@ def submit(
 
 def _start(jobs: Jobs, study: Study, arguments: str) -> str:
     """The id of the job that does this: the one that is at it already, or a new one."""
-    from orchestrator.jobs import next_id
-    from orchestrator.parcel import pack
-    from trainables.versions import git_commit
+    from grokstudy.orchestrator.cluster.jobs import next_id
+    from grokstudy.orchestrator.cluster.package import pack
+    from grokstudy.trainables.versions import git_commit
 
     known = jobs.of_study(study.name)
     job_id = next_id(f"{study.name}-{study.spec_hash}", known)

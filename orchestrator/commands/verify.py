@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import typer
 
-from orchestrator.commands.common import SOME_FAILED, Json, Quiet, Root, existing
+from grokstudy.orchestrator.commands.common import SOME_FAILED, Json, Quiet, Root, existing
 
 
 def verify(root: Root = "results", as_json: Json = False, quiet: Quiet = False) -> None:
     """Look for gaps, doubled rows, torn or foreign files, wrong checksums and orphans. Exit code 1 if there are any."""
-    from orchestrator.verify import verify as found_in
+    from grokstudy.orchestrator.root.verify import verify as found_in
 
     store = existing(root)
     faults = found_in(store)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, Root, StudyName, existing, stop
+from grokstudy.orchestrator.commands.common import Json, Root, StudyName, existing, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.watching import Look
-    from trainables.store import Store
+    from grokstudy.orchestrator.console.watch import Look
+    from grokstudy.trainables.storage.store import Store
 
 Every = Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks.")]
 Once = Annotated[bool, typer.Option("--once", help="Look once, then end.")]
@@ -25,8 +25,8 @@ def watch(
     study: StudyName, root: Root = "results", every: Every = 5.0, once: Once = False, as_json: Json = False
 ) -> None:
     """Watch a study until every run has ended, wherever it is driven: reads the root and nothing else."""
-    from orchestrator.standings import spec_of
-    from orchestrator.watching import headline, rows
+    from grokstudy.orchestrator.console.watch import headline, rows
+    from grokstudy.orchestrator.runs.status import spec_of
 
     store, name = existing(root), Path(study).stem
     try:
@@ -43,7 +43,7 @@ def watch(
 
 def _looks(store: Store, name: str, every: float, once: bool) -> Iterator[tuple[Look, Look]]:
     """The first look and the newest, again and again."""
-    from orchestrator.watching import look
+    from grokstudy.orchestrator.console.watch import look
 
     first = now = look(store, name, time.monotonic())
     yield first, now
@@ -59,8 +59,8 @@ def _show(name: str, looks: Iterator[tuple[Look, Look]]) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    from orchestrator.tabular import table, width
-    from orchestrator.watching import headline, rows
+    from grokstudy.orchestrator.console.tables import table, width
+    from grokstudy.orchestrator.console.watch import headline, rows
 
     console = Console()
     if not console.is_terminal:

@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 from servers import mlflow_server
 from synthetic import REGIMES, build_tracked, run_id
 
-from orchestrator.commands.mlflow import sync_study
-from trainables.store import Store
+from grokstudy.orchestrator.commands.mlflow import sync_study
+from grokstudy.trainables.storage.store import Store
 
 pytestmark = pytest.mark.slow
 PATIENCE_MS = 90_000

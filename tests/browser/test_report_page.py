@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from synthetic import build
 
-from analysis.compare import compare
-from analysis.compare_text import compare_page
-from analysis.report import write_report
-from analysis.sides import side
+from grokstudy.analysis.compare.compare import compare
+from grokstudy.analysis.compare.select import side
+from grokstudy.analysis.compare.text import compare_page
+from grokstudy.analysis.report.report import write_report
 
 pytestmark = pytest.mark.slow
 FIGURES = 5

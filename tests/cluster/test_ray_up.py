@@ -20,9 +20,9 @@ import yaml
 from injury import train, unharmed, until
 from lab import REPO, Host, lab
 
-from trainables.config import RunConfig
-from trainables.rundir import RunDir, last_lease
-from trainables.store import Store
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.run_dir import RunDir, last_lease
+from grokstudy.trainables.storage.store import Store
 
 Word = str | Path
 BIN = Path(sys.executable).parent

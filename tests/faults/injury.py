@@ -24,13 +24,13 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from trainables import checkpoint, records
-from trainables.config import RunConfig
-from trainables.keeping import KEEP, Keep
-from trainables.rundir import RunDir
-from trainables.schema import TABLES
-from trainables.store import Store
-from trainables.train import Pack
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.schema import TABLES
+from grokstudy.trainables.storage import checkpoint, records
+from grokstudy.trainables.storage.retention import KEEP, Keep
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.training.pack import Pack
 
 BINARY = Path(sys.executable).parent / "grokstudy"
 STEPS = 1500
@@ -77,8 +77,8 @@ class Patient:
     @property
     def configs(self) -> list[RunConfig]:
         """The runs of the study."""
-        from orchestrator.space import all_trials, runs_of
-        from orchestrator.study import load_study
+        from grokstudy.orchestrator.runs.trials import all_trials, runs_of
+        from grokstudy.orchestrator.study.study import load_study
 
         return [run.config for run in runs_of(all_trials(load_study(self.path)))]
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 from injury import train, unharmed
 
-from trainables import records
-from trainables.config import RunConfig
-from trainables.keeping import Keep, Rule
-from trainables.rundir import RunDir
-from trainables.store import Store
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage import records
+from grokstudy.trainables.storage.retention import Keep, Rule
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import Store
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

@@ -91,7 +91,7 @@ class Cloud:
 @pytest.fixture
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A cluster of its own: its port, folder and token. Its processes carry a mark by which they are ended."""
-    from orchestrator.tuner import set_environment
+    from grokstudy.orchestrator.execution.tuner import set_environment
 
     set_environment()
     from ray.util import get_node_ip_address

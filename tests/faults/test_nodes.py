@@ -14,8 +14,8 @@ import injury
 import pytest
 from injury import Patient, costly, patient, processes, train, unharmed, until
 
-from trainables.config import RunConfig
-from trainables.store import Store
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.store import Store
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, costly]
 
@@ -37,7 +37,7 @@ def cluster() -> Iterator[Any]:
 
 def launched() -> Any:
     """A head that trains nothing, and two nodes with a core each."""
-    from orchestrator.tuner import set_environment
+    from grokstudy.orchestrator.execution.tuner import set_environment
 
     set_environment()
     from ray.cluster_utils import Cluster

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from injury import STEPS, Patient, costly, patient, train, unharmed, until
 
-from trainables.rundir import RunDir
-from trainables.store import Store
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import Store
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from injury import train, unharmed, until
 
-from trainables import checkpoint, records
-from trainables.config import RunConfig
-from trainables.rundir import RunDir
-from trainables.store import StorageError, Store
-from trainables.train import Pack, failures_recorded
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage import checkpoint, records
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import StorageError, Store
+from grokstudy.trainables.training.pack import Pack, failures_recorded
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from trainables.probes.base import Probe
+    from grokstudy.trainables.probes.base import Probe
 
 
 class Registered(NamedTuple):
@@ -33,20 +33,24 @@ _HALVES = ("hop1_writer", "hop2_reader")
 _SHARES = ("consistency_hit_given_correct", "consistency_correct_given_hit", "consistency_phi")
 
 PROBES = {
-    "logit_lens": Registered("trainables.probes.logit_lens:logit_lens", _BRIDGE, _LENS),
-    "patching": Registered("trainables.probes.patching:patching", _STRENGTH, ("patch_effect", "patch_effect_ld")),
-    "restoration": Registered("trainables.probes.restoration:restoration", _RESTORED, ("restore", "restore_ld")),
-    "cqsp": Registered("trainables.probes.cqsp:cqsp", ("cqsp", "site_depth"), ("cqsp",)),
-    "cosine": Registered("trainables.probes.cosine:cosine", _COSINES, _COSINES),
-    "circuit": Registered("trainables.probes.circuit:circuit", (*_HALVES, "circuit_strength"), _HALVES),
-    "consistency": Registered("trainables.probes.consistency:consistency", _SHARES),
+    "logit_lens": Registered("logit_lens:logit_lens", _BRIDGE, _LENS),
+    "patching": Registered(
+        "grokstudy.trainables.probes.patching:patching", _STRENGTH, ("patch_effect", "patch_effect_ld")
+    ),
+    "restoration": Registered(
+        "grokstudy.trainables.probes.restoration:restoration", _RESTORED, ("restore", "restore_ld")
+    ),
+    "cqsp": Registered("cqsp:cqsp", ("cqsp", "site_depth"), ("cqsp",)),
+    "cosine": Registered("cosine:cosine", _COSINES, _COSINES),
+    "circuit": Registered("circuit:circuit", (*_HALVES, "circuit_strength"), _HALVES),
+    "consistency": Registered("consistency:consistency", _SHARES),
 }
 
 
 def load(name: str) -> Probe:
     """Import the probe of this name. Raises KeyError for a name that is not registered."""
     module, function = PROBES[name].place.split(":")
-    probe: Probe = getattr(importlib.import_module(module), function)
+    probe: Probe = getattr(importlib.import_module(f"{__name__}.{module}"), function)
     return probe
 
 

@@ -20,9 +20,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from trainables.evaluate import margins
-from trainables.network import Network
-from trainables.probes.queries import Queries
+from grokstudy.trainables.models.network import Network
+from grokstudy.trainables.probes.queries import Queries
+from grokstudy.trainables.training.evaluate import margins
 
 MIN_CORRECT = 10
 """A share of the correctly answered queries is not defined on fewer than these."""

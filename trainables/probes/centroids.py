@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.probes.base import Scene
+from grokstudy.trainables.probes.base import Scene
 
 
 def fact_states(scene: Scene) -> list[Tensor]:

@@ -24,8 +24,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from trainables.probes.base import Measurement, Scene
-from trainables.probes.centroids import centroids, fact_states
+from grokstudy.trainables.probes.base import Measurement, Scene
+from grokstudy.trainables.probes.centroids import centroids, fact_states
 
 
 def circuit(scene: Scene) -> Iterable[Measurement]:

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 import torch
 
-from trainables.probes.base import MIN_CORRECT, Measurement, Scene
-from trainables.probes.logit_lens import lens_rank
+from grokstudy.trainables.probes.base import MIN_CORRECT, Measurement, Scene
+from grokstudy.trainables.probes.logit_lens import lens_rank
 
 
 def consistency(scene: Scene) -> Iterable[Measurement]:

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.probes.base import Measurement, Scene
-from trainables.probes.centroids import centroids, fact_states
+from grokstudy.trainables.probes.base import Measurement, Scene
+from grokstudy.trainables.probes.centroids import centroids, fact_states
 
 NAMES = {False: ("atomic_id", "cohesion"), True: ("atomic_ood", "alignment")}
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trainables.probes.base import Measurement, Scene
+from grokstudy.trainables.probes.base import Measurement, Scene
 
 
 def cqsp(scene: Scene) -> Iterable[Measurement]:

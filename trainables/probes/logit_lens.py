@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from trainables.probes.base import Measurement, Scene
+from grokstudy.trainables.probes.base import Measurement, Scene
 
 Ranks = dict[str, list[Tensor]]
 """Token class -> rank (M, S, T) at every depth."""

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from trainables.probes.base import MIN_CORRECT, Measurement, Scene, logit_gap
+from grokstudy.trainables.probes.base import MIN_CORRECT, Measurement, Scene, logit_gap
 
 
 def patching(scene: Scene) -> Iterable[Measurement]:

@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.randomness import IntArray, Stream
-from trainables.tasks.two_hop import Examples, TaskData
+from grokstudy.trainables.randomness import IntArray, Stream
+from grokstudy.trainables.tasks.two_hop import Examples, TaskData
 
 TWO_HOP_SPLITS = (
     "train_ii", "test_ii", "test_io", "test_oi", "test_oo", "new_old", "old_new", "new_new",

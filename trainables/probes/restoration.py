@@ -16,8 +16,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from trainables.probes.base import MIN_CORRECT, Measurement, Scene, Transplants, logit_gap
-from trainables.probes.patching import normalised
+from grokstudy.trainables.probes.base import MIN_CORRECT, Measurement, Scene, Transplants, logit_gap
+from grokstudy.trainables.probes.patching import normalised
 
 
 def restoration(scene: Scene) -> Iterable[Measurement]:

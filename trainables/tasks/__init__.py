@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainables.tasks.two_hop import TwoHop
-from trainables.tasks.two_hop_transfer import TwoHopTransfer
+from grokstudy.trainables.tasks.two_hop import TwoHop
+from grokstudy.trainables.tasks.two_hop_transfer import TwoHopTransfer
 
 TASKS: dict[str, Any] = {"two_hop": TwoHop, "two_hop_transfer": TwoHopTransfer}

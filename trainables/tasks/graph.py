@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables.randomness import IntArray, Stream
+from grokstudy.trainables.randomness import IntArray, Stream
 
 if TYPE_CHECKING:
-    from trainables.tasks.two_hop import TwoHopOptions
+    from grokstudy.trainables.tasks.two_hop import TwoHopOptions
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import Literal
 
 import numpy as np
 
-from trainables.options import Problem, option
-from trainables.randomness import IntArray, Stream
-from trainables.tasks.graph import Examples as Examples
-from trainables.tasks.graph import Graph as Graph
-from trainables.tasks.graph import TaskData as TaskData
+from grokstudy.trainables.options import Problem, option
+from grokstudy.trainables.randomness import IntArray, Stream
+from grokstudy.trainables.tasks.graph import Examples as Examples
+from grokstudy.trainables.tasks.graph import Graph as Graph
+from grokstudy.trainables.tasks.graph import TaskData as TaskData
 
 POSITIONS = ("h", "r1", "r2")
 

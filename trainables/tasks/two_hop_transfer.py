@@ -24,10 +24,10 @@ from typing import Literal
 
 import numpy as np
 
-from trainables.options import Problem, option
-from trainables.randomness import IntArray, Stream
-from trainables.tasks.graph import Examples, Graph, TaskData
-from trainables.tasks.two_hop import POSITIONS, Drawn, TwoHop, TwoHopOptions, refuse_empty
+from grokstudy.trainables.options import Problem, option
+from grokstudy.trainables.randomness import IntArray, Stream
+from grokstudy.trainables.tasks.graph import Examples, Graph, TaskData
+from grokstudy.trainables.tasks.two_hop import POSITIONS, Drawn, TwoHop, TwoHopOptions, refuse_empty
 
 SOURCE_SPLITS = ("test_ii", "test_oo", "atomic_id")
 """Splits of the source that show what is forgotten."""

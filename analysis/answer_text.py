@@ -1,0 +1,190 @@
+"""The answer table in words: the same cells for the terminal, the report and whoever reads a log.
+
+A time reads `1372 (1245–1507)`: median and range over seeds; `>3000` is not reached by step 3000.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from grokstudy.analysis.statistics.decoupling import VERDICTS
+
+FIRST = ("memorised", "generalised", "circuit")
+"""Events in the order in which a reader thinks of them; a study's other events follow."""
+
+NOTE = "Times are steps: median (range over seeds); >N is not reached by step N."
+NO_VERDICT = "Lead and verdict: not applicable, they need events named generalised and circuit."
+_GAP = "  "
+
+
+def event_names(columns: Sequence[str]) -> list[str]:
+    """The events of an answer table, in reading order."""
+    found = [column.removesuffix("_observed") for column in columns if column.endswith("_observed")]
+    return [name for name in FIRST if name in found] + [name for name in found if name not in FIRST]
+
+
+def group_columns(columns: Sequence[str]) -> list[str]:
+    """The axes of an answer table: the columns before the count of seeds."""
+    return list(columns)[: list(columns).index("seeds")]
+
+
+def label(values: Mapping[str, Any]) -> str:
+    """A group in words: texts as they are, numbers with their option where there is more than one axis."""
+    if len(values) == 1:
+        return plain(next(iter(values.values())))
+    return ", ".join(_setting(name, value) for name, value in values.items()) or "all"
+
+
+def _setting(name: str, value: Any) -> str:
+    return value if isinstance(value, str) else f"{name.split('.')[-1]}={plain(value)}"
+
+
+def plain(value: Any) -> str:
+    """One setting as text."""
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def steps_text(value: float | None) -> str:
+    """Steps, whole below 10,000 and with three digits above: 1372, 37.5k, 1.34M."""
+    if value is None:
+        return "?"
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if round(value) >= (size if letter == "M" else 1e4):
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.0f}"
+
+
+def share_text(value: float | None) -> str:
+    """A share or another number near 1 with two decimals."""
+    return "?" if value is None else f"{value:.2f}"
+
+
+def time_cell(row: Mapping[str, Any], event: str) -> str:
+    """When an event came, in words."""
+    observed, censored = row[f"{event}_observed"] or 0, row[f"{event}_censored"] or 0
+    beyond = f">{steps_text(row[f'{event}_at_beyond'])}"
+    if not observed:
+        return beyond if censored else "not measured"
+    if row[f"{event}_at"] is None:
+        return f"{beyond} ({observed} of {observed + censored})"
+    middle, first = steps_text(row[f"{event}_at"]), steps_text(row[f"{event}_at_first"])
+    last = steps_text(row[f"{event}_at_last"]) if not censored else f">{steps_text(row[f'{event}_at_followed'])}"
+    return middle if observed + censored == 1 else f"{middle} ({first}–{last})"
+
+
+def final_cell(row: Mapping[str, Any], event: str) -> str:
+    """Where the event's metric ended, in words."""
+    middle = share_text(row[f"{event}_final"])
+    if (row[f"{event}_final_n"] or 0) < 2:
+        return middle
+    return f"{middle} ({share_text(row[f'{event}_final_min'])}–{share_text(row[f'{event}_final_max'])})"
+
+
+def verdict_cell(row: Mapping[str, Any]) -> str:
+    """The verdict with the trials behind it: `coupled 3/3`, `mixed (coupled 2, latent 2)`."""
+    counts = {name: row[name] or 0 for name in VERDICTS}
+    if row["verdict"] in counts:
+        return f"{row['verdict']} {counts[row['verdict']]}/{sum(counts.values())}"
+    parts = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    return f"{row['verdict']} ({parts})" if parts else "no data"
+
+
+def cells(frame: pl.DataFrame) -> Iterator[dict[str, str]]:
+    """The table's rows as text, by column heading; one cell of several heading words at most."""
+    events, groups = event_names(frame.columns), group_columns(frame.columns)
+    for row in frame.iter_rows(named=True):
+        row_cells = {" / ".join(groups) or "study": label({name: row[name] for name in groups})}
+        row_cells["seeds"] = str(row["seeds"])
+        row_cells |= {f"{event} at": time_cell(row, event) for event in events}
+        row_cells |= {f"final {heading}": final_cell(row, event) for event, heading in _finals(events, frame.columns)}
+        if is_decoupling(frame.columns):
+            row_cells["lead"] = "" if row["lead"] is None else f"{row['lead']:+.2f}"
+            row_cells["verdict"] = verdict_cell(row)
+        yield row_cells
+
+
+def is_decoupling(columns: Sequence[str]) -> bool:
+    """Whether the study has both events that lead and verdict are about."""
+    return {"generalised_observed", "circuit_observed"} <= set(columns)
+
+
+def _finals(events: Sequence[str], columns: Sequence[str]) -> list[tuple[str, str]]:
+    """Events whose last value is shown, with its heading: those of the verdict, or all where there is none."""
+    if not is_decoupling(columns):
+        return [(event, event) for event in events]
+    headings = {"generalised": "accuracy", "circuit": "circuit"}
+    return [(event, headings[event]) for event in events if event in headings]
+
+
+def as_text(frame: pl.DataFrame, width: int = 80) -> str:
+    """The table as plain text within `width` columns: blocks of columns, each with the group in front."""
+    rows = list(cells(frame))
+    if not rows:
+        return "no trials yet\n"
+    name, *headings = rows[0]
+    groups = _groups(frame, name, rows, width)
+    left = width - _wide(groups)
+    columns = [_column(heading, rows, left - len(_GAP)) for heading in headings]
+    blocks = ["\n".join(_GAP.join(line).rstrip() for line in zip(*groups, *block, strict=True))
+              for block in _blocks(columns, left)]  # fmt: skip
+    return "\n\n".join([*blocks, *_notes(frame, width)]) + "\n"
+
+
+def _groups(frame: pl.DataFrame, name: str, rows: Sequence[Mapping[str, str]], width: int) -> list[list[str]]:
+    """The group as one column; where that is wider than a third, as a column for each axis."""
+    axes = group_columns(frame.columns)
+    longest = max(len(text) for text in (name, *(row[name] for row in rows)))
+    if len(axes) < 2 or longest <= width // 3:
+        return [_column(name, rows, width // 3)]
+    short = [axis.split(".")[-1] for axis in axes]
+    named = dict(zip(short if len(set(short)) == len(axes) else axes, axes, strict=True))
+    values = [{name: plain(row[axis]) for name, axis in named.items()} for row in frame.iter_rows(named=True)]
+    columns = [_column(heading, values, width // 3) for heading in named]
+    if _wide(columns) <= width // 2:
+        return columns
+    return [_column(heading, values, width // 2 // len(axes) - len(_GAP)) for heading in named]
+
+
+def _wide(columns: Sequence[Sequence[str]]) -> int:
+    """Characters that columns take beside each other."""
+    return sum(len(column[0]) for column in columns) + len(_GAP) * (len(columns) - 1)
+
+
+def _column(heading: str, rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    texts = [_shorten(text, width) for text in (heading, *(row[heading] for row in rows))]
+    wide = max(map(len, texts))
+    padded = [text.ljust(wide) for text in texts]
+    return [padded[0], "-" * wide, *padded[1:]]
+
+
+def _shorten(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _blocks(columns: Sequence[list[str]], width: int) -> Iterator[list[list[str]]]:
+    """Columns in order, as many beside each other as fit behind the group."""
+    block: list[list[str]] = []
+    for column in columns:
+        if block and _wide([*block, column]) + len(_GAP) > width:
+            yield block
+            block = []
+        block.append(column)
+    yield block
+
+
+def _notes(frame: pl.DataFrame, width: int) -> Iterator[str]:
+    yield textwrap.fill(NOTE, width)
+    for column, meaning in (
+        ("diverged", "diverged (counted as results)"),
+        ("unfinished", "unfinished or failed"),
+        ("no_start", "without a start: the event never came in their source (a result)"),
+    ):
+        total = int(frame[column].sum())
+        if total:
+            yield _shorten(f"{total} trials {meaning}.", width)
+    if not is_decoupling(frame.columns):
+        yield NO_VERDICT

@@ -1,0 +1,138 @@
+"""Two or more sides beside each other: what differs in their settings, when events came, where they ended.
+
+Times are Kaplan-Meier medians over runs with 95 % limits; tests are those of `analysis.survival`, and with fewer than
+about six seeds a side they are a formality: n stands in every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from grokstudy.analysis.answer_text import FIRST, plain
+from grokstudy.analysis.compare.select import Side
+from grokstudy.analysis.series import parse_events
+from grokstudy.analysis.statistics import survival
+
+VALUES = 4
+"""Most values of one setting that are listed."""
+EVENTS = pl.Schema(
+    {
+        "event": pl.String,
+        "side": pl.String,
+        "n": pl.Int64,
+        "observed": pl.Int64,
+        "median": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "followed": pl.Float64,
+        "final": pl.Float64,
+        "final_min": pl.Float64,
+        "final_max": pl.Float64,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The three tables of a comparison, and what a reader has to know about them."""
+
+    settings: pl.DataFrame
+    events: pl.DataFrame
+    tests: pl.DataFrame
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what is not known is null."""
+        tables = {name: getattr(self, name).to_dicts() for name in ("settings", "events", "tests")}
+        return {**tables, "notes": list(self.notes)}
+
+
+def compare(sides: Sequence[Side]) -> Comparison:
+    """Compare sides. Events that have the same name are compared even if defined differently, which a note says."""
+    names = _event_names(sides)
+    events = pl.concat([side.of(side.tables.events).select(_EVENT_COLUMNS) for side in sides])
+    rows = [row for name in names for row in _event_rows(sides, events, name)]
+    tests = [_tests(events, name) for name in names] if len(sides) > 1 else []
+    found = [frame for frame in tests if not frame.is_empty()]
+    return Comparison(
+        settings=settings(sides),
+        events=pl.DataFrame(rows, schema=EVENTS),
+        tests=pl.concat(found) if found else pl.DataFrame(),
+        notes=tuple(_notes(sides, names)),
+    )
+
+
+_EVENT_COLUMNS = ("trial_id", "side", "event", "state", "time", "lower", "seed")
+
+
+def _event_names(sides: Sequence[Side]) -> list[str]:
+    names = dict.fromkeys(name for side in sides for name in side.tables.spec.get("events", {}))
+    return sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+
+
+def settings(sides: Sequence[Side]) -> pl.DataFrame:
+    """Settings in which the sides differ: one row each, one column per side. The seed is not one."""
+    keys = dict.fromkeys(key for side in sides for config in side.config for key in config if key != "seed")
+    rows = [{"setting": key, **{side.name: _values(side, key) for side in sides}} for key in sorted(keys)]
+    differing = [row for row in rows if len({row[side.name] for side in sides}) > 1]
+    return pl.DataFrame(differing, schema={"setting": pl.String, **{side.name: pl.String for side in sides}})
+
+
+def _values(side: Side, key: str) -> str:
+    values = list(dict.fromkeys(plain(config.get(key)) for config in side.config))
+    return ", ".join(values) if len(values) <= VALUES else f"{len(values)} values"
+
+
+def _event_rows(sides: Sequence[Side], events: pl.LazyFrame, name: str) -> list[dict[str, Any]]:
+    samples = {sample.group["side"]: sample for sample in survival.samples(events, name, ["side"])}
+    return [_event_row(side, samples.get(side.name), name) for side in sides]
+
+
+def _event_row(side: Side, sample: survival.Sample | None, name: str) -> dict[str, Any]:
+    row = {"event": name, "side": side.name, **_final(side, name)}
+    if sample is None:
+        return {**row, "n": 0, "observed": 0}
+    middle, low, high = survival.median(survival.kaplan_meier(sample))
+    limits = {"low": low, "high": high} if sample.n > 1 else {}
+    followed = float(sample.time[~sample.observed].max()) if sample.n_censored else None
+    counts = {"n": sample.n, "observed": sample.n - sample.n_censored, "followed": followed}
+    return {**row, **counts, "median": middle, **limits}
+
+
+def _final(side: Side, name: str) -> dict[str, float | None]:
+    """Median and range of the last value of the event's metric."""
+    series = side.of(side.tables.series).filter(pl.col("event") == name).drop_nulls("value")
+    last = series.sort("step").group_by("trial_id").agg(pl.last("value")).collect()["value"].cast(pl.Float64)
+    if last.is_empty():
+        return {}
+    low, middle, high = (last.quantile(share, "linear") for share in (0, 0.5, 1))
+    return {"final": middle, "final_min": low, "final_max": high}
+
+
+def _tests(events: pl.LazyFrame, name: str) -> pl.DataFrame:
+    """Every pair of sides: how much later a is than b in decades, and the log-rank test."""
+    later = survival.contrasts(events, name, ["side"]).drop("reason", "limit")
+    test = survival.log_rank(events, name, ["side"]).select("a", "b", "p", "p_holm", "reason")
+    both = later.join(test, on=["a", "b"], how="left", maintain_order="left")
+    return both.select(pl.lit(name).alias("event"), pl.all())
+
+
+def _notes(sides: Sequence[Side], names: Sequence[str]) -> list[str]:
+    said = []
+    for name in names:
+        found = {side.name: _definition(side, name) for side in sides}
+        if len(set(found.values())) > 1:
+            said.append(f"{name} is not the same event: " + "; ".join(f"{s}: {text}" for s, text in found.items()))
+    few = [side.name for side in sides if side.trials["seed"].n_unique() < 6]
+    if few and len(sides) > 1:
+        said.append(f"fewer than 6 seeds in {', '.join(few)}: take p and intervals as a formality")
+    return said
+
+
+def _definition(side: Side, name: str) -> str:
+    found = [str(event) for event in parse_events(side.tables.spec.get("events", {})) if event.name == name]
+    return found[0] if found else "not defined"

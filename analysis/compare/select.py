@@ -1,0 +1,93 @@
+"""What is compared with what: a side is a study, a part of one, or a single run.
+
+- `decoupling`: all results of a study
+- `decoupling:data.exposure=natural`: those at one place of its space; several conditions with commas
+- `3f2a9c`: the run whose id begins so, in whatever study it is
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from grokstudy.analysis.tables.study import LENGTH, StudyTables, load, studies
+from grokstudy.trainables.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: independent trials of one study that are results."""
+
+    name: str
+    tables: StudyTables
+    trials: pl.DataFrame
+    config: tuple[Mapping[str, Any], ...]
+    """The options of its runs, by dotted name."""
+
+    def of(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """The rows of its trials, under its name."""
+        chosen = self.trials.lazy().select("trial_id")
+        return frame.join(chosen, on="trial_id", how="semi").with_columns(side=pl.lit(self.name))
+
+
+def side(root: str, word: str) -> Side:
+    """Find what a word names. Raises ValueError saying what there is."""
+    store = Store(root)
+    known = studies(root)
+    study, _, conditions = word.partition(":")
+    if study in known:
+        tables = load(root, study)
+        return _side(store, word, tables, _where(tables, conditions))
+    for name in known:
+        tables = load(root, name)
+        found = tables.results.filter(pl.col("run_id").str.starts_with(word)).collect()
+        if not found.is_empty():
+            return _side(store, word, tables, found)
+    raise ValueError(f"{word!r} is neither a study nor the beginning of a run id; studies here: {', '.join(known)}")
+
+
+def _where(tables: StudyTables, conditions: str) -> pl.DataFrame:
+    """The results at one place of the space."""
+    frame = tables.results.collect()
+    for condition in filter(None, conditions.split(",")):
+        axis, sign, value = condition.partition("=")
+        if axis not in (*tables.axes, "seed") or not sign:
+            raise ValueError(f"{condition!r}: write axis=value; axes here: {', '.join((*tables.axes, 'seed'))}")
+        values = frame[axis].unique().sort().to_list()
+        wanted = [known for known in values if str(known) == value or _same_number(known, value)]
+        if not wanted:
+            raise ValueError(f"{axis} is never {value}; it is {', '.join(map(str, values))}")
+        frame = frame.filter(pl.col(axis) == wanted[0])
+    return frame
+
+
+def _same_number(known: Any, text: str) -> bool:
+    try:
+        return isinstance(known, int | float) and float(text) == float(known)
+    except ValueError:
+        return False
+
+
+def _side(store: Store, name: str, tables: StudyTables, trials: pl.DataFrame) -> Side:
+    if trials.is_empty():
+        raise ValueError(f"{name}: no run of it has ended yet")
+    about = trials.select("run_id", *(axis for axis in tables.axes if axis != LENGTH), pl.col("horizon").alias(LENGTH))
+    config = tuple(_config(store, row.pop("run_id"), row) for row in about.iter_rows(named=True))
+    return Side(name, tables, trials, config)
+
+
+def _config(store: Store, run_id: str, point: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in run.json and the trial's own: its length, too, for a run may have gone on for another study."""
+    about = store.read_json(f"runs/{run_id}/run.json") or {}
+    return {**_flat(about.get("config", {})), **point}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        nested = _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat.update(nested)
+    return flat

@@ -1,0 +1,56 @@
+"""A figure as files: vector and PNG, its data as CSV, and a note that says how to read it and how to draw it again.
+
+Widths are real: 96 px of a chart are one inch on paper, in every format, so that a figure is included as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from grokstudy.analysis.figures.theme import COLUMN, Figure
+
+PPI, PPI_PNG = 96, 300
+_GRADIENT = re.compile(r"gradient_(\d+)")
+_SIZE = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
+
+
+def pictures(figure: Figure, command: str, column: bool = False) -> dict[str, bytes]:
+    """The files of a figure by name. `command` draws it again; `column` makes it fit one column of a paper."""
+    import vl_convert
+
+    name = f"{figure.name}_column" if column else figure.name
+    svg = _numbered(str(vl_convert.vegalite_to_svg(figure.column if column else figure.spec)))
+    return {
+        f"{name}.svg": svg.encode(),
+        f"{name}.pdf": bytes(vl_convert.svg_to_pdf(_in_points(svg))),
+        f"{name}.png": bytes(vl_convert.svg_to_png(svg, scale=72 / PPI, ppi=PPI_PNG)),
+        f"{name}.csv": figure.data.write_csv().encode(),
+        f"{name}.txt": _note(figure, name, _size(svg)[0], command).encode(),
+    }
+
+
+def _numbered(svg: str) -> str:
+    """The same drawing with its gradients counted from 0, not from the first that this process drew."""
+    known: dict[str, int] = {}
+    return _GRADIENT.sub(lambda found: f"gradient_{known.setdefault(found[1], len(known))}", svg)
+
+
+def _size(svg: str) -> tuple[float, float]:
+    """Width and height in px."""
+    found: Any = _SIZE.search(svg)
+    return float(found[1]), float(found[2])
+
+
+def _in_points(svg: str) -> str:
+    """The same drawing, 72 units to the inch: what a PDF counts in."""
+    width, height = (size * 72 / PPI for size in _size(svg))
+    return _SIZE.sub(f'width="{width:g}" height="{height:g}"', svg, count=1)
+
+
+def _note(figure: Figure, name: str, width: float, command: str) -> str:
+    fits = "one column" if width <= COLUMN else "both columns"
+    return (
+        f"{figure.caption}\n\nsize:   {width / PPI:.1f} in wide: {fits} of a two-column paper\n"
+        f"data:   {name}.csv\nredraw: {command}\n"
+    )

@@ -1,0 +1,130 @@
+"""The report's HTML page: hypothesis, answer, figures, what did not finish, the study file and the versions.
+
+Self-contained: the charting library is inlined once, data and styles are in the page, nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from grokstudy.analysis.answer_text import NO_VERDICT, NOTE, cells, is_decoupling, steps_text
+from grokstudy.analysis.contrasts import findings
+from grokstudy.analysis.report.html import details, document, escape, figure, table
+from grokstudy.analysis.series import parse_events
+from grokstudy.analysis.statistics.decoupling import CLASSES, VERDICTS
+from grokstudy.analysis.tables.study import StudyTables
+
+if TYPE_CHECKING:
+    from grokstudy.analysis.figures.theme import Figure
+
+ROWS = 200
+"""Most rows of a list in the page; the rest is counted."""
+
+
+def page(
+    tables: StudyTables,
+    frame: pl.DataFrame,
+    figures: Sequence[Figure],
+    versions: Mapping[str, Any],
+    failures: pl.DataFrame,
+) -> str:
+    """The whole page."""
+    hypothesis = str(tables.spec.get("hypothesis") or "")
+    parts = [
+        f"<p class=soft>study</p><h1>{escape(tables.name)}</h1><p class=lead>{escape(hypothesis)}</p>",
+        *_warnings(tables),
+        f"<h2>Answer</h2>{_answer(frame)}{_legend(tables)}",
+        *(["<h2>Figures</h2>"] if figures else []),
+        *map(figure, figures),
+        *_findings(findings(tables)),
+        f"<h2>Not finished, diverged or failed</h2>{_failures(failures)}",
+        f"<h2>Censored</h2>{_censored(tables)}",
+        f"<h2>Study file</h2><pre>{escape(tables.text or json.dumps(tables.spec, indent=1))}</pre>",
+        f"<h2>Versions</h2>{_versions(tables, versions)}",
+    ]
+    return document(f"{tables.name}: report", parts, figures)
+
+
+def _warnings(tables: StudyTables) -> list[str]:
+    if not tables.skipped:
+        return []
+    items = "".join(f"<li><code>{escape(line)}</code></li>" for line in tables.warnings[:ROWS])
+    said = f"{len(tables.skipped)} files could not be read and are left out:"
+    return [f"<div class=warn><p>{said}</p><ul>{items}</ul></div>"]
+
+
+def _answer(frame: pl.DataFrame) -> str:
+    rows = [_verdict_first(row) for row in cells(frame.head(ROWS))]
+    if not rows:
+        return "<p>There are no trials yet.</p>"
+    notes = NOTE if is_decoupling(frame.columns) else f"{NOTE} {NO_VERDICT}"
+    return f"{table(rows, stack=True)}{_more(frame.height)}<p class=soft>{escape(notes)}</p>"
+
+
+def _verdict_first(row: dict[str, str]) -> dict[str, str]:
+    """The group and its verdict, then all that it follows from: a table of many events is wider than a screen."""
+    first = [next(iter(row)), *(name for name in ("verdict",) if name in row)]
+    return {**{name: row[name] for name in first}, **row}
+
+
+def _legend(tables: StudyTables) -> str:
+    """What the events and the verdicts mean."""
+    events = [(event.name, str(event)) for event in parse_events(tables.spec.get("events", {}))]
+    pairs = [*events, *VERDICTS.items(), *((name, CLASSES[name]) for name in CLASSES if name not in VERDICTS)]
+    items = "".join(f"<li><b>{escape(name)}</b>: {escape(meaning)}</li>" for name, meaning in pairs)
+    return f"<details><summary>What the words mean</summary><ul class=soft>{items}</ul></details>"
+
+
+def _findings(found: Sequence[tuple[str, pl.DataFrame]]) -> list[str]:
+    """Estimates and tests, rounded; null is a dash."""
+    tables = []
+    for title, frame in found:
+        shown = frame.head(ROWS).iter_rows(named=True)
+        rows = [{name: _number(value) for name, value in row.items()} for row in shown]
+        tables.append(f"<details><summary>{escape(title)}</summary>{table(rows)}{_more(frame.height)}</details>")
+    return ["<h2>Statistics</h2>", *tables] if tables else []
+
+
+def _number(value: Any) -> str:
+    if value is None or not isinstance(value, float):
+        return "–" if value is None else str(value)
+    return steps_text(value) if 1e3 <= value < inf else f"{value:.3g}"
+
+
+def _failures(failures: pl.DataFrame) -> str:
+    if failures.is_empty():
+        return "<p>Every trial is done.</p>"
+    counts = failures["state"].value_counts().sort("state").iter_rows()
+    said = ", ".join(f"{count} {state}" for state, count in counts)
+    rows = [{name: str(value) for name, value in row.items() if name != "traceback"}
+            for row in failures.head(ROWS).iter_rows(named=True)]  # fmt: skip
+    traces = failures.filter(pl.col("traceback") != "").head(20).iter_rows(named=True)
+    opened = "".join(details(f"Traceback of {row['run_id']}", row["traceback"]) for row in traces)
+    return f"<p>{escape(said)}.</p>{table(rows)}{_more(failures.height)}{opened}"
+
+
+def _censored(tables: StudyTables) -> str:
+    """Trials in which an event did not happen, and up to which step they were followed."""
+    chosen = tables.results.select("trial_id")
+    rows = tables.events.join(chosen, on="trial_id", how="semi").filter(pl.col("state") == "censored")
+    wide = rows.sort("trial_id", "event").collect()
+    if wide.is_empty():
+        return "<p>Every event happened in every trial.</p>"
+    listed = wide.select("trial_id", "seed", *tables.axes, "event", followed_to="lower")
+    texts = [{name: str(value) for name, value in row.items()} for row in listed.head(ROWS).iter_rows(named=True)]
+    summary = f"{wide.height} events not reached"
+    return f"<details><summary>{summary}</summary>{table(texts)}{_more(wide.height)}</details>"
+
+
+def _more(height: int) -> str:
+    return f"<p class=soft>and {height - ROWS} more</p>" if height > ROWS else ""
+
+
+def _versions(tables: StudyTables, versions: Mapping[str, Any]) -> str:
+    pairs = {**versions, "spec_hash": tables.spec.get("spec_hash", "")}
+    return table([{"name": str(name), "version": str(value)} for name, value in pairs.items()])

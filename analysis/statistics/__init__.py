@@ -1,0 +1,1 @@
+"""What the events of several runs say together: survival, association, and whether two come apart."""

@@ -1,0 +1,155 @@
+"""One study's tables: its trials, and of each run the part that the trial asked for.
+
+Reads `<root>/studies/<name>/{study.json, study.yaml, trials.parquet}` and `<root>/metrics/`. A trial is the
+prefix of its run: evaluations at steps up to its horizon, training steps before it. Nothing is read before it
+is needed, except what it takes to tell that a file can be read.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from grokstudy.analysis.events import find_events
+from grokstudy.analysis.series import measures, parse_events, series_of
+from grokstudy.analysis.tables.parquet import Skipped, polars_schema, scan
+from grokstudy.trainables.schema import TABLES, TRIAL_COLUMNS
+from grokstudy.trainables.storage.store import DamagedError, Store
+
+RESULT_STATES = ("done", "diverged", "stopped")
+"""Trials that are results. A crash is not one: it is counted beside them and never becomes a number."""
+
+NO_START = "no_start"
+"""Trials whose source never came to the event that they start from: a result, too, but one without a run."""
+
+LENGTH = "train.steps"
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """Lazy frames of one study; `steps`, `evals` and `probes` carry trial_id, horizon, seed and the axes."""
+
+    name: str
+    spec: dict[str, Any]
+    text: str
+    trials: pl.LazyFrame
+    steps: pl.LazyFrame
+    evals: pl.LazyFrame
+    probes: pl.LazyFrame
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """One line per file that was left out."""
+        return [str(skipped) for skipped in self.skipped]
+
+    @property
+    def axes(self) -> list[str]:
+        """The swept columns, without the seed."""
+        return axes_of(self.spec)
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """Columns that tell groups apart: the axes, less the length where lengths are prefixes of one run."""
+        others = [axis for axis in self.axes if axis != LENGTH]
+        if LENGTH not in self.axes:
+            return others
+        runs = self.trials.group_by([*others, "seed"]).agg(pl.col("run_id").n_unique()).collect()
+        return self.axes if runs["run_id"].max() not in (None, 1) else others
+
+    @cached_property
+    def independent(self) -> pl.LazyFrame:
+        """Trials without those that are the beginning of a longer one: one per group and seed."""
+        is_result = pl.col("state").is_in(RESULT_STATES)
+        ordered = self.trials.sort(is_result, "horizon", "trial_id", descending=[True, True, False])
+        return ordered.unique([*self.groups, "seed"], keep="first", maintain_order=True).sort("trial_id")
+
+    @cached_property
+    def results(self) -> pl.LazyFrame:
+        """Independent trials that ended as a result: finished, diverged or stopped by the scheduler."""
+        return self.independent.filter(pl.col("state").is_in(RESULT_STATES))
+
+    @cached_property
+    def series(self) -> pl.LazyFrame:
+        """The metric of every event over training: trial_id, event, step, value. Computed once."""
+        events = parse_events(self.spec.get("events", {}))
+        wanted = measures(self.evals, self.probes, {event.metric for event in events})
+        return series_of(wanted, events, self.trials).collect().lazy()
+
+    @cached_property
+    def events(self) -> pl.LazyFrame:
+        """Every event of every trial, with seed and axes. Computed once."""
+        found = find_events(self.series, self.spec.get("events", {}))
+        about = self.trials.select("trial_id", "seed", pl.col("state").alias("trial_state"), *self.axes)
+        return found.join(about, on="trial_id", how="left").sort("trial_id", "event").collect().lazy()
+
+
+def axes_of(spec: dict[str, Any]) -> list[str]:
+    """The names of the swept columns, without the seed."""
+    return [axis for axis in spec.get("axes", []) if axis != "seed"]
+
+
+def load(root: str | Path, study: str) -> StudyTables:
+    """Open a study. Raises FileNotFoundError when there is none of that name; a bad part is only named."""
+    store = Store(root)
+    spec = _spec(store, study)
+    trials, skipped = _trials(store, study, axes_of(spec))
+    run_ids = trials["run_id"].drop_nulls().unique(maintain_order=True).to_list()
+    frames = {}
+    for table, columns in TABLES.items():
+        frame, bad = scan(store, table, run_ids, columns)
+        frames[table] = _of_trials(frame, trials, axes_of(spec), last=table != "steps")
+        skipped += bad
+    text = f"studies/{study}/study.yaml"
+    source = store.read(text).decode(errors="replace") if store.exists(text) else ""
+    return StudyTables(study, spec, source, trials.lazy(), **frames, skipped=tuple(skipped))
+
+
+def studies(root: str | Path) -> list[str]:
+    """Names of the studies under a root."""
+    store = Store(root)
+    return [path.split("/")[-1] for path in store.list("studies") if store.exists(f"{path}/study.json")]
+
+
+def _spec(store: Store, study: str) -> dict[str, Any]:
+    path = f"studies/{study}/study.json"
+    spec: dict[str, Any] | None = store.read_json(path)
+    if spec is None:
+        known = ", ".join(studies(store.uri)) or "none"
+        raise FileNotFoundError(f"{store.uri}: there is no study {study!r}; studies here: {known}")
+    axes = spec.get("axes", [])
+    try:
+        parse_events(spec.get("events", {}))
+        if not isinstance(axes, list) or not all(isinstance(axis, str) for axis in axes):
+            raise ValueError(f"axes: {axes!r} is no list of names")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{store.path(path)}: cannot be read ({error}); run the study again") from None
+    return spec
+
+
+def _trials(store: Store, study: str, axes: Sequence[str]) -> tuple[pl.DataFrame, list[Skipped]]:
+    """The trials, with every expected column; empty when there are none yet."""
+    path = f"studies/{study}/trials.parquet"
+    schema = polars_schema(TRIAL_COLUMNS)
+    empty = pl.DataFrame(schema={**schema, **dict.fromkeys(axes, pl.String)})
+    if not store.exists(path):
+        return empty, []
+    try:
+        found = pl.read_parquet(io.BytesIO(store.read(path)))
+        missing = [name for name in (*schema, *axes) if name not in found.columns]
+        return found.with_columns(pl.lit(None).alias(name) for name in missing).cast(schema), []
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return empty, [Skipped(path, "torn or not Parquet; plan or launch the study again to rewrite it")]
+
+
+def _of_trials(frame: pl.LazyFrame, trials: pl.DataFrame, axes: Sequence[str], *, last: bool) -> pl.LazyFrame:
+    """Rows of each trial's own prefix; a run that serves two trials appears in both."""
+    about = trials.lazy().select("run_id", "trial_id", "horizon", "seed", *axes)
+    within = pl.col("step") <= pl.col("horizon") if last else pl.col("step") < pl.col("horizon")
+    return frame.join(about, on="run_id", how="inner").filter(within)

@@ -1,0 +1,119 @@
+"""Is everything there that a study needs? Each check says what it found and, if that is bad, what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from grokstudy.orchestrator.tracking.mlflow_sync import tracking_uri
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.versions import installed
+
+PACKAGES = ("grokstudy", "torch", "ray", "polars", "mlflow", "optuna", "pyarrow", "numpy")
+ROOM = 5e9
+"""Bytes that should be free under a local root."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    said: str
+    remedy: str = ""
+
+
+def checkup(root: str) -> list[Check]:
+    """Look at everything. No check raises, and none leaves anything behind."""
+    looks: dict[str, Callable[[], Check]] = {
+        "versions": _versions,
+        "torch": _torch,
+        "compiler": _compiler,
+        "Ray": _ray,
+        "root": lambda: _root(root),
+        "room": lambda: _room(root),
+        "MLflow": lambda: _mlflow(root),
+    }
+    return [_guarded(name, check) for name, check in looks.items()]
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except Exception as error:  # whatever it is, that is the finding
+        text = str(error).strip() or type(error).__name__
+        return Check(name, False, text.splitlines()[0], "see the message")
+
+
+def _versions() -> Check:
+    found = installed(*PACKAGES)
+    absent = [name for name in PACKAGES if not found.get(name)]
+    said = ", ".join(f"{name} {version}" for name, version in found.items())
+    remedy = f"not installed: {', '.join(absent)}; run make setup" if absent else ""
+    return Check("versions", not absent, said, remedy)
+
+
+def _torch() -> Check:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    said = ", ".join(gpus) if gpus else "no GPU: small models train well on the CPU"
+    total = float(torch.ones(3, device="cuda" if gpus else "cpu").sum())
+    return Check("torch", total == 3.0, f"{said}; {os.cpu_count()} CPU cores", "torch cannot add; reinstall it")
+
+
+def _compiler() -> Check:
+    """Not needed: without one, `engine: compile` carries out steps one by one."""
+    name = os.environ.get("CXX", "g++")
+    found = shutil.which(name)
+    said = f"{found}, for engine: compile" if found else f"no {name}: with engine: compile, steps are not compiled"
+    return Check("compiler", True, said)
+
+
+def _ray() -> Check:
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        return Check("Ray", True, f"Ray {ray.__version__}, started here when needed")
+    ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
+    resources: dict[str, Any] = ray.cluster_resources()
+    return Check("Ray", True, f"{address}: {resources.get('CPU', 0):.0f} CPUs, {resources.get('GPU', 0):.0f} GPUs")
+
+
+def _root(root: str) -> Check:
+    store = Store(root)
+    store.patience_s = 0.0
+    there = store.exists("")
+    if there:
+        store.write(".doctor", b"written")
+        store.delete(".doctor")
+        return Check("root", True, f"{store.uri}: can be written")
+    return Check("root", True, f"{store.uri}: is not there yet; the first study makes it")
+
+
+def _room(root: str) -> Check:
+    store = Store(root)
+    if not store.local:
+        return Check("room", True, "not a local root")
+    path = store.base
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    free = shutil.disk_usage(path).free
+    return Check("room", free > ROOM, f"{free / 1e9:.1f} GB free at {path}", "free space, or use another --root")
+
+
+def _mlflow(root: str) -> Check:
+    import urllib.request
+
+    uri = tracking_uri(Store(root))
+    if not uri.startswith("http"):
+        opened = f"{sys.executable} -m mlflow ui --backend-store-uri {uri}"
+        return Check("MLflow", True, f"{uri} (open it with {opened})")
+    with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10) as answer:
+        return Check("MLflow", answer.status == 200, f"{uri}: answers {answer.status}", "is that an MLflow server?")

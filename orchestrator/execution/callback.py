@@ -1,0 +1,112 @@
+"""The driver's ear in Ray Tune: passes progress on and records how trials ended. One of the few files that know Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import ray
+from ray import tune
+
+from grokstudy.orchestrator.execution.breaker import Breaker
+from grokstudy.orchestrator.execution.watchdog import LIMIT_S, Watchdog
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import Store
+
+OnProgress = Callable[[list[dict[str, Any]]], None]
+
+
+class Heartbeat(tune.Callback):  # type: ignore[misc]
+    """Hears every report of every pack."""
+
+    def __init__(self, on_progress: OnProgress, store: Store, breaker: Breaker) -> None:
+        """Pass progress to `on_progress` and `breaker`; look at markers in `store`."""
+        self.on_progress, self.store, self.breaker = on_progress, store, breaker
+        self.stopped: list[str] = []
+        """Runs that the scheduler ended early."""
+        self.watchdog = Watchdog(float(os.environ.get("GROKSTUDY_SILENCE_S", LIMIT_S)), self._kill)
+        self._trials: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for a restore that never happens."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A worker has begun, or begun again."""
+        self._trials[trial.trial_id] = trial
+        self.watchdog.beat(trial.trial_id)
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """A pack has trained for a while."""
+        self.watchdog.beat(trial.trial_id)
+        if result["halt"] is not None:
+            self.breaker.reason = result["halt"]
+        for line in result["progress"]:
+            self.breaker.hear(line)
+        self.on_progress(result["progress"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A pack has ended by itself, or by the scheduler."""
+        self.watchdog.forget(trial.trial_id)
+        if self.breaker.reason is None:
+            unfinished = [line for line in trial.last_result["progress"] if line["outcome"] is None]
+            self.stopped.extend(line["run_id"] for line in unfinished)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A worker process has died; Tune starts it again when there is room."""
+        self.watchdog.forget(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A pack has ended in a way that is not retried."""
+        self.watchdog.forget(trial.trial_id)
+        for raw in chain.from_iterable(trial.config["bundle"]["packs"]):
+            record_loss(RunDir(self.store, RunConfig.from_dict(raw).run_id), trial.get_error())
+
+    def _kill(self, trial_id: str) -> None:
+        """End a silent worker: here by its process id, as one that is stopped answers nobody; elsewhere through Ray."""
+        trial = self._trials[trial_id]
+        last = trial.last_result or {}
+        with contextlib.suppress(Exception):
+            if last.get("host") == socket.gethostname():
+                os.kill(last["pid"], signal.SIGKILL)
+            else:
+                ray.kill(trial.temporary_state.ray_actor)
+
+
+class Brake(tune.Stopper):  # type: ignore[misc]
+    """Stops the whole launch once the breaker has a reason to."""
+
+    def __init__(self, breaker: Breaker) -> None:
+        """Ask this breaker."""
+        self.breaker = breaker
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never one trial alone."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to stop."""
+        return self.breaker.reason is not None
+
+
+def record_loss(folder: RunDir, error: Exception | None) -> None:
+    """Write FAILED.json for a run that ended without leaving a marker of its own."""
+    if folder.read("DONE.json") is not None or folder.read("FAILED.json") is not None:
+        return
+    text = "the worker process ended without a message" if error is None else str(error).strip()
+    last_line = text.splitlines()[-1] if text else type(error).__name__
+    folder.write("FAILED.json", {"error": last_line, "traceback": text, "attempt": None, "step": 0})
+
+
+def mark_stopped(folder: RunDir) -> None:
+    """Mark a run that the scheduler ended early, at its newest checkpoint."""
+    from grokstudy.trainables.storage import checkpoint
+
+    available = checkpoint.steps(folder)
+    folder.write("DONE.json", {"step": max(available, default=0), "reason": "stopped"})

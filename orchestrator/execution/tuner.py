@@ -1,0 +1,227 @@
+"""One launch: a disposable Ray Tune experiment over the runs that are still missing.
+
+One of the few files that know Ray. Nothing of the experiment is ever read again: its folder is scratch and is removed,
+and `Tuner.restore` is not used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
+from grokstudy.orchestrator.execution.resources import gpus_in_reach, node_types, workers_in_reach
+from grokstudy.orchestrator.planning.packing import bundles_of, packs_of
+from grokstudy.orchestrator.runs.state import Ledger
+from grokstudy.orchestrator.runs.trials import Run
+from grokstudy.orchestrator.study.sections import Asha
+from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.storage.retention import Keep, Rule
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import Store
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AUTH_MODE": "token",
+}
+
+SCRATCH = "grokstudy-tune-"
+OnProgress = Callable[[list[dict[str, Any]]], None]
+
+
+def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress) -> None:
+    """Train these runs to their length, each with its retries.
+
+    A run that fails for good ends up as FAILED.json, not as an exception. Returns early, with runs unfinished, when
+    the process receives SIGINT. Raises HaltedError when it is pointless to go on.
+    """
+    set_environment()
+    from grokstudy.orchestrator.execution.callback import Heartbeat, mark_stopped
+
+    # Tune warns once per trial that its own loggers, which are off, left no file.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    breaker = Breaker()
+    heartbeat = Heartbeat(on_progress, store, breaker)
+    with ray_session(), _scratch() as scratch:
+        check_resources(study)
+        bundles = _bundles(study, runs, store)
+        with heartbeat.watchdog:
+            _tuner(study, bundles, heartbeat, scratch).fit()
+    for run_id in heartbeat.stopped if isinstance(study.scheduler, Asha) else ():
+        mark_stopped(RunDir(store, run_id))
+    if breaker.reason is not None:
+        raise HaltedError(breaker.reason)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    """A folder for Tune, removed afterwards, and with it those of drivers that were killed."""
+    for old in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*"):
+        pid = old.name.removeprefix(SCRATCH).split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-") as folder:
+        yield folder
+
+
+def set_environment() -> None:
+    """Settings that Ray reads when it is imported. A cluster of our own gets a token of its own."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if "RAY_ADDRESS" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+@contextlib.contextmanager
+def ray_session() -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS, or start Ray on this machine and end it afterwards."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+    except Exception as error:  # Ray raises plain Exception when its processes do not come up
+        raise HaltedError(f"Ray did not start: {error}") from error
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler there that aborts
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class ResourcesError(ValueError):
+    """The study asks for more than this machine has."""
+
+
+def check_resources(study: Study) -> None:
+    """Raise ResourcesError where a worker could never be placed. A cluster may still grow, so it is not checked."""
+    import ray
+
+    if "RAY_ADDRESS" in os.environ:
+        return
+    here = ray.cluster_resources()
+    for name, asked in granted(study).items():
+        if asked > here.get(name.upper(), 0.0):
+            found = f"this machine has {here.get(name.upper(), 0.0):g}"
+            raise ResourcesError(f"resources.{name}: {asked:g} asked per worker, {found}; use --{name} to ask for less")
+
+
+def _bundles(study: Study, runs: list[Run], store: Store) -> list[dict[str, Any]]:
+    """Put runs together as far as that pays, and packs into bundles: what a worker gets as one trial of Tune's.
+
+    Packs are as large as the study says, or as measured. A scheduler that stops trials needs each run by itself.
+    """
+    from grokstudy.orchestrator.execution.pack_size import Sizer
+
+    steps = {run_id: state.step for run_id, state in Ledger(store, runs, False).states.items()}
+    resources = granted(study)
+    asked, measure = study.resources.pack, Sizer(resources)
+    alone = isinstance(study.scheduler, Asha)
+    fixed = 1 if alone else asked
+    size = measure if isinstance(fixed, str) else lambda _, most: min(fixed, most)
+    workers = workers_here(study)
+    packs = packs_of(runs, steps, size, workers)
+    shared = {"root": store.uri, "resources": resources, "max_failures": study.resources.max_failures}
+    shared |= {"keep": keep_of(study), "engine": study.resources.engine}
+    return [
+        {
+            **shared,
+            "packs": [[run.config.to_dict() for run in pack] for pack in bundle],
+            "sizes": [measure.sizes(pack[0].config) for pack in bundle],
+        }
+        for bundle in ([[pack] for pack in packs] if alone else bundles_of(packs, workers))
+    ]
+
+
+def workers_here(study: Study) -> int:
+    """Workers that the cluster has room for, or may grow to have room for; at least one."""
+    import ray
+
+    here, resources = ray.cluster_resources(), granted(study)
+    fit = [int(here.get(name.upper(), 0.0) / asked) for name, asked in resources.items() if asked]
+    room = max(min(fit), workers_in_reach(node_types(), resources))
+    asked = study.resources.workers
+    if isinstance(asked, int):
+        return asked if "RAY_ADDRESS" in os.environ else max(1, min(room, asked))
+    return max(1, room)
+
+
+def _tuner(study: Study, bundles: list[dict[str, Any]], callback: Any, scratch: str) -> Any:
+    from ray import tune
+
+    from grokstudy.orchestrator.execution.callback import Brake
+    from grokstudy.orchestrator.execution.worker import PackTrainable
+
+    resources = study.resources
+    return tune.Tuner(
+        tune.with_resources(PackTrainable, granted(study)),
+        param_space={"bundle": tune.grid_search(bundles)},
+        tune_config=tune.TuneConfig(
+            scheduler=_scheduler(study, bundles),
+            reuse_actors=True,
+            max_concurrent_trials=resources.workers if isinstance(resources.workers, int) else None,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=study.name,
+            storage_path=scratch,
+            verbose=0,
+            callbacks=[callback],
+            stop=Brake(callback.breaker),
+            failure_config=tune.FailureConfig(max_failures=-1),  # of processes; see shift.py
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # would need storage shared by all nodes
+        ),
+    )
+
+
+def granted(study: Study) -> dict[str, float]:
+    """CPUs and GPUs of one worker; `auto` is one core, and one whole GPU where the cluster has any or may get some."""
+    import ray
+
+    cpu, gpu = study.resources.cpu, study.resources.gpu
+    if gpu == "auto":
+        gpu = 1.0 if ray.cluster_resources().get("GPU") or gpus_in_reach(node_types()) else 0.0
+    return {"cpu": 1.0 if cpu == "auto" else float(cpu), "gpu": float(gpu)}
+
+
+def keep_of(study: Study) -> Keep:
+    """A checkpoint where an event begins, so that another study can start there; and the budget."""
+    rules = []
+    for event in study.events.values():
+        rising = event.at_most is None
+        threshold = event.at_least if rising else event.at_most
+        assert threshold is not None, "checked when the file was read"
+        rules.append(Rule(event.metric, event.split, threshold, rising, event.for_, event.layer, event.position))
+    return Keep(tuple(dict.fromkeys(rules)), study.resources.checkpoint_bytes)
+
+
+def _scheduler(study: Study, bundles: list[dict[str, Any]]) -> Any:
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+    options = study.scheduler
+    if not isinstance(options, Asha):
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr="step",
+        metric=f"{options.metric}/{options.split}",
+        mode=options.mode,
+        max_t=max(run["train"]["steps"] for bundle in bundles for pack in bundle["packs"] for run in pack),
+        grace_period=options.grace_steps,
+        reduction_factor=options.reduction_factor,
+    )

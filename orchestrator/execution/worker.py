@@ -1,0 +1,104 @@
+"""What Ray Tune runs: a bundle of packs as a class trainable. One of the few files that know Ray.
+
+Each `step()` trains for a heartbeat's time and reports where the pack stands. Ray's own checkpoints are not used:
+a retried worker opens the run directories and goes on from what it finds there. Ray only ever retries a process that
+died; what fails inside it is handled by `shift.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import socket
+from typing import Any
+
+from ray import tune
+
+from grokstudy.orchestrator.execution.pack_queue import Shift
+from grokstudy.orchestrator.execution.pack_size import kind_here
+from grokstudy.orchestrator.execution.preemption import Notice
+from grokstudy.trainables.bench.speed import pack_size
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.training.pack import Pack
+
+HEARTBEAT_S = 2.0
+
+
+class PackTrainable(tune.Trainable):  # type: ignore[misc]
+    """Trains the packs of `config["bundle"]` under its root, one after the other."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take over the bundle, on what Ray granted."""
+        if not gc.get_freeze_count():
+            gc.freeze()  # what the imports left; looking through it after each pack takes longer than a tiny run
+        bundle = config["bundle"]
+        store, threads = Store(bundle["root"]), _threads(bundle)
+
+        def open_pack(runs: list[RunConfig]) -> Pack:
+            return Pack(runs, store, _device(), threads, bundle["engine"], bundle["keep"])
+
+        self.shift = Shift(_packs(bundle), store, open_pack, bundle["max_failures"])
+        self.notice = Notice(self.cleanup)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take over another bundle in the same process; the old one may have been ended by the scheduler."""
+        if self.shift.unusable:
+            os._exit(1)  # the next worker starts in a process of its own
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train for a heartbeat."""
+        with self.notice.minded():
+            lines = self.shift.advance(HEARTBEAT_S)
+        return {
+            "progress": lines,
+            "done": self.shift.finished,
+            "halt": self.shift.halt,
+            "step": lines[0]["step"] if lines else 0,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            **{f"accuracy/{split}": value for split, value in (lines[0]["accuracy"] if lines else {}).items()},
+        }
+
+    def cleanup(self) -> None:
+        """Leave a checkpoint when ended from outside."""
+        with contextlib.suppress(Exception):
+            self.shift.checkpoint_now()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Nothing: the run directory is the state."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing: `setup` has restored the run directory."""
+
+
+def _packs(bundle: dict[str, Any]) -> list[list[RunConfig]]:
+    """The packs as they fit here: those cut for a larger GPU are cut again."""
+    cut = []
+    for runs, sizes in zip(bundle["packs"], bundle["sizes"], strict=True):
+        configs = [RunConfig.from_dict(raw) for raw in runs]
+        most = _most(configs, sizes, bundle)
+        cut += [configs[start : start + most] for start in range(0, len(configs), most)]
+    return cut
+
+
+def _most(configs: list[RunConfig], sizes: dict[str, int], bundle: dict[str, Any]) -> int:
+    """Members that fit here: as the driver measured on this kind of GPU, or as measured now."""
+    if len(configs) == 1 or not sizes:
+        return len(configs)
+    if (kind := kind_here()) in sizes:
+        return sizes[kind]
+    return pack_size(configs[0], len(configs), _device(), _threads(bundle), min(bundle["resources"]["gpu"], 1.0))
+
+
+def _threads(bundle: dict[str, Any]) -> int:
+    return max(1, int(bundle["resources"]["cpu"]))
+
+
+def _device() -> str:
+    return "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu"

@@ -1,0 +1,86 @@
+"""What in a root nobody needs: half-written files of killed processes, damaged checkpoints and those beyond a budget,
+runs of no study.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from grokstudy.orchestrator.root.verify import asked_runs, files_of, group_by_run, study_runs
+from grokstudy.orchestrator.root.verify_run import damaged_checkpoints
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A file that can be removed, and why."""
+
+    path: str
+    why: str
+
+
+def garbage(store: Store, orphans: bool = False) -> list[Garbage]:
+    """What can be removed. With `orphans`, the runs that no study asks for, too. Only while nobody drives the root."""
+    files = files_of(store)
+    runs, _ = group_by_run(files)
+    found = [Garbage(path, "half-written") for path in _temporary(store)]
+    asked, torn = asked_runs(store, files)
+    budgets = {} if torn else _budgets(store, files)  # of a study that cannot be read nothing is known
+    for run_id, own in sorted(runs.items()):
+        if orphans and run_id not in asked:
+            found += [Garbage(path, "of a run that no study asks for") for path in own]
+            continue
+        run = RunDir(store, run_id)
+        faults = damaged_checkpoints(run, own)
+        damaged = [fault.path for fault in faults]
+        found += [Garbage(path, "damaged checkpoint") for path in damaged]
+        beyond = _beyond(run, damaged, budgets.get(run_id))
+        found += [Garbage(path, "checkpoint beyond the budget") for path in beyond]
+    return found
+
+
+def _beyond(run: RunDir, damaged: list[str], budget: int | None) -> list[str]:
+    """Checkpoints beyond a budget in bytes; none without one."""
+    if budget is None:
+        return []
+    from grokstudy.trainables.storage.checkpoint import surplus
+
+    whole = {path: size for path, size in run.store.sizes(run.checkpoints).items() if path not in damaged}
+    return surplus(whole, budget)
+
+
+def _budgets(store: Store, files: list[str]) -> dict[str, int | None]:
+    """The bytes of checkpoints that each run may keep: what the most generous of its studies grants it."""
+    granted: dict[str, list[int | None]] = {}
+    for path in files:
+        parts = PurePosixPath(path).parts
+        if parts[0] == "studies" and parts[2:] == ("trials.parquet",):
+            found = (store.read_json(f"studies/{parts[1]}/study.json") or {}).get("checkpoint_bytes")
+            for run_id in study_runs(store, parts[1]):
+                granted.setdefault(run_id, []).append(found if type(found) is int else None)
+    return {run_id: None if None in given else max(filter(None, given)) for run_id, given in granted.items()}
+
+
+def remove(store: Store, found: list[Garbage]) -> None:
+    """Remove it, markers and run.json last, so that a removal that is cut short can be seen."""
+    for item in sorted(found, key=lambda item: (item.path.endswith(".json"), item.path)):
+        store.delete(item.path)
+    if store.local:
+        _remove_empty_folders(store)
+
+
+def _temporary(store: Store) -> list[str]:
+    if not store.local:
+        return []
+    base = Path(store.base)
+    return sorted(str(path.relative_to(base)) for path in base.rglob(".tmp-*") if path.is_file())
+
+
+def _remove_empty_folders(store: Store) -> None:
+    for top in ("runs", "metrics"):
+        folders = sorted(Path(store.path(top)).rglob("*"), key=lambda path: -len(path.parts))
+        for folder in folders:
+            if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+                folder.rmdir()

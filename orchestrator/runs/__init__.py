@@ -1,0 +1,1 @@
+"""From points to trials and runs, and what the root knows of each."""

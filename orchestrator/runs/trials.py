@@ -1,0 +1,103 @@
+"""From a study's points to trials, and from trials to the runs that have to be carried out.
+
+A trial is what a person asked for: a point of the space with a seed. A run is one training. Trials whose
+configurations share a `run_id` share the run: a shorter training is the beginning of a longer one when the
+learning rate does not depend on the length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from grokstudy.orchestrator.search import SEARCHERS
+from grokstudy.orchestrator.search.space import Arms, Axis, Choices, Point, Range, Value
+from grokstudy.orchestrator.study.start_from import StartFrom
+from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.config import RunConfig
+
+__all__ = [
+    "Arms",
+    "Axis",
+    "Choices",
+    "Point",
+    "Range",
+    "Run",
+    "Trial",
+    "Value",
+    "all_trials",
+    "runs_of",
+    "trials_of",
+]
+
+
+@dataclass(frozen=True)
+class NoStart:
+    """Why a trial with `start_from` cannot be trained."""
+
+    state: str
+    """waiting: its source has to be trained first. no_start: its event never came there, which is a result."""
+    note: str
+    """Which source, and what to do."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a study's space with one seed."""
+
+    trial_id: str
+    number: int
+    seed: int
+    point: Point
+    config: RunConfig
+    """What is trained. With `start_from`, its `start` is filled in by `orchestrator/runs/warm_start.py`."""
+    start_from: StartFrom | None = None
+    no_start: NoStart | None = None
+    """Why there is no run for it (yet)."""
+
+    @property
+    def horizon(self) -> int:
+        """Training length asked for, in steps."""
+        return self.config.train.steps
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that serves it; None where it has no start."""
+        return self.config.run_id if self.no_start is None else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training. `config` has the largest length that its trials ask for."""
+
+    run_id: str
+    config: RunConfig
+    trials: tuple[Trial, ...]
+
+
+def trials_of(study: Study, points: Iterable[tuple[int, Point]]) -> list[Trial]:
+    """Each numbered point with each seed. Raises ValueError where an expression has no value."""
+    return [
+        Trial(f"{study.name}-{number:05d}-s{seed}", number, seed, point, study.config_at(point, seed), start_from)
+        for number, point in points
+        for start_from in [study.resolver.start_from_at(point)]
+        for seed in study.seeds
+    ]
+
+
+def all_trials(study: Study) -> list[Trial]:
+    """Every trial that is known before anything has run: the first batch of the searcher."""
+    return trials_of(study, SEARCHERS[study.search_kind](study).next_points({}))
+
+
+def runs_of(trials: Iterable[Trial]) -> list[Run]:
+    """The runs that serve these trials, in the order of their first trials. A trial without a start has none."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.no_start is None:
+            groups.setdefault(trial.config.run_id, []).append(trial)
+    return [Run(run_id, max(group, key=_horizon).config, tuple(group)) for run_id, group in groups.items()]
+
+
+def _horizon(trial: Trial) -> int:
+    return trial.horizon

@@ -1,0 +1,185 @@
+"""Checks that need the whole study: its size, its expressions, and what is impossible at each of its points.
+
+They run only when the parts are sound by themselves, so that one mistake is not told twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from grokstudy.orchestrator.search import SEARCHERS
+from grokstudy.orchestrator.search.space import Choices, Point, Range
+from grokstudy.orchestrator.study.errors import Findings, Steps
+from grokstudy.orchestrator.study.fields import config_fields
+from grokstudy.orchestrator.study.resolve import ResolveError, point_text
+from grokstudy.orchestrator.study.sections import METRICS
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.options import Problem
+from grokstudy.trainables.probes import measured_by
+from grokstudy.trainables.tasks import TASKS
+
+if TYPE_CHECKING:
+    from grokstudy.orchestrator.study.study import Study
+
+MAX_TRIALS = 100_000
+MAX_DATA_CHECKS = 2_000
+MAX_DATA_WORK = 500_000_000
+"""Sum of squared vocabularies: beyond it graphs are not drawn just to check a file; the run itself says it then."""
+
+
+def check_study(study: Study, findings: Findings) -> None:
+    """Add what is wrong with the study as a whole."""
+    if findings.mistakes:
+        return
+    _check_size(study, findings)
+    _check_measured(study, findings)
+    if not findings.mistakes:
+        _PointCheck(study, findings).run()
+
+
+def _check_size(study: Study, findings: Findings) -> None:
+    if study.search_kind == "grid":
+        for axis in study.axes:
+            if isinstance(axis, Range) and axis.points is None:
+                findings.at_value(
+                    ("space", axis.name),
+                    f"a grid needs points: {{{axis.scale}: [...], points: 5}}, or search: {{kind: random}}",
+                )
+            elif isinstance(axis, Range) and len(axis.grid()) < (axis.points or 0):
+                findings.at_value(
+                    ("space", axis.name, "points"),
+                    f"there are only {len(axis.grid())} different whole numbers among {axis.points}",
+                )
+    elif not study.axes:
+        findings.at_key(("search",), "there is nothing to search: space has no axis")
+    if not findings.mistakes:
+        _check_count(study, findings)
+
+
+def _check_count(study: Study, findings: Findings) -> None:
+    n_trials = SEARCHERS[study.search_kind].count(study.axes, study.search) * len(study.seeds)
+    if n_trials > MAX_TRIALS:
+        section = "space" if study.search_kind == "grid" else "search"
+        findings.at_key((section,), f"comes to {n_trials:,} trials; a study has at most {MAX_TRIALS:,}")
+
+
+def _check_measured(study: Study, findings: Findings) -> None:
+    """What the file looks at and none of its trials measures would be a false 'never'."""
+    looked_at: dict[Steps, tuple[str, bool]]
+    looked_at = {("events", name): (event.metric, event.sited) for name, event in study.events.items()}
+    looked_at[("scheduler",)] = (getattr(study.scheduler, "metric", METRICS[0]), False)
+    objective = getattr(study.search, "objective", None)
+    looked_at[("search", "objective")] = (getattr(objective, "metric", METRICS[0]), False)
+    for steps, (metric, sited) in looked_at.items():
+        if steps in findings.places and not study.measures(metric, sited):
+            probes = " or ".join(sorted(measured_by(metric, sited)))
+            found = f"it takes {probes}, and eval.probes is {', '.join(sorted(study.probes)) or 'empty'}"
+            findings.at_value((*steps, "metric"), f"nothing measures {metric}: {found}")
+
+
+@dataclass
+class _Occurrence:
+    steps: Steps
+    first: Problem
+    point: str
+    messages: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _PointCheck:
+    """Looks at every point for what is impossible there, and reports each problem once."""
+
+    study: Study
+    findings: Findings
+    found: dict[tuple[Steps, str], _Occurrence] = field(default_factory=dict)
+    data_checked: set[tuple[object, int]] = field(default_factory=set)
+    data_work: int = 0
+    n_points: int = 0
+    longest: int = 0
+
+    def run(self) -> None:
+        """Check all points, or the corners of a space that is searched as it goes."""
+        for _, point in SEARCHERS[self.study.search_kind](self.study).preview():
+            self.n_points += 1
+            for problem in self._problems(point):
+                self._note(point, problem)
+        for occurrence in self.found.values():
+            self._report(occurrence)
+        if not self.found:
+            self._check_grace()
+
+    def _problems(self, point: Point) -> Iterator[Problem]:
+        try:
+            config = self.study.config_at(point, self.study.seeds[0])
+        except ResolveError as error:
+            yield Problem(error.key, error.message)
+            return
+        self.longest = max(self.longest, config.train.steps)
+        problems = config.problems()
+        yield from problems
+        if not problems:
+            yield from self._data_problems(config)
+
+    def _data_problems(self, config: RunConfig) -> Iterator[Problem]:
+        for seed in self.study.seeds:
+            work = self.data_work + config.data.vocabulary**2
+            if (
+                (config.data, seed) in self.data_checked
+                or work > MAX_DATA_WORK
+                or len(self.data_checked) >= MAX_DATA_CHECKS
+            ):
+                continue
+            self.data_work = work
+            self.data_checked.add((config.data, seed))
+            yield from TASKS[config.task].check(config.data, seed)
+
+    def _note(self, point: Point, problem: Problem) -> None:
+        """Collect problems of one place that differ in their numbers only."""
+        steps = locate(self.study, problem, point)
+        known = (steps, re.sub(r"[-+.\d]+", "#", problem.message))
+        new = _Occurrence(steps, problem, point_text(point))
+        self.found.setdefault(known, new).messages.append(problem.message)
+
+    def _report(self, occurrence: _Occurrence) -> None:
+        problem, messages = occurrence.first, occurrence.messages
+        everywhere = len(set(messages)) == 1 and len(messages) >= self.n_points
+        where = [f"at {occurrence.point}"] if occurrence.point and not everywhere else []
+        where += [f"and {len(messages) - 1} more like it"] if len(messages) > 1 and not everywhere else []
+        message = f"{problem.message} ({', '.join(where)})" if where else problem.message
+        if occurrence.steps in self.findings.places:
+            self.findings.at_value(occurrence.steps, message)
+        else:
+            self.findings.at_key(occurrence.steps, message, key=problem.key)
+
+    def _check_grace(self) -> None:
+        grace = getattr(self.study.scheduler, "grace_steps", 0)
+        if grace >= self.longest:
+            self.findings.at_value(
+                ("scheduler", "grace_steps"),
+                f"{grace} is not below the longest train.steps, {self.longest}, so nothing could be stopped",
+            )
+
+
+def locate(study: Study, problem: Problem, point: Point) -> Steps:
+    """Where the file sets the option at fault; when that is a default, an option that the message speaks of."""
+    words = set(re.findall(r"[a-z_]+", problem.message))
+    spoken_of = [key for key in config_fields(study.task) if key.partition(".")[2] in words]
+    places = [_set_at(study, key, point) for key in (problem.key, *spoken_of)]
+    found = [steps for steps in places if steps]
+    return found[0] if found else ("base", *problem.key.split("."))
+
+
+def _set_at(study: Study, key: str, point: Point) -> Steps:
+    """Where the file sets an option at a point; empty when it does not."""
+    for axis in study.axes:
+        value = point[axis.name]
+        if key in axis.settings(value):
+            if isinstance(axis, Choices):
+                return ("space", axis.name, axis.values.index(value))
+            return ("space", axis.name) if isinstance(axis, Range) else ("space", axis.name, str(value), key)
+    if key in study.derived:
+        return ("space", key)
+    return ("base", *key.split(".")) if key in study.settings else ()

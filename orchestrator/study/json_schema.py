@@ -1,0 +1,202 @@
+"""JSON Schema of a study file, for completion and checking while a person types. Owns docs/study.schema.json.
+
+Read off the same declarations as the validator, which checks more: cross-field limits, expressions, data per
+seed. `python -m grokstudy.orchestrator.study.json_schema` prints it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from grokstudy.orchestrator.search import SEARCHERS
+from grokstudy.orchestrator.search.space import START_FROM
+from grokstudy.orchestrator.study.fields import OptionField, config_fields, fields_of
+from grokstudy.orchestrator.study.read_space import MAX_POINTS
+from grokstudy.orchestrator.study.sections import DEFAULT_EVENTS, METRICS, SCHEDULERS, Event, Resources
+from grokstudy.orchestrator.study.start_from import StartFrom
+from grokstudy.orchestrator.study.study import SECTIONS
+from grokstudy.trainables.config import sections_of
+from grokstudy.trainables.probes import PROBES, measurements
+from grokstudy.trainables.schema import SPLITS
+from grokstudy.trainables.tasks import TASKS
+
+Schema = dict[str, Any]
+
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", type(None): "null"}
+_EXPRESSION = {
+    "type": "string",
+    "pattern": r"[a-z]\.[a-z]",
+    "description": "an expression, as in 0.9 * data.out_degree",
+}
+
+
+def study_schema() -> Schema:
+    """The schema of a study file (draft 2020-12)."""
+    parts = {
+        "hypothesis": {"type": "string", "minLength": 1},
+        "base": _base(),
+        "space": _space(),
+        "seeds": {
+            "anyOf": [{"type": "integer", "minimum": 1}, _list({"type": "integer", "minimum": 0})],
+            "default": [0],
+        },
+        "search": _kinds({name: searcher.Options for name, searcher in SEARCHERS.items()}),
+        "scheduler": _kinds(SCHEDULERS),
+        "events": {
+            "type": "object",
+            "additionalProperties": _block(Event),
+            "default": {name: event.to_json() for name, event in DEFAULT_EVENTS.items()},
+        },
+        "resources": {"anyOf": [{"const": "auto"}, _block(Resources)]},
+    }
+    options = {name: _option(field, expressions=True) for name, field in _fields().items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "grokstudy study",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: {"description": SECTIONS[name], **schema} for name, schema in parts.items()},
+        "$defs": {"expression": _EXPRESSION, START_FROM: _start(), **options},
+    }
+
+
+def _fields() -> dict[str, OptionField]:
+    """The options of every task: the schema does not look at which task a study has."""
+    return {key: field for task in TASKS for key, field in config_fields(task).items()}
+
+
+def _start() -> Schema:
+    return {"description": _first_line(StartFrom), "anyOf": [{"type": "null"}, _block(StartFrom)]}
+
+
+def _base() -> Schema:
+    sections = {name: _section(name, options) for name, options in sections_of("two_hop").items()}
+    task = {"enum": list(TASKS), "default": "two_hop", "description": "what is learnt"}
+    numerics = {"type": "integer", "minimum": 1, "description": "take the runs of an older version of the numbers"}
+    properties = {"task": task, "numerics": numerics, **sections, START_FROM: {"$ref": f"#/$defs/{START_FROM}"}}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _section(name: str, options: type[Any]) -> Schema:
+    keys = [key.removeprefix(f"{name}.") for key in _fields() if key.startswith(f"{name}.")]
+    properties = {key: {"$ref": f"#/$defs/{name}.{key}"} for key in keys}
+    description = _first_line(options)
+    return {
+        "description": description,
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+def _space() -> Schema:
+    fields = _fields()
+    settings = {name: {"$ref": f"#/$defs/{name}"} for name in (*fields, START_FROM)}
+    starts = {"description": "named starts", "type": "object", "minProperties": 1,
+              "additionalProperties": settings[START_FROM]}  # fmt: skip
+    arms = {"type": "object", "additionalProperties": False, "properties": settings}
+    return {
+        "type": "object",
+        "properties": {
+            **{name: _axis(field) for name, field in fields.items() if not field.is_list},
+            START_FROM: starts,
+        },
+        "patternProperties": {
+            f"^(?!{START_FROM}$)[a-z][a-z0-9_]*$": {
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": arms,
+            }
+        },
+        "additionalProperties": False,
+    }
+
+
+def _axis(field: OptionField) -> Schema:
+    value = _type(field)
+    forms: list[Schema] = [{**_list(value), "minItems": 1}]
+    if field.is_number:
+        ends = {**_list(value), "minItems": 2, "maxItems": 2}
+        forms += [
+            _range("log", ends),
+            _range("int" if field.is_integer else "uniform", ends),
+            {"$ref": "#/$defs/expression"},
+        ]
+    return {"description": field.doc, "anyOf": forms}
+
+
+def _range(scale: str, ends: Schema) -> Schema:
+    points = {
+        "type": "integer",
+        "minimum": 2,
+        "maximum": MAX_POINTS,
+        "description": "values of a grid, both ends included",
+    }
+    properties = {scale: ends, "points": points}
+    return {"type": "object", "additionalProperties": False, "required": [scale], "properties": properties}
+
+
+def _kinds(kinds: dict[str, type[Any]]) -> Schema:
+    return {"oneOf": [_kind(name, options) for name, options in kinds.items()]}
+
+
+def _kind(name: str, options: type[Any]) -> Schema:
+    block = _block(options)
+    kind = {"const": name, "description": _first_line(options)}
+    return {**block, "required": ["kind"], "properties": {"kind": kind, **block["properties"]}}
+
+
+def _block(options: type[Any]) -> Schema:
+    fields = fields_of(options)
+    properties = {key: _option(field, expressions=False) for key, field in fields.items()}
+    found: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    required = [key for key, field in fields.items() if field.required]
+    return {**found, "required": required} if required else found
+
+
+def _option(field: OptionField, *, expressions: bool) -> Schema:
+    if field.block is not None:
+        return {"description": field.doc, **_block(field.block), "default": asdict(field.default)}
+    described: Schema = {"description": field.doc}
+    if not field.required:
+        described["default"] = list(field.default) if field.is_list else field.default
+    if expressions and field.is_number:
+        return {**described, "anyOf": [_type(field), {"$ref": "#/$defs/expression"}]}
+    return {**described, **_type(field)}
+
+
+def _type(field: OptionField) -> Schema:
+    if field.key == "split":
+        return {"anyOf": [{"enum": list(SPLITS)}, _list({"enum": list(SPLITS)})]}
+    if field.key == "metric":
+        return {"enum": [*METRICS, *measurements()]}
+    if field.is_list:
+        return _list({"enum": list(PROBES)} if field.key == "probes" else {"type": "string"})
+    bounds = {_BOUNDS[name]: bound for name, bound in field.bounds}
+    words = [{"enum": field.choices}] if field.choices else []
+    plain = [{"type": _TYPES[hint]} for hint in field.members if hint in _TYPES]
+    forms = [
+        *({**schema, **bounds} if schema["type"] in ("integer", "number") else schema for schema in plain),
+        *words,
+    ]
+    return forms[0] if len(forms) == 1 else {"anyOf": forms}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items, "uniqueItems": True}
+
+
+def _first_line(options: type[Any]) -> str:
+    return (options.__doc__ or "").splitlines()[0]
+
+
+def schema_text() -> str:
+    """The schema as it is checked in."""
+    return json.dumps(study_schema(), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema_text(), end="")

@@ -1,0 +1,175 @@
+"""Reads what a study says beside its space: seeds, search, scheduler, events, resources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from grokstudy.orchestrator.search import SEARCHERS
+from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
+from grokstudy.orchestrator.study.read_options import read_block, read_mapping
+from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, METRICS, SCHEDULERS, Event, Resources
+from grokstudy.trainables.options import did_you_mean
+from grokstudy.trainables.probes import measured_by, measurements
+from grokstudy.trainables.schema import SPLITS
+from grokstudy.trainables.tasks import TASKS
+
+_WHERE = {True: "as a summary over sites", False: "at sites"}
+"""Where something is measured that is not measured where an event looks for it."""
+MAX_SEEDS = 10_000
+MAX_SEED = 2**31 - 1
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def read_hypothesis(findings: Findings, raw: Any) -> str:
+    """The question in words; empty when not given."""
+    if not isinstance(raw, str) and raw is not BROKEN:
+        found = "is empty" if raw is None else f"must be text, not {shown(raw)}"
+        findings.at_value(("hypothesis",), f"{found}; say in a sentence what the study is to find out")
+    return raw.strip() if isinstance(raw, str) else ""
+
+
+def read_seeds(findings: Findings, raw: Any) -> tuple[int, ...]:
+    """The seeds: a list, or a number n for 0 .. n-1."""
+    if isinstance(raw, list):
+        return _seed_list(findings, raw)
+    if type(raw) is int and 1 <= raw <= MAX_SEEDS:
+        return tuple(range(raw))
+    if raw is not BROKEN:
+        findings.at_value(
+            ("seeds",),
+            f"must be a list such as [0, 1, 2], or how many (1 to {MAX_SEEDS:,}), not {shown(raw)}",
+        )
+    return (0,)
+
+
+def _seed_list(findings: Findings, raw: list[Any]) -> tuple[int, ...]:
+    if not raw or len(raw) > MAX_SEEDS:
+        findings.at_value(("seeds",), f"has {len(raw):,} seeds; list 1 to {MAX_SEEDS:,}")
+    seen: set[int] = set()
+    for index, seed in enumerate(raw):
+        if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+            if seed is not BROKEN:
+                findings.at_value(("seeds", index), f"{shown(seed)} is no seed; use whole numbers from 0 to 2^31 - 1")
+        elif seed in seen:
+            findings.at_value(("seeds", index), f"{seed} is already in the list")
+        else:
+            seen.add(seed)
+    return tuple(raw)
+
+
+def read_kind(
+    findings: Findings, section: str, raw: Any, kinds: Mapping[str, type[Any]], default: str
+) -> tuple[str, Any]:
+    """Read `{kind: name, ...}`: the name, and the options of that kind."""
+    known = f"kind ({', '.join(kinds)}) and its options"
+    given = read_mapping(findings, (section,), raw, known)
+    kind = given.get("kind", default)
+    if not isinstance(kind, str) or kind not in kinds:
+        if kind is not BROKEN:
+            findings.at_value((section, "kind"), f"{shown(kind)} is unknown; {did_you_mean(str(kind), list(kinds))}")
+    elif "kind" not in given and given:
+        findings.at_key((section,), f"kind is missing; known: {', '.join(kinds)}")
+    else:
+        options = read_block(findings, (section,), given, kinds[kind], check_word, skip="kind")
+        if options is not None:
+            return kind, options
+    return default, kinds[default]()
+
+
+def read_search(findings: Findings, raw: Any) -> tuple[str, Any]:
+    """The searcher's name and options."""
+    kinds = {name: searcher.Options for name, searcher in SEARCHERS.items()}
+    return read_kind(findings, "search", raw, kinds, "grid")
+
+
+def read_scheduler(findings: Findings, raw: Any) -> tuple[str, Any]:
+    """The stopping rule's name and options."""
+    return read_kind(findings, "scheduler", raw, SCHEDULERS, "fifo")
+
+
+def check_word(findings: Findings, steps: Steps, raw: Any) -> None:
+    """Report a metric or a split that there is not."""
+    if steps[-1] == "metric":
+        _check_metric(findings, steps, raw)
+    elif steps[-1] == "split":
+        _check_splits(findings, steps, raw)
+
+
+def _check_metric(findings: Findings, steps: Steps, metric: str) -> None:
+    known = [*METRICS, *measurements()]
+    if metric not in known:
+        findings.at_value(steps, f"{shown(metric)} is unknown; {did_you_mean(metric, known)}")
+    elif steps[0] != "events" and metric not in METRICS and not measured_by(metric, sited=False):
+        findings.at_value(steps, f"{metric} is measured at sites only, and has no value over all of them")
+
+
+def _check_splits(findings: Findings, steps: Steps, raw: str | list[str]) -> None:
+    if not raw:
+        findings.at_value(steps, f"is empty; known: {', '.join(SPLITS)}")
+    placed = {steps: raw} if isinstance(raw, str) else {(*steps, index): split for index, split in enumerate(raw)}
+    for here, split in placed.items():
+        if split and split not in SPLITS:
+            findings.at_value(here, f"{shown(split)} is unknown; {did_you_mean(split, list(SPLITS))}")
+
+
+def read_events(findings: Findings, raw: Any, task: str) -> dict[str, Event]:
+    """The events by name. A given block replaces the default ones."""
+    events = {}
+    for name, block in read_mapping(findings, ("events",), raw, "events by name").items():
+        steps = ("events", name)
+        if not _NAME.fullmatch(name):
+            findings.at_key(steps, "is no name for an event; use lower-case letters, digits and _")
+        event = read_block(findings, steps, block, Event, check_word)
+        if event is not None:
+            _check_threshold(findings, steps, event)
+            _check_site(findings, steps, event, task)
+            events[name] = event
+    return events
+
+
+def _check_threshold(findings: Findings, steps: Steps, event: Event) -> None:
+    if (event.at_least is None) == (event.at_most is None):
+        found = "neither is given" if event.at_least is None else "both are given"
+        findings.at_key(steps, f"needs either at_least or at_most, and {found}")
+        return
+    name, threshold = ("at_most", event.at_most) if event.at_least is None else ("at_least", event.at_least)
+    if event.metric == "accuracy" and threshold is not None and not 0 <= threshold <= 1:
+        remedy = f"; did you mean {threshold / 100:g}?" if 1 < threshold <= 100 else ""
+        findings.at_value((*steps, name), f"{threshold:g} is no accuracy, which lies between 0 and 1{remedy}")
+
+
+def _check_site(findings: Findings, steps: Steps, event: Event, task: str) -> None:
+    own = TASKS[task].splits
+    for split in event.split:
+        if split in SPLITS and split not in own:
+            findings.at_value((*steps, "split"), f"task {task} has no {shown(split)}; it has {', '.join(own)}")
+    if event.metric in METRICS:
+        for name in ("layer", "position"):
+            if getattr(event, name) is not None:
+                findings.at_key((*steps, name), f"belongs to probes; {event.metric} is measured at the output")
+        return
+    if event.position is not None and event.position not in TASKS[task].positions:
+        known = list(TASKS[task].positions)
+        findings.at_value(
+            (*steps, "position"), f"{shown(event.position)} is unknown; {did_you_mean(event.position, known)}"
+        )
+    if (event.layer is None) != (event.position is None):
+        findings.at_key(steps, "names half a site: give both layer and position, or neither for the summary over sites")
+    elif event.metric in measurements() and not measured_by(event.metric, event.sited):
+        remedy = "leave layer and position out" if event.sited else "give layer and position"
+        findings.at_value((*steps, "metric"), f"{event.metric} is measured {_WHERE[event.sited]} only; {remedy}")
+
+
+def read_resources(findings: Findings, raw: Any) -> Resources:
+    """What a worker gets."""
+    if raw == "auto":
+        return AUTO_RESOURCES
+    resources = read_block(findings, ("resources",), raw, Resources, check_word) or Resources()
+    if isinstance(resources.gpu, float) and resources.gpu > 1 and not resources.gpu.is_integer():
+        findings.at_value(
+            ("resources", "gpu"),
+            f"{resources.gpu:g} is not possible; a share is at most 1, above it whole GPUs",
+        )
+    return resources

@@ -1,0 +1,231 @@
+"""Reads `space`: what a study varies, every item checked at its own place.
+
+data.phi: [3.6, 7.5]                              a list of values
+optim.weight_decay: {log: [0.01, 1], points: 4}   a range: uniform, log or int; a grid needs `points`
+data.phi: "0.9 * data.out_degree"                 a derived value: no axis
+depth: {shared: {model.layers: 2}, untied: {}}    named arms: a name without a dot
+start_from: {early: {study: x, step: 100}, scratch: null}   named starts; an arm may have a start_from, too
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from grokstudy.orchestrator.search.space import START_FROM, Arms, Axis, Choices, Range, Setting
+from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
+from grokstudy.orchestrator.study.expressions import Expression
+from grokstudy.orchestrator.study.fields import OptionField, config_fields
+from grokstudy.orchestrator.study.read_base import unknown_option
+from grokstudy.orchestrator.study.read_options import read_mapping, read_setting
+from grokstudy.orchestrator.study.start_from import read_start
+from grokstudy.trainables.config import sections_of
+from grokstudy.trainables.options import did_you_mean
+from grokstudy.trainables.schema import RESERVED
+
+MAX_POINTS = 10_000
+_SCALES = ("uniform", "log", "int")
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_AXIS_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class SpaceReader:
+    """Reads `space`; afterwards holds the axes and the derived values."""
+
+    def __init__(self, findings: Findings, task: str) -> None:
+        """Start with an empty space."""
+        self.axes: list[Axis] = []
+        self.derived: dict[str, Expression] = {}
+        self._findings, self._task = findings, task
+        self._fields = config_fields(task)
+        self._set_in: dict[str, int] = {}
+
+    def read(self, space: Mapping[str, Any]) -> None:
+        """Read every entry."""
+        for name, raw in space.items():
+            if raw is BROKEN:
+                continue
+            if name == START_FROM:
+                self._starts(raw, ("space", name))
+            elif "." in name:
+                self._option(name, raw, ("space", name))
+            elif self._is_arms(name, raw):
+                self._arms(name, raw, ("space", name))
+
+    def _option(self, name: str, raw: Any, steps: Steps) -> None:
+        field = self._fields.get(name)
+        if field is None:
+            self._findings.at_key(steps, unknown_option(name, self._fields, "space."))
+            return
+        if field.is_list:
+            self._findings.at_key(
+                steps, "is a list itself; vary it by named arms: `name: {arm: {" + name + ": [...]}}`"
+            )
+        elif isinstance(raw, list | dict) or (field.is_number and isinstance(raw, str)):
+            self._owns(name, steps)
+            self._varied(name, field, raw, steps)
+        else:
+            self._findings.at_value(
+                steps, f"one value is not an axis; list several as [{_text(raw)}, ...], or fix it under base"
+            )
+
+    def _varied(self, name: str, field: OptionField, raw: Any, steps: Steps) -> None:
+        if isinstance(raw, list):
+            self._choices(name, field, raw, steps)
+        elif isinstance(raw, dict):
+            self._range(name, field, raw, steps)
+        else:
+            setting = read_setting(self._findings, steps, field, raw, self._fields)
+            if isinstance(setting, Expression):
+                self.derived[name] = setting
+
+    def _owns(self, option: str, steps: Steps) -> None:
+        line = self._findings.line_of(steps)
+        if option in self._set_in:
+            self._findings.at_key(
+                steps, f"{option} is already varied in line {self._set_in[option]}; only one can decide"
+            )
+        self._set_in.setdefault(option, line)
+
+    def _choices(self, name: str, field: OptionField, raw: list[Any], steps: Steps) -> None:
+        if not raw:
+            self._findings.at_value(steps, "has no values; list at least one")
+        values: list[Any] = []
+        for index, item in enumerate(raw):
+            value = self._item((*steps, index), field, item)
+            if value is not BROKEN and value in values:
+                self._findings.at_value((*steps, index), f"{_text(item)} is already in the list")
+            values.append(value)
+        self.axes.append(Choices(name, tuple(value for value in values if value is not BROKEN)))
+
+    def _item(self, steps: Steps, field: OptionField, item: Any) -> Any:
+        if field.is_number and isinstance(item, str):
+            self._findings.at_value(
+                steps,
+                f"must be {field.expected}, not {shown(item)} (expressions may stand in base or an arm)",
+            )
+            return BROKEN
+        return read_setting(self._findings, steps, field, item, self._fields)
+
+    def _range(self, name: str, field: OptionField, raw: dict[str, Any], steps: Steps) -> None:
+        scales = [key for key in raw if key in _SCALES]
+        if not field.is_number:
+            self._findings.at_value(steps, f"a range needs numbers, and this is {field.expected}; list the values")
+        elif any(isinstance(value, dict) for value in raw.values()):
+            self._findings.at_key(steps, "named arms stand under a name of their own, without a dot: `depth: {...}`")
+        elif self._unknown_range_keys(raw, steps):
+            return
+        elif len(scales) != 1:
+            self._findings.at_value(steps, "a range is one of uniform, log or int, as in {log: [0.01, 1], points: 4}")
+        else:
+            self._ends(name, field, raw, scales[0], steps)
+
+    def _unknown_range_keys(self, raw: dict[str, Any], steps: Steps) -> bool:
+        unknown = [key for key in raw if key not in {*_SCALES, "points"}]
+        for key in unknown:
+            self._findings.at_key((*steps, key), f"is unknown; {did_you_mean(key, [*_SCALES, 'points'])}")
+        return bool(unknown)
+
+    def _ends(self, name: str, field: OptionField, raw: dict[str, Any], scale: Any, steps: Steps) -> None:
+        ends, points = raw[scale], raw.get("points")
+        if points not in (None, BROKEN) and (type(points) is not int or not 2 <= points <= MAX_POINTS):
+            wanted = f"a whole number from 2 to {MAX_POINTS:,}"
+            self._findings.at_value((*steps, "points"), f"must be {wanted}, not {shown(points)}")
+        if ends is BROKEN or (isinstance(ends, list) and BROKEN in ends):
+            return
+        if not isinstance(ends, list) or len(ends) != 2:
+            self._findings.at_value((*steps, scale), "must be the two ends of the range in brackets, as in [0.01, 1]")
+            return
+        low, high = (self._item((*steps, scale, index), field, end) for index, end in enumerate(ends))
+        problem = None if BROKEN in (low, high) else _impossible(scale, low, high, field)
+        if problem:
+            self._findings.at_value((*steps, scale), problem)
+        elif BROKEN not in (low, high) and type(points) in (int, type(None)):
+            self.axes.append(Range(name, scale, low, high, points, field.is_integer))
+
+    def _is_arms(self, name: str, raw: Any) -> bool:
+        message = self._no_axis_name(name, raw)
+        if message:
+            self._findings.at_key(("space", name), message)
+        return message is None
+
+    def _no_axis_name(self, name: str, raw: Any) -> str | None:
+        options = [key for key in self._fields if key.endswith(f".{name}")]
+        if name in ("seed", "seeds"):
+            return "is not an axis; write `seeds: [0, 1, 2]` at the top of the file"
+        if name == "task":
+            return "is not an axis; a study has one task, in base"
+        if name in sections_of(self._task):
+            example = (
+                next((key for key in raw if f"{name}.{key}" in self._fields), None) if isinstance(raw, dict) else None
+            )
+            return f"options are written with a dot here: `{name}.{example or '...'}: [...]`"
+        if options and not (isinstance(raw, dict) and all(isinstance(arm, dict) for arm in raw.values())):
+            return f"is unknown; did you mean space.{options[0]}?"
+        if name in RESERVED:
+            return "is the name of another column of the results; choose another"
+        if not _AXIS_NAME.fullmatch(name):
+            return "is no name for an axis; use lower-case letters, digits and _, or an option with its section"
+        return None
+
+    def _arms(self, name: str, raw: Any, steps: Steps) -> None:
+        content = "named arms, as in `depth: {shallow: {model.layers: 1}, deep: {model.layers: 4}}`"
+        arms = {arm: self._arm(arm, value, (*steps, arm))
+                for arm, value in read_mapping(self._findings, steps, raw, content).items()}  # fmt: skip
+        if raw == {}:
+            self._findings.at_value(steps, "has no arms")
+        for option in dict.fromkeys(key for settings in arms.values() for key in settings):
+            self._owns(option, steps)
+        self.axes.append(Arms(name, arms))
+
+    def _starts(self, raw: Any, steps: Steps) -> None:
+        """Named starts are arms that set nothing else."""
+        content = "named starts, as in `start_from: {early: {study: decoupling, step: 500}, scratch: null}`"
+        named = read_mapping(self._findings, steps, raw, content)
+        if named.keys() & {"study", "event", "step"}:
+            self._findings.at_value(steps, f"one start is not an axis; give {content}, or fix it under base")
+            return
+        if raw == {}:
+            self._findings.at_value(steps, "has no starts")
+        self._owns(START_FROM, steps)
+        arms = {arm: {START_FROM: self._start(arm, start, (*steps, arm))} for arm, start in named.items()}
+        self.axes.append(Arms(START_FROM, arms))
+
+    def _start(self, arm: str, raw: Any, steps: Steps) -> Setting:
+        self._check_arm_name(arm, steps)
+        return read_start(self._findings, steps, raw)
+
+    def _check_arm_name(self, arm: str, steps: Steps) -> None:
+        if not _WORD.fullmatch(arm):
+            self._findings.at_key(steps, "is no name for an arm; use letters, digits and . _ + -")
+
+    def _arm(self, arm: str, raw: Any, steps: Steps) -> dict[str, Setting]:
+        self._check_arm_name(arm, steps)
+        settings: dict[str, Setting] = {}
+        for option, value in read_mapping(self._findings, steps, raw, "options with their section").items():
+            here = (*steps, option)
+            if option == START_FROM:
+                settings[option] = read_start(self._findings, here, value)
+            elif option in self._fields:
+                settings[option] = read_setting(self._findings, here, self._fields[option], value, self._fields)
+            else:
+                self._findings.at_key(here, unknown_option(option, self._fields))
+        return settings
+
+
+def _impossible(scale: str, low: Any, high: Any, field: OptionField) -> str | None:
+    if low is None or high is None:
+        return "the ends of a range are numbers"
+    if low >= high:
+        return f"the range goes from {low:g} to {high:g}; the lower end comes first"
+    if scale == "log" and low <= 0:
+        return f"a log range cannot begin at {low:g}; it needs a lower end above 0"
+    if field.is_integer if scale == "uniform" else scale == "int" and not field.is_integer:
+        wanted = "int or log" if field.is_integer else "uniform or log"
+        return f"{field.key} is {field.expected}; use {wanted} for its range"
+    return None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)

@@ -1,0 +1,120 @@
+"""The commands that look: doctor, new, watch, logs; and the manual says what their help says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import REGIMES, build_tracked, run_id
+from typer.testing import CliRunner, Result
+
+from grokstudy.orchestrator.cli import app
+from grokstudy.orchestrator.console.tables import table
+from grokstudy.orchestrator.manual import manual
+from grokstudy.orchestrator.study.study import load_study
+from grokstudy.trainables.storage.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four finished runs; one made to have crashed, one to be under way."""
+    root = build_tracked(tmp_path_factory.mktemp("looked at"), seeds=1)
+    store = Store(root)
+    failed = {"error": "RuntimeError: no memory", "traceback": "Traceback\n  in step", "step": 7}
+    store.write_json(f"runs/{run_id(1)}/FAILED.json", failed)
+    store.write(f"runs/{run_id(2)}/checkpoints/step-000001500-{0:016x}.pt", b"")
+    for number in (1, 2):
+        store.delete(f"runs/{run_id(number)}/DONE.json")
+    return root
+
+
+def asked(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_the_manual_is_what_the_help_says() -> None:
+    told = (ROOT / "docs/commands.md").read_text()
+    assert told == manual(), "run: python -m grokstudy.orchestrator.manual > docs/commands.md"
+
+
+def test_new_writes_a_valid_study_once(tmp_path: Path) -> None:
+    done = asked("new", "my_question", "--folder", tmp_path)
+    assert done.exit_code == 0, done.stderr
+    study = load_study(tmp_path / "my_question.yaml")
+    assert study.columns == ["data.exposure"]
+    assert f"grokstudy run {tmp_path}/my_question.yaml" in done.stdout
+    again = asked("new", "my_question", "--folder", tmp_path)
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert "is there already" in again.stderr
+
+
+def test_new_leaves_nothing_under_a_name_that_is_none(tmp_path: Path) -> None:
+    done = asked("new", "My-Question", "--folder", tmp_path)
+    assert done.exit_code == 2
+    assert "rename the file" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_line_of_a_new_study_that_is_commented_out_is_valid_too(tmp_path: Path) -> None:
+    asked("new", "first", "--folder", tmp_path)
+    path = tmp_path / "first.yaml"
+    options = ("  # optim", "  # depth", "  #   shared", "  #   untied", "# events", "#   generalised")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line.replace("# ", "", 1) if line.startswith(options) else line for line in lines))
+    study = load_study(path)
+    assert study.columns == ["data.exposure", "optim.weight_decay", "depth"]
+    assert list(study.events) == ["generalised"]
+
+
+def test_watch_counts_runs_by_state_and_shows_accuracy(root: Path) -> None:
+    done = asked("watch", "regimes", "--root", root, "--once")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "regimes: 3/4 runs ended, 7,507 steps safe"
+    assert lines[1].split() == ["regime", "done", "failed", "interrupted", "train_ii", "test_ii", "test_oo"]
+    assert len(lines) == 2 + len(REGIMES)
+    told = json.loads(asked("watch", "regimes", "--root", root, "--once", "--json").stdout)
+    assert told["over"] is False
+    assert told["rows"][3]["test_oo"] > 0.8
+
+
+def test_watch_ends_when_every_run_has(tmp_path: Path) -> None:
+    root = build_tracked(tmp_path, seeds=1)
+    assert "4/4 runs ended" in asked("watch", "regimes", "--root", root).stdout
+    assert "studies here: regimes" in asked("watch", "absent", "--root", root).stderr
+
+
+def test_logs_tell_how_a_run_went(root: Path) -> None:
+    told = asked("logs", run_id(0), "--root", root).stdout
+    assert "began 2023-11-14 22:13:20 UTC on here" in told
+    assert "attempt 1: steps 0 to 2,999" in told
+    assert "finished at step 3,000 after 5m00s" in told
+    crashed = asked("logs", run_id(1), "--root", root).stdout
+    assert "failed at step 7: RuntimeError: no memory\n    Traceback\n      in step" in crashed
+    assert "newest checkpoint: step-000001500-" in asked("logs", run_id(2), "--root", root).stdout
+    assert json.loads(asked("logs", run_id(0), "--root", root, "--json").stdout)["attempts"] == 1
+    assert "4 runs begin so" in asked("logs", "0000", "--root", root).stderr
+    assert asked("logs", "f", "--root", root).exit_code == 2
+
+
+def test_doctor_names_what_is_there_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "root").mkdir()
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    found = json.loads(asked("doctor", "--root", tmp_path / "root", "--json").stdout)
+    assert [check["name"] for check in found] == ["versions", "torch", "compiler", "Ray", "root", "room", "MLflow"]
+    assert all(check["ok"] for check in found), found
+    assert list((tmp_path / "root").iterdir()) == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    broken = asked("doctor", "--root", tmp_path / "root")
+    assert broken.exit_code == 1
+    assert "BAD MLflow" in broken.stdout
+
+
+def test_tables_cut_lines_only_where_there_is_a_terminal() -> None:
+    rows: list[dict[str, Any]] = [{"name": "a" * 30, "value": 0.5}, {"name": "b", "value": None}]
+    assert table(rows).splitlines() == [f"{'name':<30}  value", f"{'a' * 30}    0.5", f"{'b':<30}      –"]
+    assert max(map(len, table(rows, 20).splitlines())) == 20
+    assert table([]) == "no rows"

@@ -1,0 +1,34 @@
+"""The tutorial does what it says: its blocks are executed in order, in an empty folder, as a reader would."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TUTORIAL = Path(__file__).resolve().parents[2] / "docs/tutorial.md"
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", TUTORIAL.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.slow
+def test_every_block_of_the_tutorial_works(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GROKSTUDY", "MLFLOW"))}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    python, told = "", ""
+    for language, text in BLOCKS:
+        python += text if language == "python" else ""
+        words = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-c", python]
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        told += done.stdout + done.stderr
+    assert "exit code 2" in told
+    assert "did you mean space.data.exposure?" in told
+    assert "nothing to do" in told
+    assert "2/2 runs ended" in told
+    assert told.count("0.") > 4
+    for left in ("plane.svg", "compare.html", "trial/studies/small/report/index.html"):
+        assert (tmp_path / left).stat().st_size > 1000

@@ -1,0 +1,109 @@
+"""What evaluation costs at the cadence of a study, and the advice of `plan`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from typer.testing import CliRunner
+
+from grokstudy.orchestrator.cli import app
+from grokstudy.orchestrator.planning.cadence import costly
+from grokstudy.orchestrator.planning.pace import Pace
+from grokstudy.trainables.bench import speed
+from grokstudy.trainables.config import RunConfig, eval_steps
+from grokstudy.trainables.models.network import Network
+from grokstudy.trainables.training.engine import Engine
+from grokstudy.trainables.training.evaluate import Behaviour, SplitBatch, evaluate
+from grokstudy.trainables.training.stepper import Mode
+
+Small = Callable[..., RunConfig]
+
+
+def found(config: RunConfig, seconds: float) -> tuple[float, str, int] | None:
+    """At 10 steps per second."""
+    cadence = costly([config], Pace(lambda _: 10.0, lambda _: seconds))
+    return None if cadence is None else (round(cadence.share, 3), cadence.key, cadence.value)
+
+
+def test_a_cadence_that_takes_too_long_is_named_with_one_that_does_not(small: Small) -> None:
+    config = small(train={"steps": 10_000}, eval={"every": 100})
+    assert len(eval_steps(config.eval, 10_000)) == 101
+    assert found(config, 1.0) is None
+    assert found(config, 3.0) == (0.233, "eval.every", 290)
+    better = small(train={"steps": 10_000}, eval={"every": 290})
+    assert found(better, 3.0) is None
+
+
+def test_the_logarithmic_grid_has_a_density(small: Small) -> None:
+    config = small(train={"steps": 10_000}, eval={"grid": "log", "per_decade": 20})
+    cadence = found(config, 5.0)
+    assert cadence is not None
+    assert cadence[1] == "eval.per_decade"
+    assert found(small(train={"steps": 10_000}, eval={"grid": "log", "per_decade": cadence[2]}), 5.0) is None
+
+
+def test_the_worst_kind_counts_and_each_is_measured_once(small: Small) -> None:
+    asked: list[RunConfig] = []
+
+    def evaluation(config: RunConfig) -> float:
+        asked.append(config)
+        return float(config.model.width)
+
+    wide, pace = small(model={"width": 32}), Pace(lambda _: 1.0, evaluation).remembered()
+    cadence = costly([small(), small(seed=1), wide, small(model={"width": 32}, seed=1)], pace)
+    assert [config.model.width for config in asked] == [16, 32]
+    assert cadence == costly([wide], pace)
+    assert str(cadence).startswith("takes about 79% of the time; eval: {every: ")
+    assert costly([], pace) is None
+
+
+def test_a_large_evaluation_is_measured_on_fewer_examples(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def noting(
+        model: Network, weights: dict[str, Tensor], splits: dict[str, SplitBatch], entities: int
+    ) -> list[Behaviour]:
+        sizes.append(max(split.tokens_MST.shape[1] for split in splits.values()))
+        return evaluate(model, weights, splits, entities)
+
+    monkeypatch.setattr(speed, "evaluate", noting)
+    assert speed.evaluation_seconds(small()) > 0
+    monkeypatch.setattr(speed, "EVALUATION_FLOPS", 4e6)
+    assert speed.evaluation_seconds(small()) > 0
+    assert sizes[2] < sizes[0] / 2
+
+
+def test_speed_is_measured_with_the_engine_that_is_asked_for(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, on_noise = [], speed.on_noise
+
+    def noting(config: RunConfig, device: torch.device, members: int, engine: Mode) -> Engine:
+        asked.append(engine)
+        return on_noise(config, device, members)
+
+    monkeypatch.setattr(speed, "on_noise", noting)
+    assert speed.steps_per_second(small(), engine="compile") > 0
+    assert asked == ["compile"]
+
+
+def test_plan_says_what_it_waits_for_when_it_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engines: list[Mode] = []
+
+    def steps_per_second(config: RunConfig, engine: Mode) -> float:
+        engines.append(engine)
+        return 10.0
+
+    monkeypatch.setattr(speed, "steps_per_second", steps_per_second)
+    monkeypatch.setattr(speed, "evaluation_seconds", lambda _: 0.001)
+    path = tmp_path / "tiny.yaml"
+    for engine in ("compile", "eager"):
+        path.write_text(f"space: {{model.loops: [1, 2]}}\nresources: {{engine: {engine}}}\n")
+        done = CliRunner().invoke(app, ["plan", str(path), "--root", str(tmp_path / "root"), "--json"])
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["runs_todo"] == 2
+        assert done.stderr.count("Compiling to measure") == (2 if engine == "compile" else 0)
+    assert engines == ["compile"] * 2 + ["eager"] * 2

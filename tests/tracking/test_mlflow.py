@@ -1,0 +1,242 @@
+"""MLflow shows what the root has: once, with its own times, and the same after any number of syncs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from mlflow import MlflowClient
+from servers import mlflow_server, postgres
+from synthetic import EVENTS, REGIMES, STEPS, build_tracked, run_id, write_markers
+from typer.testing import CliRunner
+
+from grokstudy.analysis.curves import CURVES, POINTS, decimate, tracked_curves
+from grokstudy.orchestrator.cli import app
+from grokstudy.orchestrator.commands.mlflow import sync_study, try_to_sync
+from grokstudy.orchestrator.tracking.mlflow_store import Tracker
+from grokstudy.trainables.storage.store import Store
+
+RUNS = 2 * len(REGIMES)
+CHOSEN = frozenset({"accuracy/test_oo", "t/memorised", "train/loss"})
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data base of MLflow with nothing in it: making one takes longer than the tests."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    Tracker(f"sqlite:///{path}", "other", None)
+    return path
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, empty: Path) -> Path:
+    """A root that tests only read, synced once to its own sqlite."""
+    root = build_tracked(tmp_path_factory.mktemp("kept"))
+    shutil.copy(empty, root)
+    sync_study(Store(root), "regimes")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path, empty: Path) -> Path:
+    """A root that a test may change, not synced yet."""
+    shutil.copy(empty, tmp_path)
+    return build_tracked(tmp_path, seeds=1)
+
+
+def contents(uri: str, curves: frozenset[str] | None = None) -> dict[str, tuple[Any, ...]]:
+    """All that MLflow has, by our key, without what it invents itself; points of some curves, or of all."""
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("grokstudy")
+    assert experiment is not None
+    found = {}
+    for run in client.search_runs([experiment.experiment_id], max_results=1000):
+        key = run.data.tags["grokstudy.key"]
+        assert key not in found, "one key, two runs"
+        shown = set(run.data.metrics) & (curves or set(run.data.metrics))
+        history = {name: client.get_metric_history(run.info.run_id, name) for name in shown}
+        points = {name: sorted((p.step, p.timestamp, p.value) for p in ps) for name, ps in history.items()}
+        hidden = ("grokstudy.stamp", "mlflow.parentRunId", "mlflow.user", "mlflow.source.name", "mlflow.source.type")
+        tags = {name: value for name, value in run.data.tags.items() if name not in hidden}
+        about = (run.info.run_name, run.info.status, run.info.start_time, run.info.end_time)
+        found[key] = (about, run.data.params, tags, run.data.metrics, points)
+    return found
+
+
+def local(root: Path) -> str:
+    return f"sqlite:///{root}/mlflow.db"
+
+
+def test_every_run_is_shown_once_with_its_own_times(kept: Path) -> None:
+    found = contents(local(kept))
+    assert set(found) == {"regimes", *(f"regimes/{run_id(n)}" for n in range(RUNS))}
+    about, params, tags, last, points = found[f"regimes/{run_id(0)}"]
+    assert about == ("natural seed 0", "FINISHED", 1_700_000_000_000, 1_700_000_300_000)
+    assert params["train.steps"] == str(STEPS)
+    assert (tags["state"], tags["attempts"], tags["commit"], tags["data_hash"]) == ("done", "1", "c" * 40, "d" * 16)
+    assert points["accuracy/test_oo"][5][:2] == (500, 1_700_000_000_500)
+    assert last["accuracy/test_oo"] == points["accuracy/test_oo"][-1][2]
+    assert tags["event.generalised"] == "censored"
+    assert "t/generalised" not in last
+    assert last["t/memorised"] == pytest.approx(float(tags["event.memorised"]), abs=0.5)
+    assert found["regimes"][0][1:] == ("FINISHED", 1_700_000_000_000, 1_700_000_300_000)
+    assert found["regimes"][2]["runs.done"] == str(RUNS)
+
+
+def test_children_hang_on_the_study_and_the_report_too(root: Path) -> None:
+    Store(root).write("studies/regimes/report/index.html", b"<p>answer</p>")
+    sync_study(Store(root), "regimes")
+    client = MlflowClient(local(root))
+    runs = client.search_runs([str(client.get_experiment_by_name("grokstudy").experiment_id)])
+    parent = next(run for run in runs if run.data.tags["grokstudy.key"] == "regimes")
+    parents = {run.data.tags.get("mlflow.parentRunId") for run in runs if run is not parent}
+    assert parents == {parent.info.run_id}
+    assert [item.path for item in client.list_artifacts(parent.info.run_id, "report")] == ["report/index.html"]
+
+
+def test_syncing_again_writes_nothing_and_rebuilding_gives_the_same(kept: Path) -> None:
+    before = contents(local(kept))
+    again = sync_study(Store(kept), "regimes")
+    assert (again.written, again.kept) == (0, RUNS)
+    assert contents(local(kept)) == before
+    anew = sync_study(Store(kept), "regimes", rebuild=True)
+    assert anew.written == RUNS
+    assert contents(local(kept)) == before
+
+
+def test_a_run_that_went_on_is_replaced_and_a_second_of_its_key_removed(root: Path) -> None:
+    store = Store(root)
+    store.delete(f"runs/{run_id(0)}/DONE.json")
+    store.write_json(f"runs/{run_id(1)}/FAILED.json", {"error": "RuntimeError: no memory", "traceback": "", "step": 7})
+    store.delete(f"runs/{run_id(1)}/DONE.json")
+    sync_study(store, "regimes")
+    first = contents(local(root))
+    assert first[f"regimes/{run_id(0)}"][0][1] == "KILLED"
+    assert first[f"regimes/{run_id(0)}"][2]["state"] == "interrupted"
+    assert first[f"regimes/{run_id(1)}"][0][1] == "FAILED"
+    assert first[f"regimes/{run_id(1)}"][2]["error"] == "RuntimeError: no memory"
+    assert first["regimes"][0][1] == "KILLED"
+    assert "RUNNING" not in {run[0][1] for run in first.values()}
+    client = MlflowClient(local(root))
+    experiment = str(client.get_experiment_by_name("grokstudy").experiment_id)
+    client.create_run(experiment, tags={"grokstudy.key": f"regimes/{run_id(2)}"})
+    write_markers(root, run_id(0), 0)
+    done = sync_study(store, "regimes")
+    assert done.written == 1
+    assert contents(local(root))[f"regimes/{run_id(0)}"][0][1] == "FINISHED"
+
+
+def test_redefining_an_event_replaces_its_time(root: Path) -> None:
+    sync_study(Store(root), "regimes")
+    lower = {**EVENTS, "memorised": {**EVENTS["memorised"], "at_least": 0.5}}
+    path = "studies/regimes/study.json"
+    spec = Store(root).read_json(path)
+    before = contents(local(root))[f"regimes/{run_id(0)}"][3]["t/memorised"]
+    Store(root).write_json(path, {**(spec or {}), "events": lower})
+    sync_study(Store(root), "regimes")
+    _, _, _, last, points = contents(local(root))[f"regimes/{run_id(0)}"]
+    assert last["t/memorised"] < before
+    assert len(points["t/memorised"]) == 1
+
+
+def test_mlflow_that_does_not_answer_is_told_with_the_remedy(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////dev/null/mlflow.db")
+    assert try_to_sync(Store(root), "regimes") is None
+    told = capsys.readouterr().err
+    assert f"grokstudy mlflow sync regimes --root {root}" in told
+    absent = CliRunner().invoke(app, ["mlflow", "nothing", "--root", str(root)])
+    assert absent.exit_code == 2
+    assert "studies here: regimes" in absent.stderr
+
+
+def test_the_command_takes_one_study_or_all_and_sync_may_be_said(root: Path) -> None:
+    def told(*words: str) -> Any:
+        return json.loads(CliRunner().invoke(app, ["mlflow", *words, "--root", str(root), "--json"]).stdout)
+
+    every = told("sync")
+    assert [(synced["study"], synced["written"], synced["uri"]) for synced in every] == [("regimes", 4, local(root))]
+    assert told("regimes")[0]["kept"] == told("sync", "regimes")[0]["kept"] == 4
+    assert told("sync", "--rebuild")[0]["written"] == 4
+    quiet = CliRunner().invoke(app, ["mlflow", "sync", "--root", str(root), "--quiet"])
+    assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+def test_imported_curves_are_shown_and_labelled_as_such(root: Path, tmp_path: Path) -> None:
+    table = tmp_path / "published.csv"
+    table.write_text("regime,step,ood\nnatural,100,0.1\nnatural,200,0.7\nboth_hops,100,0.6\nboth_hops,200,0.9\n")
+    words = [str(table), "--name", "published", "--trial", "regime", "--mapping", "ood=accuracy/test_oo"]
+    event = ["--event", "generalised=accuracy/test_oo>=0.5", "--root", str(root), "--json"]
+    done = CliRunner().invoke(app, ["import-curves", *words, *event])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)[0]["generalised_observed"] == 1
+    found = contents(local(root))
+    shown = {about[0]: (about[1], tags["imported"], tags["event.generalised"], last["accuracy/test_oo"])
+             for key, (about, _, tags, last, _) in found.items() if key.startswith("published/")}  # fmt: skip
+    assert set(shown) == {"natural (imported)", "both_hops (imported)"}
+    status, origin, came, last_value = shown["natural (imported)"]
+    assert (status, origin.split()[0], last_value) == ("FINISHED", "published.csv", pytest.approx(0.7))
+    assert 100 < int(came) <= 200
+    assert "imported from published.csv" in found["published"][2]["mlflow.note.content"]
+    CliRunner().invoke(app, ["import-curves", *words, *event])
+    assert contents(local(root)) == found, "importing and syncing again changes nothing"
+    assert "2/2 runs ended" in CliRunner().invoke(app, ["watch", "published", "--root", str(root), "--once"]).stdout
+
+
+def test_curves_are_few_and_dense_where_events_are(kept: Path) -> None:
+    curves = tracked_curves(Store(kept), run_id(3), STEPS, [700.0])
+    sizes = dict(curves.group_by("metric").len().iter_rows())
+    assert len(sizes) <= CURVES
+    assert max(sizes.values()) <= POINTS
+    loss = curves.filter(pl.col("metric") == "train/loss")["step"]
+    assert (loss.min(), loss.max()) == (0, STEPS - 1)
+    near = loss.filter((loss > 630) & (loss < 770))
+    after = loss.filter((loss > 1000) & (loss < 1140))
+    assert len(near) > 2 * len(after)
+
+
+def test_long_curves_keep_their_ends_and_stay_within_bounds() -> None:
+    steps = pl.arange(0, 100_000, eager=True)
+    curve = pl.DataFrame({"metric": "loss", "step": steps, "value": steps.cast(pl.Float64)})
+    for times in ([], [5.0], [100.0, 40_000.0, None], [float(10 * n) for n in range(1, 30)]):
+        kept = decimate(curve, 100_000, times)
+        assert 200 < len(kept) <= POINTS
+        assert (kept["step"].min(), kept["step"].max()) == (0, 99_999)
+        assert decimate(kept, 100_000, times).equals(kept)
+
+
+@pytest.mark.slow
+def test_a_server_shows_the_same_as_the_embedded_store(
+    root: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_study(Store(root), "regimes")
+    shutil.copy(empty, tmp_path / "server.db")
+    with mlflow_server(tmp_path, f"sqlite:///{tmp_path}/server.db") as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        for rebuild, written in ((False, 4), (False, 0), (True, 4)):
+            assert sync_study(Store(root), "regimes", rebuild).written == written
+        assert contents(server.uri, CHOSEN) == contents(local(root), CHOSEN)
+
+
+@pytest.mark.slow
+def test_postgresql_shows_the_same_directly_and_behind_a_server(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_study(Store(root), "regimes")
+    with postgres(tmp_path) as database:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", database.uri)
+        assert sync_study(Store(root), "regimes").written == 4
+        assert contents(database.uri) == contents(local(root))
+        with mlflow_server(tmp_path, database.uri) as server:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+            assert sync_study(Store(root), "regimes").written == 0, "written in bulk, found by the public API"
+            write_markers(root, run_id(0), 0, ended=1.7e9 + 900)
+            assert sync_study(Store(root), "regimes").written == 1
+            monkeypatch.delenv("MLFLOW_TRACKING_URI")
+            sync_study(Store(root), "regimes")
+            assert contents(server.uri, CHOSEN) == contents(local(root), CHOSEN)

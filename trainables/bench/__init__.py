@@ -1,0 +1,1 @@
+"""How fast this machine trains, whether its numbers are right, and how many members of a pack pay."""

@@ -1,0 +1,208 @@
+"""`python -m trainables bench`: how fast this machine trains, and how near that is to what it can do.
+
+Every figure sets two things against each other, in turn and in this process: a step against a matrix product of the
+same number format, a pack against one member at a time, chunks against a look at every step, one way of carrying out
+steps against another. Examples are random. The comparison with the loops of others is `python -m benchmarks.engine`.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from grokstudy.trainables.bench.measure import Steps, figure, ratio, speeds, wait
+from grokstudy.trainables.bench.speed import on_noise
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.models import parameter_count, step_flops
+from grokstudy.trainables.training.engine import CHUNK, Engine
+from grokstudy.trainables.training.stepper import WARM_UP, Mode
+
+PAPER_STEPS, CEILING_SHARE, PACK_GAIN = 450.0, 0.5, 20.0
+"""Targets on one H200: steps/s of the paper's shape alone, share of the ceiling in packs, gain of 64 small members."""
+OPTIMISER_BYTES = 28
+"""Traffic of AdamW per parameter: read weight, gradient and two moments, write all but the gradient."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured on a kind of device."""
+
+    large: RunConfig
+    large_members: tuple[int, ...]
+    widths: tuple[int, ...]
+    members: tuple[int, ...]
+    matmul: int
+    """Side of the square matrices whose product is the ceiling."""
+    rounds: int = 3
+
+
+def shape(width: int, layers: int, batch: int, precision: str) -> RunConfig:
+    """A run of the paper's recipe and data (arXiv 2405.15071) at some size."""
+    data = {"entities": 2000, "relations": 200, "out_degree": 20, "ood_fraction": 0.05}
+    model = {"layers": layers, "loops": 1, "width": width, "heads": max(1, width // 64)}
+    optim = {"lr": 1e-4, "weight_decay": 0.1, "decay": "matrices", "beta2": 0.999, "clip": 1.0}
+    more = {"norm": "layernorm", "bias": True, "init": "gpt2"}
+    train = {"steps": 10**9, "batch": batch, "precision": precision}
+    return RunConfig.from_dict({"data": data, "model": {**model, **more}, "optim": optim, "train": train})
+
+
+def small(width: int, precision: str) -> RunConfig:
+    """A run as most studies have it: few entities, 2 blocks applied twice."""
+    options = {"model": {"width": width}, "train": {"steps": 10**9, "batch": 256, "precision": precision}}
+    return RunConfig.from_dict(options)
+
+
+SIZES = {
+    "cuda": Sizes(shape(768, 8, 512, "bf16"), (4, 16), (64, 128, 256), (4, 16, 64), 8192),
+    "cpu": Sizes(shape(256, 4, 64, "fp32"), (4,), (16, 64), (4,), 1024),
+}
+
+
+def bench(device: torch.device, seconds: float, engine: Mode = "auto") -> None:
+    """Print every figure; `seconds` is the length of one round. With an engine named, the large shape alone."""
+    table = Table(device, SIZES[device.type], seconds, engine)
+    table.large_shape()
+    if engine != "auto":
+        return
+    table.packs()
+    table.chunks()
+    if device.type == "cuda":
+        table.engines()
+
+
+class Table:
+    """The figures of one device."""
+
+    def __init__(self, device: torch.device, sizes: Sizes, seconds: float, engine: Mode = "auto") -> None:
+        """Nothing is measured before it is asked for."""
+        self.device, self.sizes, self.seconds, self.engine = device, sizes, seconds, engine
+        self.precision = sizes.large.train.precision
+
+    def large_shape(self) -> None:
+        """The large shape alone and in packs, against the matrix product; speed, floor and peak memory."""
+        for members in (1, *self.sizes.large_members):
+            _forget_peak(self.device)
+            steps = self.steps(self.sizes.large, members, self.engine)
+            found = self._speeds({"step": steps, "matmul": self.matmul(), "copy": self.copy()})
+            self._floor(found, members)
+            products = members * self.flops(self.sizes.large) / (2 * self.sizes.matmul**3)
+            wanted = self._target(CEILING_SHARE if members > 1 else None)
+            ratio("bench/share_of_matmul_ceiling", found, "step", "matmul", products, wanted, members=members)
+            if self.device.type == "cuda":
+                peak = torch.cuda.max_memory_allocated(self.device) / 2**30
+                figure("bench/peak_memory", [peak], "GiB", members=members, **_about(self.sizes.large))
+
+    def _floor(self, found: dict[str, list[float]], members: int) -> None:
+        """Steps per second, beside the most that the products and the optimiser's traffic allow here."""
+        config, side = self.sizes.large, self.sizes.matmul
+        matmul, copy = (statistics.median(found[name]) for name in ("matmul", "copy"))
+        products = members * self.flops(config) / (2 * side**3 * matmul)
+        parameters = members * parameter_count(config.model, config.data.vocabulary)
+        traffic = parameters * OPTIMISER_BYTES / (2 * 4 * side**2 * copy)
+        told = {
+            "floor_per_s": round(1 / (products + traffic), 1), "matmul_tflops": round(2 * side**3 * matmul / 1e12, 3),
+            "copy_gb_per_s": round(2 * 4 * side**2 * copy / 1e9, 1), "engine": self.engine, **_about(config),
+        }  # fmt: skip
+        wanted = PAPER_STEPS if members == 1 else None
+        figure("bench/steps", found["step"], "steps per s", self._target(wanted), members=members, **told)
+
+    def packs(self) -> None:
+        """Summed speed of a pack over that of its members one at a time."""
+        for width in self.sizes.widths:
+            config = small(width, self.precision)
+            alone = self.steps(config)
+            for members in self.sizes.members:
+                found = self._speeds({"pack": self.steps(config, members), "alone": alone})
+                wanted = self._target(PACK_GAIN if members == 64 else None)
+                about = {"width": width, "members": members}
+                ratio("bench/pack_vs_one_at_a_time", found, "pack", "alone", members, wanted, **about)
+
+    def chunks(self) -> None:
+        """Chunks against a look at the metrics after every step."""
+        engine = on_noise(small(64, self.precision), self.device)
+        found = self._speeds({"chunked": in_chunks(engine), "synced": one_by_one(engine)})
+        ratio("bench/chunked_vs_synced", found, "chunked", "synced", width=64)
+
+    def engines(self) -> None:
+        """Each way of carrying out steps against eager ones."""
+        for config in (self.sizes.large, small(64, self.precision)):
+            for engine in ("graph", "compile"):
+                both: dict[str, Mode] = {engine: engine, "eager": "eager"}
+                found = self._speeds({name: self.steps(config, engine=mode) for name, mode in both.items()})
+                ratio(f"bench/{engine}_vs_eager", found, engine, "eager", **_about(config))
+
+    def steps(self, config: RunConfig, members: int = 1, engine: Mode = "auto") -> Steps:
+        """Our steps in whole chunks."""
+        gc.collect()  # the memory of the engine before
+        steps = in_chunks(on_noise(config, self.device, members, engine))
+        if self.device.type == "cuda":
+            steps(WARM_UP + 1)  # compiled and captured before anything is timed
+        return steps
+
+    def matmul(self) -> Steps:
+        """Products of two square matrices in the number format of the large shape."""
+        kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        left = torch.randn(self.sizes.matmul, self.sizes.matmul, device=self.device, dtype=kind)
+        out = torch.empty_like(left)
+        return self._waited(lambda: torch.matmul(left, left, out=out))
+
+    def copy(self) -> Steps:
+        """Copies of a matrix of single precision."""
+        source = torch.randn(self.sizes.matmul, self.sizes.matmul, device=self.device)
+        out = torch.empty_like(source)
+        return self._waited(lambda: out.copy_(source))
+
+    def _waited(self, work: Callable[[], object]) -> Steps:
+        def steps(count: int) -> None:
+            for _ in range(count):
+                work()
+            wait(self.device)
+
+        return steps
+
+    def flops(self, config: RunConfig) -> float:
+        """Of one member's step."""
+        return step_flops(config.model, config.data.vocabulary, config.train.batch)
+
+    def _target(self, value: float | None) -> float | None:
+        """The targets are those of a GPU."""
+        return value if self.device.type == "cuda" else None
+
+    def _speeds(self, contestants: dict[str, Steps]) -> dict[str, list[float]]:
+        return speeds(contestants, self.seconds, self.sizes.rounds)
+
+
+def in_chunks(engine: Engine) -> Steps:
+    """Steps as in training; the metrics leave the device once per chunk."""
+
+    def steps(count: int) -> None:
+        for start in range(0, count, CHUNK):
+            engine.train(start, min(start + CHUNK, count))
+
+    return steps
+
+
+def one_by_one(engine: Engine) -> Steps:
+    """Steps with a look at the metrics after each."""
+
+    def steps(count: int) -> None:
+        for start in range(count):
+            engine.train(start, start + 1)
+
+    return steps
+
+
+def _about(config: RunConfig) -> dict[str, Any]:
+    return {"layers": config.model.layers, "width": config.model.width, "batch": config.train.batch}
+
+
+def _forget_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)

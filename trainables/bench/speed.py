@@ -1,0 +1,143 @@
+"""How fast a configuration trains on this machine: a few steps, measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from functools import partial
+
+import numpy as np
+import torch
+
+from grokstudy.trainables import probes
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.models import build, step_flops
+from grokstudy.trainables.models.decoder import POSITIONS
+from grokstudy.trainables.probes.base import Scene
+from grokstudy.trainables.probes.queries import Queries
+from grokstudy.trainables.randomness import Stream
+from grokstudy.trainables.schema import SPLITS
+from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks.graph import Examples
+from grokstudy.trainables.training.batches import TrainingSet
+from grokstudy.trainables.training.engine import CHUNK, Engine, precision
+from grokstudy.trainables.training.evaluate import evaluate, stack_splits
+from grokstudy.trainables.training.stepper import WARM_UP, Mode
+
+PROBE_FLOPS = 4e9
+"""Largest training step that is measured as it is."""
+PROBE_SECONDS = 0.3
+EVALUATION_FLOPS = 1e10
+"""Largest evaluation of the splits that is measured as it is."""
+PACK_GAIN = 1.1
+"""A pack is doubled only when the summed speed rises by a tenth."""
+MEMORY_SHARE = 0.8
+
+
+def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, engine: Mode = "auto") -> float:
+    """Measured optimiser steps per second of one run alone, in seconds of work rather than minutes.
+
+    With `engine` compile, compiling comes before the measurement; what it takes is not in the result.
+
+    A large step is measured at two small batches and extended along the line through them: what a step costs without
+    examples (the optimiser), plus what each example costs. An estimate within tens of per cent.
+    """
+    torch.set_num_threads(threads)
+    at = torch.device(device)
+    batch = config.train.batch
+    full = step_flops(config.model, config.data.vocabulary, batch)
+    if full <= PROBE_FLOPS:
+        return 1.0 / _seconds_per_step(config, at, engine=engine)
+    small = max(1, int(batch * PROBE_FLOPS / full / 4))
+    low, high = (_seconds_per_step(_with_batch(config, size), at, engine=engine) for size in (small, 4 * small))
+    per_example = max(high - low, 0.0) / (3 * small)
+    return 1.0 / (high + per_example * (batch - 4 * small))
+
+
+def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1) -> float:
+    """Measured seconds of one evaluation of one run with its probes; a large one on fewer examples, in proportion.
+
+    Raises ValueError when the data cannot be built as configured.
+    """
+    torch.set_num_threads(threads)
+    at, options = torch.device(device), config.eval
+    forwards = step_flops(config.model, config.data.vocabulary, len(SPLITS) * options.max_examples) / 3
+    share = min(1.0, EVALUATION_FLOPS / forwards)
+    data = TASKS[config.task].build(config.data, config.seed, max(1, int(share * options.max_examples)))
+    model = build(config.model, data.vocabulary)
+    weights = model.unpack(model.initial(config.seed)[None].to(at))
+    splits = stack_splits([data], at)
+    queries = Queries.build([data], [config.seed], max(1, int(share * options.probe_examples)), at)
+
+    def once() -> None:
+        with torch.no_grad(), precision(config, at):
+            found = [b.accuracy_M for b in evaluate(model, weights, splits, data.entities)]
+            scene = Scene(model, weights, queries, data.entities)
+            found += [m.value_M for name in options.probes for m in probes.load(name)(scene)]
+            torch.stack(found).cpu()
+
+    once()
+    begun = time.perf_counter()
+    once()
+    return (time.perf_counter() - begun) / share
+
+
+def pack_size(config: RunConfig, most: int, device: str = "cpu", threads: int = 1, share: float = 1.0) -> int:
+    """Members of a pack beyond which the summed speed stops rising, or memory would not hold twice as many.
+
+    Doubles the pack as long as that is worth PACK_GAIN. On a CPU that is soon over: one member keeps a core busy. There
+    Ray, just started, takes part of the core for a second, which would look like a gain. Steps are not compiled: what a
+    pack gains is alike (docs/performance.md).
+    `share` is the part of the GPU's memory that the pack may have, where several workers share it.
+    """
+    torch.set_num_threads(threads)
+    at = torch.device(device)
+    rate = partial(_members_per_second, config, at)
+    members, speed = 1, rate(1)
+    while 2 * members <= most and _fits(at, share):
+        doubled = rate(2 * members)
+        if at.type == "cpu" and doubled >= PACK_GAIN * speed:  # seen twice: what slowed the first may be over by now
+            speed, doubled = max(speed, rate(members)), max(doubled, rate(2 * members))
+        if doubled < PACK_GAIN * speed:
+            break
+        members, speed = 2 * members, doubled
+    return members
+
+
+def _members_per_second(config: RunConfig, device: torch.device, members: int) -> float:
+    """Optimiser steps per second, summed over the members of a pack."""
+    return members / _seconds_per_step(config, device, members)
+
+
+def _fits(device: torch.device, share: float) -> bool:
+    """Whether twice the members that have just been run stay within their share of the GPU's memory."""
+    if device.type != "cuda":
+        return True
+    peak = torch.cuda.max_memory_allocated(device)
+    free, total = torch.cuda.mem_get_info(device)
+    return 2 * peak < MEMORY_SHARE * min(free + peak, share * total)
+
+
+def _with_batch(config: RunConfig, batch: int) -> RunConfig:
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, batch=batch))
+
+
+def _seconds_per_step(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> float:
+    trained = on_noise(config, device, members, engine)
+    trained.train(0, 1 if device.type == "cpu" else WARM_UP + 1)
+    begun, done, count = time.perf_counter(), 0, 2
+    while done == 0 or time.perf_counter() - begun < PROBE_SECONDS:
+        trained.train(0, count)
+        done += count
+        count = min(2 * count, CHUNK)
+    return (time.perf_counter() - begun) / done
+
+
+def on_noise(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> Engine:
+    """An engine of so many members on random examples: as fast as on real ones, and there at once."""
+    model, stream, rows = build(config.model, config.data.vocabulary), Stream(0, "speed"), config.train.batch
+    tokens = (stream.uniform(rows * POSITIONS) * config.data.vocabulary).astype(np.int64).reshape(rows, POSITIONS)
+    examples = Examples(tokens, np.full(rows, POSITIONS - 1), tokens[:, 0], np.full(rows, -1))
+    training = TrainingSet([examples] * members, list(range(members)), device)
+    weights = [model.initial(0)] * members
+    return Engine(model, [config] * members, training, weights, [None] * members, device, engine)

@@ -1,0 +1,137 @@
+"""Checkpoints of one run: weights and moments of one member, the same file whether it trained alone or packed.
+
+Owns `runs/<run_id>/checkpoints/step-<step>-<sha256, 16 digits>.pt`: a torch archive of tensors and numbers, read
+with `weights_only=True`. The name carries the checksum, so one atomic rename makes a file valid, and a torn or
+changed one is recognised, named and passed over. `event-<step>-...` is the same, kept because an event began there
+(`keeping.py`): only the byte budget drops it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from grokstudy.trainables.storage.run_dir import Lease, RunDir
+
+NAME = re.compile(r"(step|event)-(\d{9})-([0-9a-f]{16})\.pt")
+_FIELDS = ("flat_P", "mean_P", "square_P", "average_P")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after `step` updates: flat parameters, the two moments of AdamW and, with `train.ema`, the average."""
+
+    step: int
+    flat_P: Tensor
+    mean_P: Tensor
+    square_P: Tensor
+    average_P: Tensor | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is of it, by name."""
+        return {name: getattr(self, name) for name in _FIELDS if getattr(self, name) is not None}
+
+    def copied(self) -> Checkpoint:
+        """A copy on the host, which does not change while training goes on."""
+        return Checkpoint(self.step, **{name: x.detach().cpu().clone() for name, x in self.tensors.items()})
+
+
+def save(lease: Lease, checkpoint: Checkpoint, budget: int | None = None, kind: str = "step") -> None:
+    """Write a checkpoint, then drop those that nothing wants any more (`surplus`). Checks the lease first."""
+    buffer = io.BytesIO()
+    torch.save({"step": checkpoint.step, **checkpoint.copied().tensors}, buffer)
+    content = buffer.getvalue()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    lease.check()
+    run = lease.run
+    run.store.write(f"{run.checkpoints}/{kind}-{checkpoint.step:09d}-{digest}.pt", content)
+    for name in surplus({name: len(content) for _, name in _names(run)}, budget):
+        run.store.delete(name)
+
+
+def newest(run: RunDir, at_most: int | None = None) -> tuple[Checkpoint | None, list[str]]:
+    """The newest valid checkpoint (not beyond step `at_most`), and the names of torn ones that were passed over."""
+    torn: list[str] = []
+    for step, name in reversed(_names(run)):
+        if at_most is not None and step > at_most:
+            continue
+        checkpoint = _load(run, name)
+        if checkpoint is not None:
+            return checkpoint, torn
+        torn.append(name)
+        warnings.warn(f"{run.store.path(name)}: torn checkpoint passed over", stacklevel=2)
+    return None, torn
+
+
+def drop_after(run: RunDir, step: int) -> None:
+    """Remove checkpoints beyond `step`: an attempt that goes on from there writes them again."""
+    for later, name in _names(run):
+        if later > step:
+            run.store.delete(name)
+
+
+def forget(run: RunDir, steps: set[int]) -> None:
+    """Remove the checkpoints that were kept because an event seemed to begin at these steps."""
+    for step, name in _names(run) if steps else ():
+        if step in steps and "/event-" in name:
+            run.store.delete(name)
+
+
+def steps(run: RunDir) -> list[int]:
+    """Steps of which there is a checkpoint file, ascending."""
+    return [step for step, _ in _names(run)]
+
+
+def surplus(sizes: Mapping[str, int], budget: int | None = None) -> list[str]:
+    """Which of these files to drop: what is not `kept`, and while the rest exceeds the budget, the oldest of it.
+
+    `sizes` is bytes by name. The budget takes log-spaced ones first, then those of events, and never the newest two.
+    """
+    found = {name: match for name in sizes if (match := NAME.search(name))}
+    regular = {int(match[2]): name for name, match in sorted(found.items()) if match[1] == "step"}
+    events = [name for _, name in sorted((int(match[2]), name) for name, match in found.items() if match[1] == "event")]
+    wanted = kept(list(regular))
+    dropped = [name for step, name in regular.items() if step not in wanted]
+    newest = sorted(wanted)[-2:]
+    spare = [regular[step] for step in sorted(wanted - set(newest))] + events
+    left = sum(sizes.values()) - sum(sizes[name] for name in dropped)
+    while spare and budget is not None and left > budget:
+        left -= sizes[spare[0]]
+        dropped.append(spare.pop(0))
+    return dropped
+
+
+def kept(available: list[int]) -> set[int]:
+    """Which steps to keep: the newest two, and the first of each quarter of a decade."""
+    first_of_bucket: dict[int, int] = {}
+    for step in sorted(available):
+        first_of_bucket.setdefault(math.floor(4 * math.log10(max(step, 1))), step)
+    return {*first_of_bucket.values(), *sorted(available)[-2:]}
+
+
+def _names(run: RunDir) -> list[tuple[int, str]]:
+    found = ((name, NAME.search(name)) for name in run.store.list(run.checkpoints))
+    return sorted((int(match[2]), name) for name, match in found if match)
+
+
+def _load(run: RunDir, name: str) -> Checkpoint | None:
+    content = run.store.read(name)
+    match = NAME.search(name)
+    if match is None or hashlib.sha256(content).hexdigest()[:16] != match[3]:
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        return Checkpoint(int(state.pop("step")), **state)
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError):
+        return None  # whole, but not one of ours

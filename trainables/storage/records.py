@@ -1,0 +1,181 @@
+"""The one writer of the metric tables: rows are gathered in memory and committed as whole Parquet parts.
+
+A part is named by the step of its first row and ends where the next begins. `cut(step)` commits everything before
+`step`; `rewind(step)` removes every row at or after `step`. A checkpoint is only written after a cut at its step, so
+an attempt that restores it writes the same rows again, once.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from grokstudy.trainables.schema import TABLES, Column
+from grokstudy.trainables.storage.run_dir import Lease, RunDir
+from grokstudy.trainables.storage.store import DamagedError
+from grokstudy.trainables.storage.writer import Writer
+
+_PART = re.compile(r"/part-(\d{9})\.parquet$")
+
+
+def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """The Arrow schema of a table, with meaning and unit as field metadata."""
+    return pa.schema(
+        [
+            pa.field(c.name, pa.type_for_alias(c.kind), c.nullable, {"meaning": c.meaning, "unit": c.unit})
+            for c in columns
+        ]
+    )
+
+
+SCHEMAS = {name: arrow_schema(columns) for name, columns in TABLES.items()}
+
+
+def part_starts(run: RunDir, table: str) -> list[int]:
+    """First steps of the parts that are there, ascending."""
+    matches = (_PART.search(name) for name in run.store.list(run.parts(table)))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def intact_until(run: RunDir, step: int) -> int:
+    """The largest s <= `step` with every row before s in a readable part. Names the part that is at fault."""
+    return min(_intact_table(run, table, step) for table in TABLES)
+
+
+def _intact_table(run: RunDir, table: str, step: int) -> int:
+    """As `intact_until`, for one table; only `steps` has one row for every step."""
+    end, every = 0, table == "steps"
+    for start in (start for start in part_starts(run, table) if start < step):
+        span = _span(run, table, start)
+        whole = span is not None and (not every or (span.first == start and span.last - start + 1 == span.rows))
+        if span is None or not whole or (every and start != end):
+            again = min(start, end) if every else start
+            fault = f"does not follow on step {end}" if whole else "is torn"
+            warnings.warn(f"{run.part(table, start)} {fault}: training again from {again} or before", stacklevel=2)
+            return again
+        end = span.last + 1
+    if every and end < step:
+        warnings.warn(f"{run.parts(table)} ends at {end}, not at {step}: training again from there", stacklevel=2)
+        return end
+    return step
+
+
+class _Span(NamedTuple):
+    """What a part holds."""
+
+    rows: int
+    first: int
+    last: int
+
+
+def _span(run: RunDir, table: str, start: int) -> _Span | None:
+    """Look at a part; None when it is damaged or without rows. Pages are read, too: now they can be repaired."""
+    try:
+        steps = read_part(run, table, start)["step"]
+    except DamagedError:
+        return None
+    return _Span(len(steps), pc.min(steps).as_py(), pc.max(steps).as_py()) if len(steps) else None
+
+
+def rewind(run: RunDir, step: int) -> None:
+    """Remove every row at or after `step`: the parts that start there, and the end of one that reaches beyond it."""
+    for table in TABLES:
+        starts = part_starts(run, table)
+        for start in starts:
+            if start >= step:
+                run.store.delete(run.part(table, start))
+        before = [start for start in starts if start < step]
+        if before:
+            _shorten(run, table, before[-1], step)
+
+
+def _shorten(run: RunDir, table: str, start: int, step: int) -> None:
+    """Rewrite a part without its rows at or after `step`. A torn part is left for `verify` to name."""
+    try:
+        rows = read_part(run, table, start)
+    except DamagedError:
+        return
+    kept = rows.filter(pc.less(rows["step"], step))
+    if len(kept) < len(rows):
+        run.store.write(run.part(table, start), encode(kept))
+
+
+class Recorder:
+    """Rows of one run since the last cut."""
+
+    def __init__(self, lease: Lease, start: int, writer: Writer) -> None:
+        """Begin at step `start`, after a rewind to it."""
+        self.lease, self.start, self.writer = lease, start, writer
+        self._blocks: dict[str, list[pa.RecordBatch]] = {name: [] for name in TABLES}
+
+    def add(self, table: str, columns: Mapping[str, Any]) -> None:
+        """Add rows, given by column; `attempt` is filled in."""
+        schema = SCHEMAS[table]
+        n = len(columns["step"])
+        filled = {"attempt": np.full(n, self.lease.attempt, np.int16), **columns}
+        arrays = [pa.array(filled[field.name], type=field.type) for field in schema]
+        self._blocks[table].append(pa.record_batch(arrays, schema=schema))
+
+    def cut(self, step: int) -> None:
+        """Have all rows committed, as parts that end before `step`. Raises what went wrong with earlier ones."""
+        if step == self.start or not any(self._blocks.values()):
+            return
+        blocks, self._blocks = self._blocks, {name: [] for name in TABLES}
+        size = sum(block.nbytes for table in blocks.values() for block in table)
+        self.writer.later(functools.partial(self._commit, self.start, blocks), size)
+        self.start = step
+
+    def _commit(self, start: int, blocks: dict[str, list[pa.RecordBatch]]) -> None:
+        self.lease.check()
+        for table, rows in blocks.items():
+            if rows:
+                self.lease.run.store.write(self.lease.run.part(table, start), encode(pa.Table.from_batches(rows)))
+
+
+def encode(table: pa.Table) -> bytes:
+    """Parquet bytes: integers delta-coded, floats split by byte, all of it compressed, each page with a checksum."""
+    floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
+    texts = [f.name for f in table.schema if pa.types.is_string(f.type)]
+    integers = [f.name for f in table.schema if pa.types.is_integer(f.type)]
+    encodings = {**dict.fromkeys(floats, "BYTE_STREAM_SPLIT"), **dict.fromkeys(integers, "DELTA_BINARY_PACKED")}
+    buffer = io.BytesIO()
+    how = {"compression": "zstd", "use_dictionary": texts, "column_encoding": encodings}
+    pq.write_table(table, buffer, write_page_checksum=True, **how)
+    return buffer.getvalue()
+
+
+def read(run: RunDir, table: str) -> pa.Table:
+    """All rows of a run's table, in the order of the parts. Raises DamagedError for a torn part."""
+    parts = [read_part(run, table, start) for start in part_starts(run, table)]
+    return pa.concat_tables(parts) if parts else SCHEMAS[table].empty_table()
+
+
+def read_part(run: RunDir, table: str, start: int) -> pa.Table:
+    """The rows of one part. Raises DamagedError for a torn or foreign one."""
+    name = run.part(table, start)
+    content = run.store.read(name)
+    try:
+        return decode(content, table)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise DamagedError(f"{run.store.path(name)}: cannot be read ({_line(error)})") from None
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:80]
+
+
+def decode(content: bytes, table: str) -> pa.Table:
+    """The rows of a part's bytes, checked against its checksums. Raises what pyarrow raises."""
+    rows = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True).read(use_threads=False)
+    found = rows.select(SCHEMAS[table].names).cast(SCHEMAS[table])
+    found.validate(full=True)  # texts that are no UTF-8, for one
+    return found

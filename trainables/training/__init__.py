@@ -1,0 +1,1 @@
+"""The loop: packs of runs, their engine, and everything that happens between two steps."""

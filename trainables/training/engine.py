@@ -1,0 +1,125 @@
+"""The update of a pack: forward, backward, optimiser and metrics, as tensors on the device from end to end.
+
+Everything that varies from step to step is laid out on the device once per chunk, in rows: which examples, and what the
+optimiser is told. A counter on the device says which row is next, so a step takes no number from Python, allocates
+nothing on the host and waits for nothing: it can be captured as a CUDA graph. Its metrics go into a ring on the device
+that is copied once per chunk.
+
+Axes: K step of a chunk, M member, B example, P parameter, R what the optimiser is told (optimizer.RATES).
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.models.network import Network
+from grokstudy.trainables.storage.checkpoint import Checkpoint
+from grokstudy.trainables.training import optimizer
+from grokstudy.trainables.training.batches import TrainingSet
+from grokstudy.trainables.training.losses import LOSSES
+from grokstudy.trainables.training.stepper import Mode, stepper
+
+CHUNK = 100
+"""Most steps between two copies of the metrics, and between two looks at the clock."""
+METRICS = ("loss", "grad_norm", "weight_norm", "lr")
+
+
+class Engine:
+    """Weights, optimiser and training data of a pack, and the update that moves them."""
+
+    def __init__(
+        self, model: Network, configs: list[RunConfig], training: TrainingSet, weights: list[Tensor],
+        restored: list[Checkpoint | None], device: torch.device, mode: Mode = "auto",
+    ) -> None:  # fmt: skip
+        """Begin at initial weights (P,), or at checkpoints where there are some. Configurations have one shape."""
+        self.model, self.configs, self.training = model, configs, training
+        self.device, self.mode = device, mode
+        self.loss = LOSSES[configs[0].train.loss]
+        self.batch = configs[0].train.batch
+        self.flat_MP = torch.stack([row.to(device) for row in weights])
+        self.optimizer = optimizer.AdamW(configs, model.matrix_mask(), device, _fused(device, mode))
+        self.optimizer.begin(self.flat_MP, restored)
+        self.flat_MP.requires_grad_()
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """The tensors that a step reads and writes, at addresses that stay, and how steps are carried out on them."""
+        members = len(self.configs)
+        self.next_1 = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self.index_KMB = torch.zeros(CHUNK, members, self.batch, dtype=torch.int64, device=self.device)
+        self.rates_KRM = torch.zeros(CHUNK, len(optimizer.RATES), members, device=self.device)
+        self.ring_K3M = torch.zeros(CHUNK, 3, members, device=self.device)
+        self.landing_K3M = torch.empty_like(self.ring_K3M, device="cpu", pin_memory=self.device.type == "cuda")
+        self.steps = stepper(self.mode, self.update, (self.losses, self.optimizer.step), self.device)
+
+    def train(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Carry out the updates start .. stop - 1, at most CHUNK; returns METRICS of each as (4, K, M)."""
+        count = stop - start
+        rates_KRM = optimizer.rates(self.configs, start, stop)
+        self.index_KMB[:count] = self.training.indices(start, stop, self.batch)
+        self.rates_KRM[:count].copy_(rates_KRM, non_blocking=True)
+        self.next_1.zero_()
+        self.steps(count)
+        lr_1KM = rates_KRM[None, :, optimizer.RATES.index("lr")].numpy()
+        return np.concatenate([self._metrics(count).transpose(1, 0, 2), lr_1KM])
+
+    def _metrics(self, count: int) -> NDArray[np.float32]:
+        """The first rows of the ring, copied to the host; the one time that a chunk waits for the device."""
+        self.landing_K3M.copy_(self.ring_K3M, non_blocking=True)
+        if self.device.type == "cuda":
+            copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            copied.record()
+            copied.synchronize()
+        return self.landing_K3M[:count].numpy()
+
+    def update(self) -> None:
+        """One step: the next row of the chunk. Nothing in here knows the number of the step."""
+        index_MB = self.index_KMB.index_select(0, self.next_1)[0]
+        rates_RM = self.rates_KRM.index_select(0, self.next_1)[0]
+        loss_M = self.steps.losses(self.flat_MP, index_MB)
+        (grad_MP,) = torch.autograd.grad(loss_M.sum(), self.flat_MP)
+        with torch.no_grad():
+            weight_norm_M = torch.linalg.vector_norm(self.flat_MP, dim=1)
+            grad_norm_M = self.steps.apply(self.flat_MP.detach(), grad_MP, rates_RM)
+            row_13M = torch.stack([loss_M, grad_norm_M, weight_norm_M])[None]
+            self.ring_K3M.index_copy_(0, self.next_1, row_13M)
+            self.next_1.add_(1)
+
+    def losses(self, flat_MP: Tensor, index_MB: Tensor) -> Tensor:
+        """Loss (M,) of the examples, differentiable in the weights."""
+        with precision(self.configs[0], self.device):
+            return self.loss(self.model, self.model.unpack(flat_MP), self.training.batch(index_MB))
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all members but these."""
+        self.configs = [self.configs[row] for row in rows.tolist()]
+        self.flat_MP = self.flat_MP.detach()[rows].contiguous().requires_grad_()
+        self.optimizer.keep(rows)
+        self.training.keep(rows)
+        self._lay_out()
+
+    def checkpoint(self, row: int, step: int) -> Checkpoint:
+        """The state of one member."""
+        return self.optimizer.checkpoint(self.flat_MP, row, step)
+
+    def evaluated(self) -> dict[str, Tensor]:
+        """The weights to evaluate, unpacked: their average, or the weights themselves."""
+        return self.model.unpack(self.optimizer.evaluated(self.flat_MP))
+
+
+def _fused(device: torch.device, mode: Mode) -> bool:
+    """Whether torch's AdamW kernel is the fastest; torch.compile makes a better one of the written-out update."""
+    return device.type == "cuda" and mode != "compile"
+
+
+def precision(config: RunConfig, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Arithmetic of the forward pass: with bf16, matrix products in bfloat16 of weights kept in float32."""
+    if config.train.precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)

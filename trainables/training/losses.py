@@ -1,0 +1,68 @@
+"""Training losses, per member of a pack, in nats: cross-entropy of which tokens, with which normaliser.
+
+`stablemax` (arXiv 2501.04697) takes s(x) = x + 1 for x >= 0 and 1 / (1 - x) below in place of exp(x), in float64:
+the loss of the released code of arXiv 2601.09049.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from grokstudy.trainables.models.network import IGNORED, Network
+from grokstudy.trainables.training.batches import Batch
+
+Loss = Callable[[Network, dict[str, Tensor], Batch], Tensor]
+TokenLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+def answer_loss(model: Network, weights: dict[str, Tensor], batch: Batch, token_loss: TokenLoss) -> Tensor:
+    """Mean cross-entropy (M,) of the answer."""
+    logits_MBV = model.answer_logits(weights, batch.tokens_MBT, batch.answer_at_MB)
+    return token_loss(logits_MBV, batch.answer_MB).mean(dim=1)
+
+
+def all_tokens_loss(model: Network, weights: dict[str, Tensor], batch: Batch, token_loss: TokenLoss) -> Tensor:
+    """Mean cross-entropy (M,) over every token that the family is to say.
+
+    Each token weighs the same, or each example where the family takes its mean first.
+    """
+    logits_MBTV = model.unembed(weights, model.residual(weights, batch.tokens_MBT))
+    target_MBT = model.targets(batch.tokens_MBT, batch.answer_at_MB, batch.answer_MB)
+    losses_MBT = token_loss(logits_MBTV, target_MBT)
+    counted_MBT = target_MBT != IGNORED
+    if model.mean_per_example:
+        return (losses_MBT.sum(dim=2) / counted_MBT.sum(dim=2)).mean(dim=1)
+    return losses_MBT.sum(dim=(1, 2)) / counted_MBT.sum(dim=(1, 2))
+
+
+def token_losses(logits_MxV: Tensor, target_Mx: Tensor) -> Tensor:
+    """Cross-entropy of each target, in the shape of the targets; 0 where ignored."""
+    flat_NV = logits_MxV.reshape(-1, logits_MxV.shape[-1]).float()
+    flat = F.cross_entropy(flat_NV, target_Mx.reshape(-1), reduction="none", ignore_index=IGNORED)
+    return flat.view(target_Mx.shape)
+
+
+def stablemax_losses(logits_MxV: Tensor, target_Mx: Tensor) -> Tensor:
+    """Cross-entropy of each target under stablemax, in the shape of the targets; 0 where ignored."""
+    logits_MxV = logits_MxV.double()
+    below = 1 / (1 - logits_MxV.clamp(max=0))
+    score_MxV = torch.where(logits_MxV < 0, below, logits_MxV + 1)
+    own_Mx = score_MxV.gather(-1, target_Mx.clamp(min=0)[..., None]).squeeze(-1)
+    losses_Mx = score_MxV.sum(dim=-1).log() - own_Mx.log()
+    return losses_Mx.masked_fill(target_Mx == IGNORED, 0.0).float()
+
+
+def _with(loss: Callable[[Network, dict[str, Tensor], Batch, TokenLoss], Tensor], token_loss: TokenLoss) -> Loss:
+    return lambda model, weights, batch: loss(model, weights, batch, token_loss)
+
+
+LOSSES: dict[str, Loss] = {
+    "answer": _with(answer_loss, token_losses),
+    "all_tokens": _with(all_tokens_loss, token_losses),
+    "answer_stablemax": _with(answer_loss, stablemax_losses),
+    "all_tokens_stablemax": _with(all_tokens_loss, stablemax_losses),
+}

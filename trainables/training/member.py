@@ -1,0 +1,174 @@
+"""One run inside a pack: its directory, lease, rows, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from grokstudy.trainables.config import NUMERICS, RunConfig, eval_steps
+from grokstudy.trainables.storage import checkpoint, records
+from grokstudy.trainables.storage.retention import KEEP, Keep, Watch, values_by_step
+from grokstudy.trainables.storage.run_dir import Lease, RunDir
+from grokstudy.trainables.storage.store import DamagedError, Store
+from grokstudy.trainables.storage.writer import Writer
+from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks.two_hop import TaskData
+from grokstudy.trainables.training.stepper import Mode
+from grokstudy.trainables.training.warm_start import check_start
+from grokstudy.trainables.versions import git_commit, installed
+
+
+@dataclass
+class Member:
+    """A run that this process has the lease of."""
+
+    config: RunConfig
+    run: RunDir
+    lease: Lease
+    data: TaskData
+    restored: checkpoint.Checkpoint | None
+    torn: list[str]
+    recorder: records.Recorder
+    eval_at: set[int]
+    keep: Keep
+    watch: Watch
+    writer: Writer
+    engine: Mode = "auto"
+    """How steps are to be carried out; told in run.json, since compiled ones round differently."""
+    outcome: str | None = None
+    """Why it ended (schema.OUTCOMES), None while it trains."""
+    ended_at: int | None = None
+    accuracy: dict[str, float] = field(default_factory=dict)
+    """Newest accuracy per split."""
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def open(
+        cls, config: RunConfig, store: Store, writer: Writer, at_most: int | None = None, keep: Keep = KEEP,
+        engine: Mode = "auto",
+    ) -> Member:  # fmt: skip
+        """Take the lease, restore the newest valid checkpoint (not beyond `at_most`) and clear what lies behind it.
+
+        What the run writes later goes through `writer`.
+        Raises ValueError when the data cannot be built as configured, or the run that it starts from is not there.
+        """
+        run = RunDir(store, config.run_id)
+        if not checkpoint.steps(run):
+            check_start(config, store)
+        data = TASKS[config.task].build(config.data, config.seed, config.eval.max_examples)
+        lease = Lease.take(run, max(checkpoint.steps(run), default=0))
+        last = config.train.steps if at_most is None else min(at_most, config.train.steps)
+        restored, torn = restorable(run, last)
+        start = 0 if restored is None else restored.step
+        run.clear("FAILED.json")
+        run.clear("DONE.json")
+        checkpoint.drop_after(run, start)
+        records.rewind(run, start)
+        grid = set(eval_steps(config.eval, config.train.steps))
+        watch = Watch.of(keep.rules, run)
+        recorder = records.Recorder(lease, start, writer)
+        member = cls(config, run, lease, data, restored, torn, recorder, grid, keep, watch, writer, engine)
+        run.write("run.json", member.description())
+        return member
+
+    @property
+    def start(self) -> int:
+        """The step from which this attempt goes on."""
+        return 0 if self.restored is None else self.restored.step
+
+    @property
+    def horizon(self) -> int:
+        """Number of steps asked for."""
+        return self.config.train.steps
+
+    def description(self) -> dict[str, Any]:
+        """Content of run.json: what the run is, on which data, with which versions."""
+        return {
+            "run_id": self.config.run_id,
+            "config": self.config.to_dict(),
+            "numerics": NUMERICS,
+            "engine": self.engine,
+            "data_hash": self.data.hash,
+            "data": self.data.sizes,
+            "versions": installed("torch", "numpy", "pyarrow"),
+            "commit": git_commit(),
+            "host": platform.node(),
+            "started": self._started(),
+        }
+
+    def _started(self) -> float:
+        """When the first attempt began, in seconds since 1970; of a run.json that is damaged, now."""
+        with contextlib.suppress(DamagedError):
+            before = (self.run.read("run.json") or {}).get("started")
+            if isinstance(before, float):
+                return before
+        return round(time.time(), 3)
+
+    def commit(self, state: checkpoint.Checkpoint) -> None:
+        """Have all rows before the checkpoint's step committed, then the checkpoint."""
+        self.recorder.cut(state.step)
+        self._save(state, "step")
+
+    def _save(self, state: checkpoint.Checkpoint, kind: str) -> None:
+        copy, budget = state.copied(), self.keep.budget
+        size = sum(tensor.nbytes for tensor in copy.tensors.values())
+        self.writer.later(lambda: checkpoint.save(self.lease, copy, budget, kind), size)
+
+    def observe(self, tables: Mapping[str, Mapping[str, Any]], state: Callable[[], checkpoint.Checkpoint]) -> None:
+        """Take in the rows of an evaluation, by column; keep the present state where an event begins."""
+        for step, values in values_by_step(tables).items() if self.keep.rules else ():
+            begins, vain = self.watch.look(step, values)
+            if vain:
+                self.writer.later(functools.partial(checkpoint.forget, self.run, vain), 0)
+            if begins and step > 0:
+                self.recorder.cut(step)
+                self._save(state(), "event")
+        for table, columns in tables.items():
+            self.recorder.add(table, columns)
+
+    def finish(self, step: int, outcome: str) -> None:
+        """Commit the last rows and mark the run done, the marker last. Returns when all of it is written."""
+        self.recorder.cut(step + 1)
+        self.writer.later(functools.partial(self._mark_done, step, outcome), 0)
+        self.writer.flush()
+        self.outcome, self.ended_at = outcome, step
+
+    def _mark_done(self, step: int, outcome: str) -> None:
+        self.lease.check()
+        self.run.write(
+            "DONE.json",
+            {
+                "step": step,
+                "reason": outcome,
+                "attempt": self.lease.attempt,
+                "from_step": self.start,
+                "seconds": round(time.monotonic() - self.started, 3),
+                "ended": round(time.time(), 3),
+                "torn_checkpoints": self.torn,
+            },
+        )
+
+
+def restorable(run: RunDir, at_most: int) -> tuple[checkpoint.Checkpoint | None, list[str]]:
+    """The newest valid checkpoint before which every row is there, and the names of torn ones passed over."""
+    found, torn = checkpoint.newest(run, at_most)
+    if found is not None and (intact := records.intact_until(run, found.step)) < found.step:
+        found, more = checkpoint.newest(run, intact)
+        torn += more
+    return found, torn
+
+
+def common_step(configs: list[RunConfig], store: Store) -> int:
+    """The newest step from which all these runs can go on: that of a valid checkpoint of each, or 0."""
+    limit = min(config.train.steps for config in configs)
+    while True:
+        found = [restorable(RunDir(store, config.run_id), limit)[0] for config in configs]
+        steps = {0 if state is None else state.step for state in found}
+        if len(steps) == 1:
+            return steps.pop()
+        limit = min(steps)

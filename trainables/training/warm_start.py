@@ -1,0 +1,85 @@
+"""The weights of another run at an exact step, for a run that does not start from scratch.
+
+Read from the newest checkpoint that is not beyond the step; where that is earlier, the source's updates from there on
+are repeated in memory. Nothing is recorded, and nothing is written into the source's directory. On a CPU the result is
+bit for bit what the source had there, if the source trained alone (in a pack: within float tolerance) and with one
+engine throughout, by which its steps are repeated. The worker is silent meanwhile: a repetition that takes longer than
+GROKSTUDY_SILENCE_S (10 minutes) needs that to be raised.
+
+Only the weights are taken. The moments of the optimiser, its warm-up, the step count and the average of the weights
+(`train.ema`) begin anew, with the options of the run that starts: fine-tuning as in arXiv 2601.09049, whose own
+learning rate is half that of pretraining (SCIENCE 1.8).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from grokstudy.trainables.config import NUMERICS, RunConfig, Start
+from grokstudy.trainables.models import build
+from grokstudy.trainables.storage import checkpoint
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.training.batches import TrainingSet
+from grokstudy.trainables.training.engine import CHUNK, Engine
+from grokstudy.trainables.training.stepper import Mode
+
+
+def check_start(config: RunConfig, store: Store) -> None:
+    """Raise ValueError, naming what to do, when the run cannot start where it is told to. None starts from scratch."""
+    if config.start is not None:
+        _source(config, config.start, store)
+
+
+def starting_weights(config: RunConfig, start: Start, store: Store, device: torch.device) -> Tensor:
+    """Flat parameters (P,) of the source after `start.step` updates. Raises ValueError as `check_start`."""
+    source, mode = _source(config, start, store)
+    saved, _ = checkpoint.newest(RunDir(store, start.run_id), start.step)
+    if saved is not None and saved.step == start.step:
+        return saved.flat_P
+    return _replayed(source, mode, saved, start.step, store, device)
+
+
+def _source(config: RunConfig, start: Start, store: Store) -> tuple[RunConfig, Mode]:
+    """The source, and how its steps were carried out the last time: compiled ones round differently."""
+    run = RunDir(store, start.run_id)
+    described = run.read("run.json")
+    if described is None:
+        raise ValueError(f"start.run_id: {store.uri} has no run {start.run_id}; train it there first")
+    source = RunConfig.from_dict(described.get("config", {}))
+    for key, there in dataclasses.asdict(source.model).items():
+        if (here := getattr(config.model, key)) != there:
+            raise ValueError(f"model.{key}: is {here!r}, but {there!r} in run {start.run_id}, where this one starts")
+    if source.data.vocabulary != config.data.vocabulary:
+        there = f"{source.data.vocabulary} in run {start.run_id}, where this one starts"
+        raise ValueError(f"data: the vocabulary has {config.data.vocabulary} tokens, but {there}")
+    reached = max([int((run.read("DONE.json") or {}).get("step", 0)), *checkpoint.steps(run)])
+    if reached < start.step:
+        raise ValueError(f"start.step: run {start.run_id} has only {reached} of {start.step} steps; train it further")
+    if (described.get("numerics"), source.numerics) != (NUMERICS, NUMERICS) and start.step not in checkpoint.steps(run):
+        old = f"was trained by numerics {described.get('numerics')}, these are {NUMERICS}"
+        raise ValueError(f"start.run_id: run {start.run_id} {old}, so it cannot be repeated; train it anew")
+    return source, "compile" if described.get("engine") == "compile" else "auto"
+
+
+def _replayed(
+    source: RunConfig, mode: Mode, saved: checkpoint.Checkpoint | None, last: int, store: Store, device: torch.device
+) -> Tensor:
+    """Repeat the source's updates up to step `last`, from a checkpoint or from where it began itself."""
+    data = TASKS[source.task].build(source.data, source.seed, source.eval.max_examples)
+    model = build(source.model, data.vocabulary)
+    training = TrainingSet([data.train], [source.seed], device)
+    if saved is not None:
+        weights_P = saved.flat_P
+    elif source.start is not None:
+        weights_P = starting_weights(source, source.start, store, device)
+    else:
+        weights_P = model.initial(source.seed)
+    engine = Engine(model, [source], training, [weights_P], [saved], device, mode)
+    for begin in range(0 if saved is None else saved.step, last, CHUNK):
+        engine.train(begin, min(begin + CHUNK, last))
+    return engine.flat_MP.detach()[0]
