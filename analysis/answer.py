@@ -25,7 +25,7 @@ def answer(tables: StudyTables) -> pl.DataFrame:
     """One row per group: seeds, event times, final values, verdict counts and the verdict."""
     by = tables.groups
     frame = _trial_counts(tables).collect()
-    names = tables.spec.get("events", {})
+    names = tables.declared
     for event in sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST)):
         frame = _left(frame, _times(tables, event), by)
         frame = _left(frame, _finals(tables, event), by)

@@ -6,7 +6,7 @@ their step alone, log-spaced, so choosing again from the same rows chooses the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import polars as pl
 
@@ -90,8 +90,3 @@ def event_times(events: pl.DataFrame) -> dict[str, dict[str, float | None]]:
     for row in events.filter(pl.col("state") != "no_data").iter_rows(named=True):
         found.setdefault(row["run_id"], {})[row["event"]] = row["time"]
     return found
-
-
-def probes_of(spec: Mapping[str, Mapping[str, object]]) -> list[str]:
-    """The metrics that a study's events look at."""
-    return [str(event.get("metric")) for event in spec.values()]

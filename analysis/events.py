@@ -1,5 +1,8 @@
 """Event times: when did a metric first cross a threshold and hold? Redefining an event needs no training.
 
+Owns the tidy shape `MEASURES`, which study tables and imported curves share, and `SERIES`, what an event looks at: one
+value per trial, event and evaluation.
+
 An evaluation is a hit when the value is at or beyond the threshold (compared as float32, as it is stored).
 - Hysteresis: reached at the first of `for` consecutive hits, T(m, tau, k) of SCIENCE section 5.3.
 - `stable`: and never lost again. Lost is two evaluations in a row short of the threshold, or the last one.
@@ -14,13 +17,26 @@ An evaluation is a hit when the value is at or beyond the threshold (compared as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import polars as pl
 
-from grokstudy.analysis.series import Event, parse_events
+from grokstudy.trainables.events import Event
+from grokstudy.trainables.schema import METRICS
 
+MEASURES = pl.Schema(
+    {
+        "trial_id": pl.String,
+        "metric": pl.String,
+        "split": pl.String,
+        "layer": pl.Int16,
+        "position": pl.String,
+        "step": pl.Int64,
+        "value": pl.Float32,
+    }
+)
+SERIES = pl.Schema({"trial_id": pl.String, "event": pl.String, "step": pl.Int64, "value": pl.Float32})
+RULES = pl.Schema({"event": pl.String, "threshold": pl.Float32, "consecutive": pl.Int64, "stable": pl.Boolean})
 KEYS = ("trial_id", "event")
 EVENTS = pl.Schema(
     {
@@ -35,12 +51,13 @@ EVENTS = pl.Schema(
 )
 
 
-def find_events(series: pl.LazyFrame, events: Mapping[str, Mapping[str, Any]]) -> pl.LazyFrame:
+def find_events(series: pl.LazyFrame, events: Mapping[str, Event]) -> pl.LazyFrame:
     """Find when each event happened: one row per trial and event (`EVENTS`)."""
-    rules = _as_frame(parse_events(events))
+    rows = [[name, event.threshold, event.for_, event.stable] for name, event in events.items()]
+    rules = pl.LazyFrame(rows, schema=RULES, orient="row")
     pairs = series.select(KEYS).unique().sort(KEYS).join(rules, on="event", maintain_order="left")
     keyed = pairs.with_row_index("key")  # one integer instead of two texts: ten times less to sort
-    onsets = _onsets(_runs_of_hits(series, keyed))
+    onsets = _onsets(_runs_of_hits(series, keyed, events))
     found = keyed.select("key", *KEYS).join(onsets, on="key", how="left")
     unreached = pl.when(pl.col("horizon").is_null()).then(pl.lit("no_data")).otherwise(pl.lit("censored"))
     state = pl.when(pl.col("upper").is_not_null()).then(pl.lit("observed")).otherwise(unreached)
@@ -48,24 +65,13 @@ def find_events(series: pl.LazyFrame, events: Mapping[str, Mapping[str, Any]]) -
     return columns.select(pl.col(name).cast(kind) for name, kind in EVENTS.items()).sort(KEYS)
 
 
-def _as_frame(events: Sequence[Event]) -> pl.LazyFrame:
-    fields = pl.Schema(
-        {
-            "name": pl.String,
-            "threshold": pl.Float32,
-            "rising": pl.Boolean,
-            "consecutive": pl.Int64,
-            "stable": pl.Boolean,
-        }
-    )
-    rows = [[getattr(event, name) for name in fields] for event in events]
-    return pl.LazyFrame(rows, schema=fields, orient="row").rename({"name": "event"})
-
-
-def _runs_of_hits(series: pl.LazyFrame, keyed: pl.LazyFrame) -> pl.LazyFrame:
+def _runs_of_hits(series: pl.LazyFrame, keyed: pl.LazyFrame, events: Mapping[str, Event]) -> pl.LazyFrame:
     """Collapse each series into alternating runs of hits and misses, in order of step."""
     value = pl.col("value").cast(pl.Float32)
-    hit = pl.when("rising").then(value >= pl.col("threshold")).otherwise(value <= pl.col("threshold"))
+    hit = pl.coalesce(
+        pl.lit(None, pl.Boolean),
+        *(pl.when(pl.col("event") == name).then(event.beyond(value)) for name, event in events.items()),
+    )
     measured = series.filter(value.is_not_null() & value.is_not_nan()).join(keyed, on=KEYS)
     points = measured.select("key", "step", value, hit.alias("hit")).sort("key", "step")
     begins = (pl.col("key") != pl.col("key").shift()) | (pl.col("hit") != pl.col("hit").shift())
@@ -113,3 +119,32 @@ def _crossing() -> pl.Expr:
     logarithmic = (low.log() + share * (high.log() - low.log())).exp()
     between = pl.when(low > 0).then(logarithmic).otherwise(low + share * (high - low))
     return pl.when(low.is_null()).then(high).otherwise(between.clip(low, high))
+
+
+def measures(evals: pl.LazyFrame, probes: pl.LazyFrame, metrics: set[str]) -> pl.LazyFrame:
+    """The named metrics of both tables in one tidy shape (`MEASURES`)."""
+    asked = [name for name in METRICS if name in metrics]
+    site = {"layer": pl.lit(None), "position": pl.lit(None)}
+    tidy = [evals.with_columns(metric=pl.lit(name), value=pl.col(name), **site) for name in asked]
+    named = probes.filter(pl.col("probe").is_in(sorted(metrics - set(METRICS))))
+    tidy.append(named.with_columns(metric=pl.col("probe")))
+    shape = [pl.col(name).cast(kind) for name, kind in MEASURES.items()]
+    return pl.concat([frame.select(shape) for frame in tidy])
+
+
+def series_of(tidy: pl.LazyFrame, events: Mapping[str, Event], trials: pl.LazyFrame) -> pl.LazyFrame:
+    """The values each event looks at (`SERIES`). A trial without any keeps one row, of nulls."""
+    ids = trials.select("trial_id").unique(maintain_order=True)
+    parts = {name: ids.join(_series(tidy, event), on="trial_id", how="left") for name, event in events.items()}
+    named = [part.with_columns(event=pl.lit(name)) for name, part in parts.items()]
+    return pl.concat([pl.LazyFrame(schema=SERIES), *(part.select(list(SERIES)) for part in named)])
+
+
+def _series(tidy: pl.LazyFrame, event: Event) -> pl.LazyFrame:
+    """The smallest value over the splits (largest for a falling event); null unless all are measured."""
+    site = pl.col("layer").eq_missing(event.layer) & pl.col("position").eq_missing(event.position)
+    rows = tidy.filter((pl.col("metric") == event.metric) & pl.col("split").is_in(event.split) & site)
+    value = pl.col("value").fill_nan(None)
+    worst = value.min() if event.rising else value.max()
+    complete = pl.col("split").filter(value.is_not_null()).n_unique() == len(set(event.split))
+    return rows.group_by("trial_id", "step").agg(pl.when(complete).then(worst).alias("value"))

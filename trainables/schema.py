@@ -50,6 +50,9 @@ PROBES = (
     Column("n", "int32", "examples measured; null where a publication does not say", "examples", nullable=True),
 )
 
+METRICS = tuple(column.name for column in EVALS if column.kind == "float32")
+"""Metrics of the table `evals`: accuracy, loss, margin. Any other metric is the name of a probe's measurement."""
+
 TABLES = {"steps": STEPS, "evals": EVALS, "probes": PROBES}
 
 SPLITS = {

@@ -14,7 +14,6 @@ import polars as pl
 
 from grokstudy.analysis.answer_text import FIRST, plain
 from grokstudy.analysis.compare.select import Side
-from grokstudy.analysis.series import parse_events
 from grokstudy.analysis.statistics import survival
 
 VALUES = 4
@@ -70,7 +69,7 @@ _EVENT_COLUMNS = ("trial_id", "side", "event", "state", "time", "lower", "seed")
 
 
 def _event_names(sides: Sequence[Side]) -> list[str]:
-    names = dict.fromkeys(name for side in sides for name in side.tables.spec.get("events", {}))
+    names = dict.fromkeys(name for side in sides for name in side.tables.declared)
     return sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
 
 
@@ -134,5 +133,5 @@ def _notes(sides: Sequence[Side], names: Sequence[str]) -> list[str]:
 
 
 def _definition(side: Side, name: str) -> str:
-    found = [str(event) for event in parse_events(side.tables.spec.get("events", {})) if event.name == name]
-    return found[0] if found else "not defined"
+    event = side.tables.declared.get(name)
+    return "not defined" if event is None else str(event)

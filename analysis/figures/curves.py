@@ -11,8 +11,8 @@ import altair as alt
 import polars as pl
 
 from grokstudy.analysis.figures import theme
-from grokstudy.analysis.series import Event
 from grokstudy.analysis.tables.study import StudyTables
+from grokstudy.trainables.events import Event
 
 CAPTION = (
     "Thin lines are seeds, thick lines their median. Filled dots: the event is reached. "
@@ -26,7 +26,7 @@ def curves(tables: StudyTables) -> list[theme.Figure] | None:
     rows = _rows(tables, known)
     if rows.is_empty():
         return None
-    panels = [_panel(event, rows, tables, known) for event in theme.ordered_events(tables)]
+    panels = [_panel(name, event, rows, tables, known) for name, event in theme.ordered_events(tables).items()]
     drawn = [panel for panel in panels if panel is not None]
     chart = alt.concat(*(panel[0] for panel in drawn), columns=2).resolve_scale(color="shared")
     return [theme.Figure("curves", chart, pl.concat([panel[1] for panel in drawn]), CAPTION + theme.drawn_of(known))]
@@ -39,17 +39,17 @@ def _rows(tables: StudyTables, known: pl.DataFrame) -> pl.DataFrame:
 
 
 def _panel(
-    event: Event, rows: pl.DataFrame, tables: StudyTables, known: pl.DataFrame
+    name: str, event: Event, rows: pl.DataFrame, tables: StudyTables, known: pl.DataFrame
 ) -> tuple[Any, pl.DataFrame] | None:
-    mine = rows.filter(pl.col("event") == event.name)
+    mine = rows.filter(pl.col("event") == name)
     if mine.is_empty():
         return None
     single = _seeds(mine.sort("trial_id", "step"))
     middle = _median(mine.filter(pl.col("group") == pl.col("regime")))
-    ends = _ends(event, mine, tables)
+    ends = _ends(name, event, mine, tables)
     lines = pl.concat([single.with_columns(line=pl.lit("seed")), middle.with_columns(line=pl.lit("median"))])
     shown = pl.concat([lines, ends.rename({"state": "line"})], how="diagonal_relaxed")
-    return _chart(event, lines, ends, known), shown.with_columns(event=pl.lit(event.name))
+    return _chart(name, event, lines, ends, known), shown.with_columns(event=pl.lit(name))
 
 
 def _seeds(mine: pl.DataFrame) -> pl.DataFrame:
@@ -69,10 +69,10 @@ def _median(mine: pl.DataFrame) -> pl.DataFrame:
     return thinned.select("regime", *lone, "step", pl.col("value").cast(pl.Float64).round(4))
 
 
-def _ends(event: Event, mine: pl.DataFrame, tables: StudyTables) -> pl.DataFrame:
+def _ends(name: str, event: Event, mine: pl.DataFrame, tables: StudyTables) -> pl.DataFrame:
     """Where each trial reached the event, or where it was last seen without it."""
     last = mine.sort("step").group_by("trial_id", maintain_order=True).agg(pl.last("step", "value", "regime", "seed"))
-    found = tables.events.filter(pl.col("event") == event.name).select("trial_id", "state", "time").collect()
+    found = tables.events.filter(pl.col("event") == name).select("trial_id", "state", "time").collect()
     joined = theme.some_trials(last.join(found, on="trial_id").sort("trial_id"))
     reached = pl.col("state") == "observed"
     shown = pl.col("time").clip(lower_bound=pl.lit(mine["step"].min()))  # there from step 0: a log axis has no 0
@@ -81,7 +81,7 @@ def _ends(event: Event, mine: pl.DataFrame, tables: StudyTables) -> pl.DataFrame
     return joined.sort("trial_id").select("regime", "trial_id", "seed", "state", step=step, value=value)
 
 
-def _chart(event: Event, lines: pl.DataFrame, ends: pl.DataFrame, known: pl.DataFrame) -> Any:
+def _chart(name: str, event: Event, lines: pl.DataFrame, ends: pl.DataFrame, known: pl.DataFrame) -> Any:
     colour = theme.colour(known)
     share = bool(lines["value"].is_between(0, 1).all())
     scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(zero=False)
@@ -97,4 +97,4 @@ def _chart(event: Event, lines: pl.DataFrame, ends: pl.DataFrame, known: pl.Data
         fill=alt.condition("datum.state == 'observed'", colour, alt.value("white")),
     )  # fmt: skip
     layers = theme.layered(rule, seeds.encode(detail="trial_id:N"), middle, dots)
-    return layers.properties(width=theme.WIDTH, height=theme.HEIGHT, title=alt.Title(event.name, subtitle=str(event)))
+    return layers.properties(width=theme.WIDTH, height=theme.HEIGHT, title=alt.Title(name, subtitle=str(event)))

@@ -12,8 +12,8 @@ import altair as alt
 import polars as pl
 
 from grokstudy.analysis.figures import theme
-from grokstudy.analysis.series import Event
 from grokstudy.analysis.tables.study import StudyTables
+from grokstudy.trainables.events import Event
 
 CAPTION = (
     "One path per seed over training; the marker is where it ends. Dashed: the thresholds of the two events. "
@@ -25,7 +25,7 @@ FEW = alt.Axis(tickCount=5)
 
 def decoupling_plane(tables: StudyTables) -> list[theme.Figure] | None:
     """The plane spanned by the metrics of the events `circuit` (x) and `generalised` (y)."""
-    answer, circuit = (theme.event_of(tables, name) for name in ("generalised", "circuit"))
+    answer, circuit = (tables.declared.get(name) for name in ("generalised", "circuit"))
     if answer is None or circuit is None:
         return None
     known = theme.regimes(tables)

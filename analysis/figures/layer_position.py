@@ -29,8 +29,8 @@ def layer_position(tables: StudyTables) -> list[theme.Figure] | None:
 
 def split_of(tables: StudyTables) -> str:
     """Where sites are looked at: the split of the study's circuit event."""
-    event = theme.event_of(tables, "circuit")
-    return event.splits[0] if event else "test_oo"
+    event = tables.declared.get("circuit")
+    return event.split[0] if event else "test_oo"
 
 
 def sited(tables: StudyTables, known: pl.DataFrame) -> pl.LazyFrame:

@@ -11,9 +11,9 @@ import altair as alt
 import polars as pl
 
 from grokstudy.analysis.figures import theme
-from grokstudy.analysis.series import Event
 from grokstudy.analysis.statistics import survival as estimate
 from grokstudy.analysis.tables.study import StudyTables
+from grokstudy.trainables.events import Event
 
 CAPTION = (
     "Kaplan-Meier estimate per regime of the share of runs in which the event has happened. "
@@ -35,7 +35,7 @@ def survival(tables: StudyTables) -> list[theme.Figure] | None:
     labels = known.lazy().select("trial_id", "regime")
     events = tables.events.join(results, on="trial_id", how="semi").join(labels, on="trial_id").sort("trial_id")
     ends = _ends(events)
-    panels = [_panel(event, events, ends, known) for event in theme.ordered_events(tables)]
+    panels = [_panel(name, event, events, ends, known) for name, event in theme.ordered_events(tables).items()]
     drawn = [panel for panel in panels if panel is not None]
     if not drawn:
         return None
@@ -51,15 +51,15 @@ def _ends(events: pl.LazyFrame) -> tuple[float, float]:
 
 
 def _panel(
-    event: Event, events: pl.LazyFrame, ends: tuple[float, float], known: pl.DataFrame
+    name: str, event: Event, events: pl.LazyFrame, ends: tuple[float, float], known: pl.DataFrame
 ) -> tuple[Any, pl.DataFrame] | None:
-    samples = [sample for sample in estimate.samples(events, event.name, ["regime"]) if sample.n]
+    samples = [sample for sample in estimate.samples(events, name, ["regime"]) if sample.n]
     if not samples:
         return None
     steps = pl.concat([_steps(sample, *ends) for sample in samples])
     censored = pl.concat([_censored(sample, ends[0]) for sample in samples])
     shown = pl.concat([steps, censored.with_columns(kind=pl.lit("censored"))], how="diagonal")
-    return _chart(event, steps, censored, known), shown.with_columns(event=pl.lit(event.name))
+    return _chart(name, event, steps, censored, known), shown.with_columns(event=pl.lit(name))
 
 
 def _steps(sample: estimate.Sample, start: float, end: float) -> pl.DataFrame:
@@ -99,7 +99,7 @@ def _censored(sample: estimate.Sample, start: float) -> pl.DataFrame:
     return rows.group_by("regime", "step", "happened", maintain_order=True).agg(runs=pl.len())
 
 
-def _chart(event: Event, steps: pl.DataFrame, censored: pl.DataFrame, known: pl.DataFrame) -> Any:
+def _chart(name: str, event: Event, steps: pl.DataFrame, censored: pl.DataFrame, known: pl.DataFrame) -> Any:
     regimes, colour = known["regime"].unique(maintain_order=True).to_list(), theme.colour(known)
     ticks = alt.Axis(values=[0, 0.2, 0.4, 0.6, 0.8, 1], labelOverlap=False)
     y = alt.Y("happened:Q", scale=alt.Scale(domain=[-0.03, 1.03], nice=False), axis=ticks, title="share of runs")
@@ -110,7 +110,7 @@ def _chart(event: Event, steps: pl.DataFrame, censored: pl.DataFrame, known: pl.
     if steps["regime"].n_unique() <= BANDS and (steps["n"] >= ENOUGH).all():
         band = base.mark_area(interpolate="step-after", opacity=0.1)
         layers.insert(0, band.encode(y=alt.Y("low:Q", title="share of runs"), y2="high:Q"))
-    title = alt.Title(event.name, subtitle=str(event))
+    title = alt.Title(name, subtitle=str(event))
     return theme.layered(*layers).properties(width=theme.WIDTH, height=theme.HEIGHT, title=title)
 
 

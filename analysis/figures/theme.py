@@ -16,8 +16,8 @@ import altair as alt
 import polars as pl
 
 from grokstudy.analysis.answer_text import FIRST, label
-from grokstudy.analysis.series import Event, parse_events
 from grokstudy.analysis.tables.study import StudyTables
+from grokstudy.trainables.events import Event
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 INK, FAINT = "#222222", "#8a8a8a"
@@ -140,21 +140,16 @@ def step_axis(title: str = "training step (log scale)") -> Any:
     return alt.X("step:Q", scale=alt.Scale(type="log", nice=False), axis=axis, title=title)
 
 
-def ordered_events(tables: StudyTables) -> list[Event]:
+def ordered_events(tables: StudyTables) -> dict[str, Event]:
     """The study's events in reading order."""
-    events = parse_events(tables.spec.get("events", {}))
-    return sorted(events, key=lambda event: FIRST.index(event.name) if event.name in FIRST else len(FIRST))
-
-
-def event_of(tables: StudyTables, name: str) -> Event | None:
-    """The study's event of this name, if it has one."""
-    return next((event for event in ordered_events(tables) if event.name == name), None)
+    place = {name: index for index, name in enumerate(FIRST)}
+    return dict(sorted(tables.declared.items(), key=lambda item: place.get(item[0], len(place))))
 
 
 def metric_title(event: Event) -> str:
     """What an event's metric is, as an axis title."""
-    splits = " and ".join(event.splits)
-    worst = f"{'smallest' if event.rising else 'largest'} {event.metric}" if len(event.splits) > 1 else event.metric
+    splits = " and ".join(event.split)
+    worst = f"{'smallest' if event.rising else 'largest'} {event.metric}" if len(event.split) > 1 else event.metric
     return f"{worst.replace('_', ' ')} on {splits}"
 
 

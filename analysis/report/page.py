@@ -15,7 +15,6 @@ import polars as pl
 from grokstudy.analysis.answer_text import NO_VERDICT, NOTE, cells, is_decoupling, steps_text
 from grokstudy.analysis.contrasts import findings
 from grokstudy.analysis.report.html import details, document, escape, figure, table
-from grokstudy.analysis.series import parse_events
 from grokstudy.analysis.statistics.decoupling import CLASSES, VERDICTS
 from grokstudy.analysis.tables.study import StudyTables
 
@@ -74,7 +73,7 @@ def _verdict_first(row: dict[str, str]) -> dict[str, str]:
 
 def _legend(tables: StudyTables) -> str:
     """What the events and the verdicts mean."""
-    events = [(event.name, str(event)) for event in parse_events(tables.spec.get("events", {}))]
+    events = [(name, str(event)) for name, event in tables.declared.items()]
     pairs = [*events, *VERDICTS.items(), *((name, CLASSES[name]) for name in CLASSES if name not in VERDICTS)]
     items = "".join(f"<li><b>{escape(name)}</b>: {escape(meaning)}</li>" for name, meaning in pairs)
     return f"<details><summary>What the words mean</summary><ul class=soft>{items}</ul></details>"

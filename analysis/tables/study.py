@@ -16,9 +16,9 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.events import find_events
-from grokstudy.analysis.series import measures, parse_events, series_of
+from grokstudy.analysis.events import find_events, measures, series_of
 from grokstudy.analysis.tables.parquet import Skipped, polars_schema, scan
+from grokstudy.trainables.events import Event, events_of
 from grokstudy.trainables.schema import TABLES, TRIAL_COLUMNS
 from grokstudy.trainables.storage.store import DamagedError, Store
 
@@ -55,6 +55,11 @@ class StudyTables:
         return axes_of(self.spec)
 
     @cached_property
+    def declared(self) -> dict[str, Event]:
+        """The events that the study declares, by name."""
+        return events_of(self.spec)
+
+    @cached_property
     def groups(self) -> list[str]:
         """Columns that tell groups apart: the axes, less the length where lengths are prefixes of one run."""
         others = [axis for axis in self.axes if axis != LENGTH]
@@ -78,14 +83,13 @@ class StudyTables:
     @cached_property
     def series(self) -> pl.LazyFrame:
         """The metric of every event over training: trial_id, event, step, value. Computed once."""
-        events = parse_events(self.spec.get("events", {}))
-        wanted = measures(self.evals, self.probes, {event.metric for event in events})
-        return series_of(wanted, events, self.trials).collect().lazy()
+        wanted = measures(self.evals, self.probes, {event.metric for event in self.declared.values()})
+        return series_of(wanted, self.declared, self.trials).collect().lazy()
 
     @cached_property
     def events(self) -> pl.LazyFrame:
         """Every event of every trial, with seed and axes. Computed once."""
-        found = find_events(self.series, self.spec.get("events", {}))
+        found = find_events(self.series, self.declared)
         about = self.trials.select("trial_id", "seed", pl.col("state").alias("trial_state"), *self.axes)
         return found.join(about, on="trial_id", how="left").sort("trial_id", "event").collect().lazy()
 
@@ -125,7 +129,7 @@ def _spec(store: Store, study: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{store.uri}: there is no study {study!r}; studies here: {known}")
     axes = spec.get("axes", [])
     try:
-        parse_events(spec.get("events", {}))
+        events_of(spec)
         if not isinstance(axes, list) or not all(isinstance(axis, str) for axis in axes):
             raise ValueError(f"axes: {axes!r} is no list of names")
     except (ValueError, TypeError, AttributeError) as error:

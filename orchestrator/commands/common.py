@@ -93,7 +93,7 @@ def events_of(store: Store) -> Events:
         tables = load(store.uri, study)
         about = tables.trials.select("trial_id", "run_id", trial_horizon="horizon")
         rows = tables.events.join(about, on="trial_id").sort("trial_horizon").collect().to_dicts()
-        seen: dict[str, dict[str, Seen]] = {name: {} for name in tables.spec.get("events", {})}
+        seen: dict[str, dict[str, Seen]] = {name: {} for name in tables.declared}
         for row in rows:
             step = row["upper"] if row["state"] == "observed" else None
             seen[row["event"]][row["run_id"]] = Seen(step, row["horizon"])

@@ -33,13 +33,14 @@ def import_curves(
     quiet: Quiet = False,
 ) -> None:
     """Make a study of curves from elsewhere, with its events, answer and report."""
-    from grokstudy.orchestrator.root.import_curves import Curve, External, import_external, parse_event
+    from grokstudy.orchestrator.root.import_curves import Curve, External, import_external
+    from grokstudy.trainables.events import Event
     from grokstudy.trainables.storage.store import Store
 
     store = Store(root)
     try:
         source = External(file, trial, step, tuple(Curve.parse(text) for text in mapping))
-        count = import_external(store, name, source, dict(parse_event(text) for text in event))
+        count = import_external(store, name, source, dict(Event.parse(text) for text in event))
     except ValueError as error:
         stop(str(error))
     text, index = draw_report(store, name, as_json)

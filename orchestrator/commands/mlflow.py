@@ -68,13 +68,13 @@ def _synced(store: Store, name: str, rebuild: bool) -> Synced:
 def sync_study(store: Store, name: str, rebuild: bool = False) -> Synced:
     """Read what the tracker is shown from the tables, and write it."""
     from grokstudy.analysis import load
-    from grokstudy.analysis.curves import event_times, probes_of, tracked_curves
+    from grokstudy.analysis.curves import event_times, tracked_curves
     from grokstudy.orchestrator.tracking.mlflow_sync import sync
 
     tables = load(store.uri, name)
     asked = tables.trials.sort("horizon").unique("run_id", keep="last").select("trial_id", "run_id")
     times = event_times(tables.events.join(asked, on="trial_id").collect())
-    first = probes_of(tables.spec.get("events", {}))
+    first = [event.metric for event in tables.declared.values()]
 
     def curves(run: RunStanding) -> Iterator[tuple[str, int, float]]:
         found = tracked_curves(store, run.run_id, run.horizon, times.get(run.run_id, {}).values(), first)

@@ -17,8 +17,9 @@ from grokstudy.orchestrator.runs.trials import Run, Trial, runs_of, trials_of
 from grokstudy.orchestrator.runs.warm_start import Events, Sources
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.search.space import Point
-from grokstudy.orchestrator.study.sections import METRICS, Asha
+from grokstudy.orchestrator.study.sections import Asha
 from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.schema import METRICS
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store

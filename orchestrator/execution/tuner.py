@@ -24,7 +24,7 @@ from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.sections import Asha
 from grokstudy.orchestrator.study.study import Study
-from grokstudy.trainables.storage.retention import Keep, Rule
+from grokstudy.trainables.storage.retention import Keep
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
@@ -202,13 +202,7 @@ def granted(study: Study) -> dict[str, float]:
 
 def keep_of(study: Study) -> Keep:
     """A checkpoint where an event begins, so that another study can start there; and the budget."""
-    rules = []
-    for event in study.events.values():
-        rising = event.at_most is None
-        threshold = event.at_least if rising else event.at_most
-        assert threshold is not None, "checked when the file was read"
-        rules.append(Rule(event.metric, event.split, threshold, rising, event.for_, event.layer, event.position))
-    return Keep(tuple(dict.fromkeys(rules)), study.resources.checkpoint_bytes)
+    return Keep(tuple(study.events.values()), study.resources.checkpoint_bytes)
 
 
 def _scheduler(study: Study, bundles: list[dict[str, Any]]) -> Any:

@@ -13,8 +13,8 @@ from typing import Any
 
 from grokstudy.orchestrator.console.progress import duration
 from grokstudy.orchestrator.planning.pace import Pace, makespan
-from grokstudy.orchestrator.study.sections import Event
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.events import Event
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ def _extension(
     left = [row for row in censored if row["run_id"] in configs and configs[row["run_id"]].prefix_stable]
     longest = max(int(row["trial_horizon"]) for row in left or censored)
     work = [(configs[row["run_id"]], int(row["trial_horizon"]), 2 * longest) for row in left]
-    nearest = (max if event.at_most is None else min)(lasts) if lasts else None
+    nearest = (max if event.rising else min)(lasts) if lasts else None
     return Extension(
         event=name, censored=len(censored), runs=len(rows), followed_to=longest, nearest=nearest,
-        asked=event.asked, to=2 * longest,
+        asked=event.bound, to=2 * longest,
         fixed=len(censored) - len(left), run_steps=sum(stop - start for _, start, stop in work),
         seconds=makespan(map(pace.seconds, work), workers),
         command=shlex.join(["grokstudy", "extend", *words, "--until-event", name, "--max-steps", str(2 * longest)]),

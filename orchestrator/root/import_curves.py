@@ -20,16 +20,13 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from grokstudy.orchestrator.runs.study_dir import write_external
-from grokstudy.orchestrator.study.sections import METRICS
-from grokstudy.trainables.schema import SPLITS
+from grokstudy.trainables.events import Event
+from grokstudy.trainables.schema import METRICS, SPLITS
 from grokstudy.trainables.storage.records import SCHEMAS, encode
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
 _MAPPING = re.compile(r"(?P<column>[^=]+)=(?P<metric>[\w.]+)/(?P<split>\w+)")
-_EVENT = re.compile(
-    r"(?P<name>\w+)=(?P<metric>[\w.]+)/(?P<split>\w+)(?P<sign>>=|<=)(?P<value>[\d.]+)(?::(?P<for>\d+))?(?P<stable>:stable)?"
-)
 
 
 @dataclass(frozen=True)
@@ -49,21 +46,6 @@ class Curve:
         if match["split"] not in SPLITS:
             raise ValueError(f"--mapping {text!r}: split {match['split']!r} is unknown; known: {', '.join(SPLITS)}")
         return cls(match["column"], match["metric"], match["split"])
-
-
-def parse_event(text: str) -> tuple[str, dict[str, Any]]:
-    """Read `name=metric/split>=value[:for][:stable]`. Raises ValueError saying what is allowed."""
-    match = _EVENT.fullmatch(text)
-    if match is None:
-        form = "NAME=METRIC/SPLIT>=VALUE[:FOR][:stable], e.g. circuit=cqsp/test_oo>=0.5:3"
-        raise ValueError(f"--event {text!r} is not {form}")
-    bound = float(match["value"])
-    rising = match["sign"] == ">="
-    return match["name"], {
-        "metric": match["metric"], "split": [match["split"]], "layer": None, "position": None,
-        "at_least": bound if rising else None, "at_most": None if rising else bound,
-        "for": int(match["for"] or 1), "stable": match["stable"] is not None,
-    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +72,7 @@ class External:
         return table.select(wanted)
 
 
-def import_external(store: Store, name: str, source: External, events: Mapping[str, dict[str, Any]]) -> int:
+def import_external(store: Store, name: str, source: External, events: Mapping[str, Event]) -> int:
     """Write the curves as study `name`; returns the number of runs. Importing again replaces."""
     table = source.read()
     content = hashlib.sha256(source.path.read_bytes()).hexdigest()[:16]

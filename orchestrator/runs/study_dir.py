@@ -13,6 +13,7 @@ from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.trial_table import read_trials
 from grokstudy.orchestrator.runs.trials import Trial
 from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.events import Event
 from grokstudy.trainables.schema import TRIAL_COLUMNS
 from grokstudy.trainables.storage.records import arrow_schema
 from grokstudy.trainables.storage.store import DamagedError, Store
@@ -48,12 +49,17 @@ def is_written(store: Store, study: Study, trials: list[Trial], ledger: Ledger) 
 
 
 def write_external(
-    store: Store, name: str, rows: list[dict[str, Any]], events: Mapping[str, dict[str, Any]], origin: str
+    store: Store, name: str, rows: list[dict[str, Any]], events: Mapping[str, Event], origin: str
 ) -> None:
     """Put down a study of imported curves: one trial per row {curve, run_id, horizon}, all of them done."""
     folder = f"studies/{name}"
     about = {"name": name, "hypothesis": origin, "spec_hash": ""}
-    spec = {**about, "events": dict(events), "axes": ["curve"], "seeds": [0]}
+    spec = {
+        **about,
+        "events": {name: event.to_json() for name, event in events.items()},
+        "axes": ["curve"],
+        "seeds": [0],
+    }
     store.write_json(f"{folder}/study.json", {**spec, "base": {}, "versions": installed("grokstudy"), "commit": None})
     fixed = {
         "trial_id": [f"{name}-{number:05d}" for number in range(len(rows))],

@@ -14,12 +14,13 @@ from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.search.space import START_FROM
 from grokstudy.orchestrator.study.fields import OptionField, config_fields, fields_of
 from grokstudy.orchestrator.study.read_space import MAX_POINTS
-from grokstudy.orchestrator.study.sections import DEFAULT_EVENTS, METRICS, SCHEDULERS, Event, Resources
+from grokstudy.orchestrator.study.sections import DEFAULT_EVENTS, SCHEDULERS, Resources
 from grokstudy.orchestrator.study.start_from import StartFrom
 from grokstudy.orchestrator.study.study import SECTIONS
 from grokstudy.trainables.config import sections_of
+from grokstudy.trainables.events import Event
 from grokstudy.trainables.probes import PROBES, measurements
-from grokstudy.trainables.schema import SPLITS
+from grokstudy.trainables.schema import METRICS, SPLITS
 from grokstudy.trainables.tasks import TASKS
 
 Schema = dict[str, Any]

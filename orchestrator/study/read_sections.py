@@ -9,10 +9,11 @@ from typing import Any
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
 from grokstudy.orchestrator.study.read_options import read_block, read_mapping
-from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, METRICS, SCHEDULERS, Event, Resources
+from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, SCHEDULERS, Resources
+from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import did_you_mean
 from grokstudy.trainables.probes import measured_by, measurements
-from grokstudy.trainables.schema import SPLITS
+from grokstudy.trainables.schema import METRICS, SPLITS
 from grokstudy.trainables.tasks import TASKS
 
 _WHERE = {True: "as a summary over sites", False: "at sites"}

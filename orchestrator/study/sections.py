@@ -1,55 +1,12 @@
-"""The parts of a study that are not options of a run: events, stopping rule, resources.
-
-An event is a threshold crossing with hysteresis. Its metric is a column of the evals table, or else the name
-of a measurement inside the model (a probe).
-"""
+"""The parts of a study that are not options of a run: its events when it names none, stopping rule, resources."""
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import option
-
-METRICS = ("accuracy", "loss", "margin")
-"""Metrics of the evals table. Every other metric is looked for among the probes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """A named threshold crossing; censored in a run that does not reach it."""
-
-    metric: str = option(
-        MISSING, "accuracy, loss or margin of an evaluation split, or the name of a probe's measurement"
-    )
-    split: tuple[str, ...] = option(MISSING, "evaluation split, or a list: the worst of them decides")
-    layer: int | None = option(None, "effective depth of the probe's site, null for its summary over sites", ge=0)
-    position: str | None = option(None, "token position of the probe's site, null for its summary over sites")
-    at_least: float | None = option(None, "reached when the metric is at least this")
-    at_most: float | None = option(None, "reached when the metric is at most this")
-    for_: int = option(3, "consecutive evaluations that must hold", ge=1)
-    stable: bool = option(
-        False, "also require that it is never lost again: not short twice in a row, nor at the last evaluation"
-    )
-
-    @property
-    def asked(self) -> str:
-        """What the metric has to do."""
-        bound = f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
-        return f"{bound} for {self.for_}" + (", stable" if self.stable else "")
-
-    @property
-    def sited(self) -> bool:
-        """Whether it looks at one site rather than at the summary over all."""
-        return self.layer is not None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, under the names of the study file."""
-        return {
-            "metric": self.metric, "split": list(self.split), "layer": self.layer, "position": self.position,
-            "at_least": self.at_least, "at_most": self.at_most, "for": self.for_, "stable": self.stable,
-        }  # fmt: skip
-
 
 DEFAULT_EVENTS = {
     "memorised": Event(metric="accuracy", split=("train_ii",), at_least=0.95),

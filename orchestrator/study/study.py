@@ -30,10 +30,12 @@ from grokstudy.orchestrator.study.read_sections import (
 )
 from grokstudy.orchestrator.study.read_space import SpaceReader
 from grokstudy.orchestrator.study.resolve import Resolver
-from grokstudy.orchestrator.study.sections import METRICS, TASK_EVENTS, Event, Resources
+from grokstudy.orchestrator.study.sections import TASK_EVENTS, Resources
 from grokstudy.orchestrator.study.yaml import read_source
 from grokstudy.trainables.config import Eval, RunConfig, canonical_json, sections_of
+from grokstudy.trainables.events import Event
 from grokstudy.trainables.probes import measured_by
+from grokstudy.trainables.schema import METRICS
 
 __all__ = ["SECTIONS", "Study", "StudyError", "load_study"]
 

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from grokstudy.analysis.events import EVENTS, find_events
-from grokstudy.analysis.series import SERIES, parse_events
+from grokstudy.analysis.events import EVENTS, SERIES, find_events
+from grokstudy.trainables.events import Event, events_of
 
 
-def rule(hold: int = 1, **options: Any) -> dict[str, dict[str, Any]]:
+def rule(hold: int = 1, **options: Any) -> dict[str, Event]:
     """One event `e`; `hold` is its `for`, which Python keeps for itself."""
-    return {"e": {"metric": "accuracy", "split": "test_oo", "at_least": 0.5, "for": hold, **options}}
+    raw = {"metric": "accuracy", "split": "test_oo", "at_least": 0.5, "for": hold, **options}
+    return events_of({"events": {"e": raw}})
 
 
 def series(values: list[float | None], steps: list[int] | None = None) -> pl.LazyFrame:
@@ -115,7 +116,7 @@ def test_trials_do_not_mix_and_order_of_rows_does_not_matter() -> None:
 )
 def test_a_wrong_event_says_what_is_wrong(event: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse_events(rule(**event))
+        rule(**event)
 
 
 curves = st.lists(st.integers(0, 20).map(lambda share: share / 20), min_size=2, max_size=25)

@@ -22,9 +22,9 @@ from grokstudy.orchestrator.runs.changes import contradiction
 from grokstudy.orchestrator.runs.extension import extend, extensions
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.runs.where import Where, WhereError
-from grokstudy.orchestrator.study.sections import Event
 from grokstudy.orchestrator.study.study import Study, load_study
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.events import Event
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store

@@ -18,8 +18,9 @@ import pytest
 from injury import train, unharmed
 
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.events import Event
 from grokstudy.trainables.storage import records
-from grokstudy.trainables.storage.retention import Keep, Rule
+from grokstudy.trainables.storage.retention import Keep
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
@@ -82,7 +83,9 @@ def live(work: Callable[[], object], kill_after: float | None = None) -> bool:
 def kept_at(whole: RunDir, step: int) -> Keep:
     """Keep a checkpoint where the loss first is what it was at a step of the whole run."""
     rows = [row for row in records.read(whole, "evals").to_pylist() if row["split"] == "train_ii"]
-    return Keep((Rule("loss", ("train_ii",), {row["step"]: row["loss"] for row in rows}[step], rising=False),))
+    return Keep(
+        (Event(metric="loss", split=("train_ii",), at_most={row["step"]: row["loss"] for row in rows}[step], for_=1),)
+    )
 
 
 def events(run: RunDir) -> list[str]:

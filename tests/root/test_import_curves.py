@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from grokstudy.analysis import load
-from grokstudy.orchestrator.root.import_curves import Curve, External, import_external, parse_event
+from grokstudy.orchestrator.root.import_curves import Curve, External, import_external
+from grokstudy.trainables.events import Event
 from grokstudy.trainables.storage.store import Store
 
 CSV = Path(__file__).parents[1] / "data" / "published_pretraining_curves.csv"
@@ -27,8 +28,8 @@ SPACING = 7_500
 
 def test_published_curves_are_a_study_with_the_published_answer(store: Store) -> None:
     source = External(CSV, "regime", "step", CURVES)
-    assert import_external(store, "published", source, dict(map(parse_event, EVENTS))) == 4
-    assert import_external(store, "published", source, dict(map(parse_event, EVENTS))) == 4
+    assert import_external(store, "published", source, dict(map(Event.parse, EVENTS))) == 4
+    assert import_external(store, "published", source, dict(map(Event.parse, EVENTS))) == 4
     tables = load(store.uri, "published")
     assert tables.warnings == []
     found = {(row["curve"], row["event"]): row["time"] for row in tables.events.collect().to_dicts()}
@@ -56,7 +57,7 @@ def test_a_bad_mapping_says_what_is_allowed(text: str, fragment: str) -> None:
 @pytest.mark.parametrize("text", ["circuit", "circuit=cqsp>=0.5", "circuit=cqsp/test_oo>0.5", "c=cqsp/test_oo>=x"])
 def test_a_bad_event_says_what_is_allowed(text: str) -> None:
     with pytest.raises(ValueError, match="is not NAME=METRIC/SPLIT>=VALUE"):
-        parse_event(text)
+        Event.parse(text)
 
 
 def test_missing_values_leave_no_row_and_bad_columns_are_named(store: Store, tmp_path: Path) -> None:

@@ -10,22 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grokstudy.analysis.events import find_events
-from grokstudy.analysis.series import SERIES
+from grokstudy.analysis.events import SERIES, find_events
 from grokstudy.orchestrator.root.verify import verify
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.events import Event, Site
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import checkpoint, records
 from grokstudy.trainables.storage.checkpoint import surplus
-from grokstudy.trainables.storage.retention import Keep, Rule, Watch
+from grokstudy.trainables.storage.retention import Keep, Watch
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.training.pack import Pack
 
 Small = Callable[..., RunConfig]
 DENSE = {"train": {"steps": 300, "checkpoint_every": 70}, "eval": {"every": 10, "probes": ["logit_lens"]}}
-FALLS = Rule("loss", ("train_ii", "test_ii"), 3.0, rising=False, consecutive=3)
-SEEN = Rule("bridge_prob", ("train_ii",), 0.0)
+FALLS = Event(metric="loss", split=("train_ii", "test_ii"), at_most=3.0)
+SEEN = Event(metric="bridge_prob", split=("train_ii",), at_least=0.0, for_=1)
 
 
 def train(configs: list[RunConfig], store: Store, keep: Keep, to: int = 10**9) -> list[RunDir]:
@@ -41,11 +41,11 @@ def events(run: RunDir) -> list[int]:
     return [int(name.split("-")[1]) for name in names if name.startswith("event-")]
 
 
-def began(run: RunDir, rule: Rule) -> int:
+def began(run: RunDir, rule: Event) -> int:
     """What the rows of the run say."""
     rows = records.read(run, "evals").to_pylist()
     steps = sorted({row["step"] for row in rows})
-    worst = {step: max(r["loss"] for r in rows if r["step"] == step and r["split"] in rule.splits) for step in steps}
+    worst = {step: max(r["loss"] for r in rows if r["step"] == step and r["split"] in rule.split) for step in steps}
     hits = [worst[step] <= rule.threshold for step in steps]
     return int(next(s for i, s in enumerate(steps) if len(hits[i : i + 3]) == 3 and all(hits[i : i + 3])))
 
@@ -79,7 +79,7 @@ def test_an_interruption_changes_no_row_and_no_kept_step(small: Small, tmp_path:
     train([config], store, Keep((FALLS,)), to=stop)
     (run,) = train([config], store, again)
     assert same_rows(run, whole)
-    if FALLS in again.rules:
+    if FALLS in again.events:
         assert events(run) == events(whole)
     elif stop > events(whole)[0] + 10:
         assert events(whole)[0] in events(run), "another study's attempt leaves it"
@@ -109,28 +109,28 @@ VALUES = st.lists(st.one_of(st.none(), st.sampled_from([0.0, 0.4, 0.5, 0.9])), m
 @settings(max_examples=200, deadline=None)
 @given(VALUES, st.integers(1, 3), st.booleans())
 def test_an_event_begins_where_the_analysis_says(values: list[float | None], consecutive: int, rising: bool) -> None:
-    rule = Rule("accuracy", ("test_oo",), 0.5, rising, consecutive)
+    least, most = (0.5, None) if rising else (None, 0.5)
+    rule = Event(metric="accuracy", split=("test_oo",), at_least=least, at_most=most, for_=consecutive)
     watch, standing = Watch([rule]), set[int]()
     for step, value in enumerate(values):
         begins, vain = watch.look(step, {("accuracy", "test_oo", None, None): value})
         standing = (standing | ({step} if begins else set())) - vain
     rows = [("t", "e", step, value) for step, value in enumerate(values)]
-    bound = "at_least" if rising else "at_most"
-    spec = {"e": {"metric": "accuracy", "split": "test_oo", bound: 0.5, "for": consecutive}}
-    found = find_events(pl.LazyFrame(rows, schema=SERIES, orient="row"), spec).collect()["upper"].to_list()
+    found = find_events(pl.LazyFrame(rows, schema=SERIES, orient="row"), {"e": rule}).collect()["upper"].to_list()
     assert len(standing) <= 1
     if found and found[0] is not None:
         assert standing == set(found)
 
 
 def test_the_worst_split_decides_and_what_is_not_measured_is_no_evaluation() -> None:
-    rule = Rule("circuit_strength", ("test_oo", "test_oi"), 0.5, layer=2, position="r1")
+    rule = Event(metric="circuit_strength", split=("test_oo", "test_oi"), at_least=0.5, for_=1, layer=2, position="r1")
     site = ("circuit_strength", "test_oo", 2, "r1"), ("circuit_strength", "test_oi", 2, "r1")
     assert rule.hit({site[0]: 0.5, site[1]: 0.6}) is True
     assert rule.hit({site[0]: 0.5, site[1]: 0.4}) is False
     assert rule.hit({site[0]: 0.5}) is None
     assert rule.hit({site[0]: 0.5, site[1]: float("nan")}) is None
-    assert Rule("accuracy", ("x",), 0.95).hit({("accuracy", "x", None, None): 0.949999988079071}) is True, "float32"
+    stored: dict[Site, float | None] = {("accuracy", "x", None, None): 0.949999988079071}
+    assert Event(metric="accuracy", split=("x",), at_least=0.95).hit(stored) is True, "compared as float32"
 
 
 def test_the_budget_takes_the_oldest_first_and_never_the_newest_two() -> None:

@@ -1,57 +1,30 @@
 """Which checkpoints of a run stay, beside those that every run keeps. Says how to run, and changes no number.
 
-A rule names a threshold on a metric (an event of a study). Where a streak of hits begins, a checkpoint of that step is
-kept, so that training can start from there without repeating anything. A streak that ends before it counts is forgotten
-and its checkpoint dropped; the first that counts is the rule's, and it looks no further. Hits are those of
-`analysis/events.py`: compared as float32, the worst split decides, a value that is missing is no evaluation.
+Where a streak of hits of an event begins, a checkpoint of that step is kept, so that training can start from there
+without repeating anything. A streak that ends before it counts is forgotten and its checkpoint dropped; the first that
+counts is the event's, and it looks no further.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from grokstudy.trainables.events import Event, Site
+from grokstudy.trainables.schema import METRICS
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir
-
-Site = tuple[str, str, int | None, str | None]
-"""Metric or probe, split, layer, position."""
-METRICS = ("accuracy", "loss", "margin")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A threshold crossing to keep a checkpoint of."""
-
-    metric: str
-    splits: tuple[str, ...]
-    threshold: float
-    rising: bool = True
-    consecutive: int = 1
-    layer: int | None = None
-    position: str | None = None
-
-    def hit(self, values: Mapping[Site, float | None]) -> bool | None:
-        """Whether an evaluation is at or beyond the threshold; None when it did not measure that."""
-        found = [values.get((self.metric, split, self.layer, self.position)) for split in self.splits]
-        measured = [value for value in found if value is not None and not math.isnan(value)]
-        if len(measured) < len(found):
-            return None
-        worst, threshold = np.float32((min if self.rising else max)(measured)), np.float32(self.threshold)
-        return bool(worst >= threshold if self.rising else worst <= threshold)
 
 
 @dataclass(frozen=True)
 class Keep:
     """What to keep of a run."""
 
-    rules: tuple[Rule, ...] = ()
+    events: tuple[Event, ...] = ()
     budget: int | None = None
     """Bytes of all checkpoints of a run; the newest two stay in any case."""
 
@@ -63,31 +36,31 @@ KEEP = Keep()
 class Watch:
     """How far the streaks of hits of one run have come."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, events: Iterable[Event]) -> None:
         """Begin before the first evaluation."""
-        self._begun: dict[Rule, int] = {}
-        self._hits = dict.fromkeys(rules, 0)
+        self._began: dict[Event, int] = {}
+        self._hits = dict.fromkeys(events, 0)
 
     @classmethod
-    def of(cls, rules: Iterable[Rule], run: RunDir) -> Watch:
+    def of(cls, events: Iterable[Event], run: RunDir) -> Watch:
         """Go on where the tables of a run end."""
-        watch = cls(rules)
+        watch = cls(events)
         for step, values in sorted(_read(watch._hits, run).items()):
             watch.look(step, values)
         return watch
 
     def look(self, step: int, values: Mapping[Site, float | None]) -> tuple[bool, set[int]]:
         """Take in an evaluation: whether a streak begins here, and where streaks began that came to nothing."""
-        before = set(self._begun.values())
-        for rule, hits in self._hits.items():
-            hit = rule.hit(values) if hits < rule.consecutive else None
+        before = set(self._began.values())
+        for event, hits in self._hits.items():
+            hit = event.hit(values) if hits < event.for_ else None
             if hit:
-                self._hits[rule] += 1
-                self._begun.setdefault(rule, step)
+                self._hits[event] += 1
+                self._began.setdefault(event, step)
             elif hit is False:
-                self._hits[rule] = 0
-                self._begun.pop(rule, None)
-        now = set(self._begun.values())
+                self._hits[event] = 0
+                self._began.pop(event, None)
+        now = set(self._began.values())
         return step in now - before, before - now
 
 
@@ -109,8 +82,8 @@ def _cells(evals: Mapping[str, Any], probes: Mapping[str, Any]) -> Iterator[tupl
             yield step, (probe, split, layer, position), value
 
 
-def _read(rules: Iterable[Rule], run: RunDir) -> dict[int, dict[Site, float | None]]:
-    wanted = {rule.metric for rule in rules}
+def _read(events: Iterable[Event], run: RunDir) -> dict[int, dict[Site, float | None]]:
+    wanted = {event.metric for event in events}
     tables = {}
     if wanted & set(METRICS):
         tables["evals"] = records.read(run, "evals").to_pydict()

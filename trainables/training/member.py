@@ -70,7 +70,7 @@ class Member:
         checkpoint.drop_after(run, start)
         records.rewind(run, start)
         grid = set(eval_steps(config.eval, config.train.steps))
-        watch = Watch.of(keep.rules, run)
+        watch = Watch.of(keep.events, run)
         recorder = records.Recorder(lease, start, writer)
         member = cls(config, run, lease, data, restored, torn, recorder, grid, keep, watch, writer, engine)
         run.write("run.json", member.description())
@@ -121,7 +121,7 @@ class Member:
 
     def observe(self, tables: Mapping[str, Mapping[str, Any]], state: Callable[[], checkpoint.Checkpoint]) -> None:
         """Take in the rows of an evaluation, by column; keep the present state where an event begins."""
-        for step, values in values_by_step(tables).items() if self.keep.rules else ():
+        for step, values in values_by_step(tables).items() if self.keep.events else ():
             begins, vain = self.watch.look(step, values)
             if vain:
                 self.writer.later(functools.partial(checkpoint.forget, self.run, vain), 0)
