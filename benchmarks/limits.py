@@ -20,7 +20,7 @@ from benchmarks.scale import figure, replay_all
 from grokstudy.orchestrator.execution.driver import standing
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.study_dir import write_study
-from grokstudy.orchestrator.study.study import load_study
+from grokstudy.orchestrator.study.load import load_study
 from grokstudy.trainables.storage.store import Store
 
 LONG = """\

@@ -21,7 +21,8 @@ import numpy as np
 
 from grokstudy.orchestrator.execution.driver import standing
 from grokstudy.orchestrator.runs.study_dir import write_study
-from grokstudy.orchestrator.study.study import Study, load_study
+from grokstudy.orchestrator.study.load import load_study
+from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.bench.measure import figure
 from grokstudy.trainables.config import RunConfig, eval_steps
 from grokstudy.trainables.storage import records

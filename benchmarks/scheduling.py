@@ -19,7 +19,8 @@ from grokstudy.orchestrator.execution.driver import drive
 from grokstudy.orchestrator.execution.tuner import launch, ray_session, set_environment, workers_here
 from grokstudy.orchestrator.planning import packing as packer
 from grokstudy.orchestrator.runs.trials import Run
-from grokstudy.orchestrator.study.study import Study, load_study
+from grokstudy.orchestrator.study.load import load_study
+from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.bench.measure import figure
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store

@@ -6,32 +6,29 @@ tables of a study that returns charts with the data they show, or None when it d
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from grokstudy.trainables.registry import Registry
 
 if TYPE_CHECKING:
     from grokstudy.analysis.figures.theme import Figure
     from grokstudy.analysis.tables.study import StudyTables
 
-FIGURES = {
-    "decoupling_plane": "grokstudy.analysis.figures.decoupling_plane:decoupling_plane",
-    "curves": "grokstudy.analysis.figures.curves:curves",
-    "lead": "grokstudy.analysis.figures.lead:lead",
-    "survival": "grokstudy.analysis.figures.survival:survival",
-    "phase_diagram": "grokstudy.analysis.figures.phase_diagram:phase_diagram",
-    "layer_position": "grokstudy.analysis.figures.layer_position:layer_position",
-    "sites_over_training": "grokstudy.analysis.figures.sites_over_training:sites_over_training",
-}
-
-
-def load(name: str) -> Callable[[StudyTables], list[Figure] | None]:
-    """Import the figure of this name. Raises KeyError for a name that is not registered."""
-    module, function = FIGURES[name].split(":")
-    figure: Callable[[StudyTables], list[Figure] | None] = getattr(importlib.import_module(module), function)
-    return figure
+FIGURES: Registry[Callable[[StudyTables], list[Figure] | None]] = Registry(
+    "figure",
+    {
+        "decoupling_plane": "analysis.figures.decoupling_plane:decoupling_plane",
+        "curves": "analysis.figures.curves:curves",
+        "lead": "analysis.figures.lead:lead",
+        "survival": "analysis.figures.survival:survival",
+        "phase_diagram": "analysis.figures.phase_diagram:phase_diagram",
+        "layer_position": "analysis.figures.layer_position:layer_position",
+        "sites_over_training": "analysis.figures.sites_over_training:sites_over_training",
+    },
+)
 
 
 def draw(tables: StudyTables) -> list[Figure]:
     """Every figure that applies to a study, in the order of the registry."""
-    return [figure for name in FIGURES for figure in load(name)(tables) or ()]
+    return [figure for name in FIGURES for figure in FIGURES[name](tables) or ()]

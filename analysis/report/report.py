@@ -58,11 +58,10 @@ def write_report(root: str | Path, study: str, versions: Mapping[str, Any] | Non
 def write_figure(root: str | Path, study: str, name: str, column: bool = False) -> list[str]:
     """Draw one figure anew; returns its files. Raises ValueError naming the figures that the study has."""
     from grokstudy.analysis.figures import FIGURES, draw
-    from grokstudy.analysis.figures import load as drawn
     from grokstudy.analysis.report.images import pictures
 
     tables, first = load(root, study), name.split("_")[0]
-    near = [figure for known in FIGURES if known.split("_")[0] == first for figure in drawn(known)(tables) or ()]
+    near = [figure for known in FIGURES if known.split("_")[0] == first for figure in FIGURES[known](tables) or ()]
     found = [figure for figure in near if figure.name == name]
     if not found:
         names = ", ".join(figure.name for figure in draw(tables)) or "none"

@@ -9,50 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from grokstudy.orchestrator.commands.cancel import cancel
-from grokstudy.orchestrator.commands.compact import compact
-from grokstudy.orchestrator.commands.compare import compare
-from grokstudy.orchestrator.commands.doctor import doctor
-from grokstudy.orchestrator.commands.export import export, import_
-from grokstudy.orchestrator.commands.extend import extend
-from grokstudy.orchestrator.commands.gc import gc
-from grokstudy.orchestrator.commands.import_curves import import_curves
-from grokstudy.orchestrator.commands.logs import logs
-from grokstudy.orchestrator.commands.mlflow import mlflow
-from grokstudy.orchestrator.commands.new import new
-from grokstudy.orchestrator.commands.plan import plan
-from grokstudy.orchestrator.commands.query import query
-from grokstudy.orchestrator.commands.report import report
-from grokstudy.orchestrator.commands.run import run
-from grokstudy.orchestrator.commands.schema import schema
-from grokstudy.orchestrator.commands.status import status
-from grokstudy.orchestrator.commands.submit import submit
-from grokstudy.orchestrator.commands.verify import verify
-from grokstudy.orchestrator.commands.watch import watch
+from grokstudy.trainables.registry import Registry
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "new": new,
-    "plan": plan,
-    "run": run,
-    "extend": extend,
-    "status": status,
-    "watch": watch,
-    "report": report,
-    "compare": compare,
-    "query": query,
-    "logs": logs,
-    "mlflow": mlflow,
-    "submit": submit,
-    "cancel": cancel,
-    "verify": verify,
-    "compact": compact,
-    "gc": gc,
-    "export": export,
-    "import": import_,
-    "import-curves": import_curves,
-    "doctor": doctor,
-    "schema": schema,
-}
+COMMANDS: Registry[Callable[..., None]] = Registry(
+    "command",
+    {
+        "new": "orchestrator.commands.new:new",
+        "plan": "orchestrator.commands.plan:plan",
+        "run": "orchestrator.commands.run:run",
+        "extend": "orchestrator.commands.extend:extend",
+        "status": "orchestrator.commands.status:status",
+        "watch": "orchestrator.commands.watch:watch",
+        "report": "orchestrator.commands.report:report",
+        "compare": "orchestrator.commands.compare:compare",
+        "query": "orchestrator.commands.query:query",
+        "logs": "orchestrator.commands.logs:logs",
+        "mlflow": "orchestrator.commands.mlflow:mlflow",
+        "submit": "orchestrator.commands.submit:submit",
+        "cancel": "orchestrator.commands.cancel:cancel",
+        "verify": "orchestrator.commands.verify:verify",
+        "compact": "orchestrator.commands.compact:compact",
+        "gc": "orchestrator.commands.gc:gc",
+        "export": "orchestrator.commands.export:export",
+        "import": "orchestrator.commands.export:import_",
+        "import-curves": "orchestrator.commands.import_curves:import_curves",
+        "doctor": "orchestrator.commands.doctor:doctor",
+        "schema": "orchestrator.commands.schema:schema",
+    },
+)
 
 EXAMPLES = {
     "plan": "grokstudy plan studies/decoupling.yaml",

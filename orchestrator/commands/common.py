@@ -46,7 +46,8 @@ def stop(message: str) -> NoReturn:
 
 def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, workers: int | None = None) -> Study:
     """Read a study file, or one of studies/ by its name, or stop with its mistakes. The rest replaces its resources."""
-    from grokstudy.orchestrator.study.study import StudyError, load_study
+    from grokstudy.orchestrator.study.errors import StudyError
+    from grokstudy.orchestrator.study.load import load_study
 
     known = Path("studies", f"{path}.yaml")
     if not path.exists() and known.exists():

@@ -17,7 +17,6 @@ from grokstudy.orchestrator.runs.trials import Run, Trial, runs_of, trials_of
 from grokstudy.orchestrator.runs.warm_start import Events, Sources
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.search.space import Point
-from grokstudy.orchestrator.study.sections import Asha
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.schema import METRICS
 from grokstudy.trainables.storage import records
@@ -107,14 +106,14 @@ def _follow(
     known: Mapping[str, int] | None = None,
     events: Events | None = None,
 ) -> Standing:
-    searcher = SEARCHERS[study.search_kind](study)
+    searcher = SEARCHERS[study.search_kind](study.axes, study.search)
     values: dict[int, float | None] = {}
     points = 0
     trials: list[Trial] = []
     asked: list[Trial] = []
     ledger = Ledger(store, [], False)
     longer = extensions(store, study.name)
-    stops = isinstance(study.scheduler, Asha)
+    stops = study.scheduler.stops
     sources = Sources(store, study.name, events)
     while batch := searcher.next_points(values):
         points += len(batch)

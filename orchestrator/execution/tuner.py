@@ -22,7 +22,7 @@ from grokstudy.orchestrator.execution.resources import gpus_in_reach, node_types
 from grokstudy.orchestrator.planning.packing import bundles_of, packs_of
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.trials import Run
-from grokstudy.orchestrator.study.sections import Asha
+from grokstudy.orchestrator.schedulers.asha import Asha
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.storage.retention import Keep
 from grokstudy.trainables.storage.run_dir import RunDir
@@ -60,7 +60,7 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
         bundles = _bundles(study, runs, store)
         with heartbeat.watchdog:
             _tuner(study, bundles, heartbeat, scratch).fit()
-    for run_id in heartbeat.stopped if isinstance(study.scheduler, Asha) else ():
+    for run_id in heartbeat.stopped if study.scheduler.stops else ():
         mark_stopped(RunDir(store, run_id))
     if breaker.reason is not None:
         raise HaltedError(breaker.reason)
@@ -132,7 +132,7 @@ def _bundles(study: Study, runs: list[Run], store: Store) -> list[dict[str, Any]
     steps = {run_id: state.step for run_id, state in Ledger(store, runs, False).states.items()}
     resources = granted(study)
     asked, measure = study.resources.pack, Sizer(resources)
-    alone = isinstance(study.scheduler, Asha)
+    alone = study.scheduler.stops
     fixed = 1 if alone else asked
     size = measure if isinstance(fixed, str) else lambda _, most: min(fixed, most)
     workers = workers_here(study)

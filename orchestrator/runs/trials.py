@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.search.space import Arms, Axis, Choices, Point, Range, Value
-from grokstudy.orchestrator.study.start_from import StartFrom
+from grokstudy.orchestrator.study.sections import StartFrom
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig
 
@@ -87,7 +87,7 @@ def trials_of(study: Study, points: Iterable[tuple[int, Point]]) -> list[Trial]:
 
 def all_trials(study: Study) -> list[Trial]:
     """Every trial that is known before anything has run: the first batch of the searcher."""
-    return trials_of(study, SEARCHERS[study.search_kind](study).next_points({}))
+    return trials_of(study, SEARCHERS[study.search_kind](study.axes, study.search).next_points({}))
 
 
 def runs_of(trials: Iterable[Trial]) -> list[Run]:

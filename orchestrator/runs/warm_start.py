@@ -19,7 +19,7 @@ from grokstudy.orchestrator.runs.state import Ledger, RunState
 from grokstudy.orchestrator.runs.trial_table import read_trials
 from grokstudy.orchestrator.runs.trials import NoStart, Run, Trial
 from grokstudy.orchestrator.study.errors import shown
-from grokstudy.orchestrator.study.start_from import StartFrom
+from grokstudy.orchestrator.study.sections import StartFrom
 from grokstudy.trainables.config import RunConfig, Start
 from grokstudy.trainables.options import did_you_mean
 from grokstudy.trainables.storage.run_dir import RunDir

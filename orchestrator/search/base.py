@@ -5,15 +5,22 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from grokstudy.orchestrator.search.space import Axis, Point
-
-if TYPE_CHECKING:
-    from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.options import option
 
 Batch = list[tuple[int, Point]]
 MAX_CORNERS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The number that a search drives up or down: its last value, averaged over the seeds of a point."""
+
+    metric: str = option("accuracy", "accuracy, loss or margin, or the name of a probe's measurement")
+    split: str = option("test_oo", "evaluation split")
 
 
 class Searcher(ABC):
@@ -21,10 +28,9 @@ class Searcher(ABC):
 
     Options: ClassVar[type[Any]]
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, axes: tuple[Axis, ...], options: Any) -> None:
         """Start before the first batch."""
-        self.axes: tuple[Axis, ...] = study.axes
-        self.options: Any = study.search
+        self.axes, self.options = axes, options
         self._asked: Batch = []
 
     def next_points(self, values: Mapping[int, float | None]) -> Batch:

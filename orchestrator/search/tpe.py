@@ -9,15 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from grokstudy.orchestrator.search.base import Batch, Searcher, corners
+from grokstudy.orchestrator.search.base import Batch, Objective, Searcher, corners
 from grokstudy.orchestrator.search.space import Axis, Point, Range, Value
-from grokstudy.orchestrator.study.sections import Objective
 from grokstudy.trainables.options import option
-
-if TYPE_CHECKING:
-    from grokstudy.orchestrator.study.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +32,9 @@ class Tpe(Searcher):
 
     Options = TpeOptions
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, axes: tuple[Axis, ...], options: Any) -> None:
         """Start an in-memory Optuna study."""
-        super().__init__(study)
+        super().__init__(axes, options)
         self._optuna: Any = None
         self._open: list[tuple[int, Any]] = []
 

@@ -102,7 +102,7 @@ class _PointCheck:
 
     def run(self) -> None:
         """Check all points, or the corners of a space that is searched as it goes."""
-        for _, point in SEARCHERS[self.study.search_kind](self.study).preview():
+        for _, point in SEARCHERS[self.study.search_kind](self.study.axes, self.study.search).preview():
             self.n_points += 1
             for problem in self._problems(point):
                 self._note(point, problem)

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from grokstudy.orchestrator.study.errors import shown
+from grokstudy.orchestrator.study.expressions import Expression, ExpressionError
 from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.options import bounds_text, did_you_mean, fits, spelled, within
 
@@ -123,3 +124,12 @@ def config_fields(task: str) -> Mapping[str, OptionField]:
         for section, options in sections_of(task).items()
         for key, field in fields_of(options).items()
     }
+
+
+def check_names(expression: Expression, fields: Mapping[str, OptionField]) -> None:
+    """Raise ExpressionError for a name that is no numeric option."""
+    for name in expression.names:
+        if name not in fields:
+            raise ExpressionError(f"{name} is unknown; {did_you_mean(name, sorted(fields))}")
+        if not fields[name].is_number:
+            raise ExpressionError(f"{name} is {fields[name].expected}, and only numbers can be computed with")

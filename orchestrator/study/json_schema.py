@@ -7,16 +7,17 @@ seed. `python -m grokstudy.orchestrator.study.json_schema` prints it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from grokstudy.orchestrator.schedulers import SCHEDULERS
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.search.space import START_FROM
 from grokstudy.orchestrator.study.fields import OptionField, config_fields, fields_of
+from grokstudy.orchestrator.study.load import SECTIONS
 from grokstudy.orchestrator.study.read_space import MAX_POINTS
-from grokstudy.orchestrator.study.sections import DEFAULT_EVENTS, SCHEDULERS, Resources
-from grokstudy.orchestrator.study.start_from import StartFrom
-from grokstudy.orchestrator.study.study import SECTIONS
+from grokstudy.orchestrator.study.sections import Resources, StartFrom
 from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.probes import PROBES, measurements
@@ -49,7 +50,7 @@ def study_schema() -> Schema:
         "events": {
             "type": "object",
             "additionalProperties": _block(Event),
-            "default": {name: event.to_json() for name, event in DEFAULT_EVENTS.items()},
+            "default": {name: event.to_json() for name, event in TASKS["two_hop"].events.items()},
         },
         "resources": {"anyOf": [{"const": "auto"}, _block(Resources)]},
     }
@@ -140,7 +141,7 @@ def _range(scale: str, ends: Schema) -> Schema:
     return {"type": "object", "additionalProperties": False, "required": [scale], "properties": properties}
 
 
-def _kinds(kinds: dict[str, type[Any]]) -> Schema:
+def _kinds(kinds: Mapping[str, type[Any]]) -> Schema:
     return {"oneOf": [_kind(name, options) for name, options in kinds.items()]}
 
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from grokstudy.orchestrator.schedulers import SCHEDULERS
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
 from grokstudy.orchestrator.study.read_options import read_block, read_mapping
-from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, SCHEDULERS, Resources
+from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, Resources
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import did_you_mean
 from grokstudy.trainables.probes import measured_by, measurements

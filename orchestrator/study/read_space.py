@@ -17,9 +17,7 @@ from grokstudy.orchestrator.search.space import START_FROM, Arms, Axis, Choices,
 from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
 from grokstudy.orchestrator.study.expressions import Expression
 from grokstudy.orchestrator.study.fields import OptionField, config_fields
-from grokstudy.orchestrator.study.read_base import unknown_option
-from grokstudy.orchestrator.study.read_options import read_mapping, read_setting
-from grokstudy.orchestrator.study.start_from import read_start
+from grokstudy.orchestrator.study.read_options import read_mapping, read_setting, read_start, unknown_option
 from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.options import did_you_mean
 from grokstudy.trainables.schema import RESERVED

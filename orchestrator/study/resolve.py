@@ -16,10 +16,9 @@ from grokstudy.orchestrator.study.errors import shown
 from grokstudy.orchestrator.study.expressions import Expression, ExpressionError, Number
 from grokstudy.orchestrator.study.fields import OptionField, config_fields
 from grokstudy.trainables.config import NUMERICS, RunConfig, sections_of
-from grokstudy.trainables.options import did_you_mean
 
 if TYPE_CHECKING:
-    from grokstudy.orchestrator.study.start_from import StartFrom
+    from grokstudy.orchestrator.study.sections import StartFrom
 
 INTEGRAL = 1e-9
 """A derived value this close to a whole number is that number."""
@@ -133,15 +132,6 @@ def _fitted(value: Number, field: OptionField) -> Number:
     if abs(value - round(value)) > INTEGRAL:
         raise ExpressionError(f"gives {value:g}, and a whole number is needed; round(), floor() or ceil() make one")
     return round(value)
-
-
-def check_names(expression: Expression, fields: Mapping[str, OptionField]) -> None:
-    """Raise ExpressionError for a name that is no numeric option."""
-    for name in expression.names:
-        if name not in fields:
-            raise ExpressionError(f"{name} is unknown; {did_you_mean(name, sorted(fields))}")
-        if not fields[name].is_number:
-            raise ExpressionError(f"{name} is {fields[name].expected}, and only numbers can be computed with")
 
 
 def point_text(point: Point) -> str:

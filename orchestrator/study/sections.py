@@ -1,61 +1,11 @@
-"""The parts of a study that are not options of a run: its events when it names none, stopping rule, resources."""
+"""The parts of a study that are not options of a run: what a worker gets, and where its runs begin."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, asdict, dataclass
 from typing import Any, Literal
 
-from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import option
-
-DEFAULT_EVENTS = {
-    "memorised": Event(metric="accuracy", split=("train_ii",), at_least=0.95),
-    "generalised": Event(metric="accuracy", split=("test_oo",), at_least=0.5),
-    "circuit": Event(metric="circuit_strength", split=("test_oo",), at_least=0.5),
-    "decodable": Event(metric="bridge_hit", split=("test_oo",), at_least=0.85),
-}
-"""`circuit` is causal: hop 1 writes a bridge that another query's hop 2 can use, and hop 2 can use a good bridge, both
-measured by patching on queries that need not be answered (`trainables/probes/circuit.py`). `decodable` is what a logit
-lens reads at the same place, used or not."""
-
-TASK_EVENTS = {
-    "two_hop": DEFAULT_EVENTS,
-    "two_hop_transfer": {
-        "learnt": Event(metric="accuracy", split=("new",), at_least=0.95),
-        **{name: Event(metric="accuracy", split=(name,), at_least=0.5) for name in ("new_old", "old_new", "new_new")},
-        "writer": Event(metric="hop1_writer", split=("new_old",), at_least=0.5),
-        "reader": Event(metric="hop2_reader", split=("old_new",), at_least=0.5),
-    },
-}
-"""The events of a study that names none, by task. Those of a transfer are about new facts in either hop."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """The number that a search drives up or down: its last value, averaged over the seeds of a point."""
-
-    metric: str = option("accuracy", "accuracy, loss or margin, or the name of a probe's measurement")
-    split: str = option("test_oo", "evaluation split")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fifo:
-    """Every trial runs to its end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asha:
-    """Asynchronous successive halving (arXiv 1810.05934): trials that lag behind at a rung are stopped."""
-
-    metric: str = option("accuracy", "accuracy, loss or margin, or the name of a probe's measurement")
-    split: str = option("test_oo", "evaluation split")
-    mode: Literal["max", "min"] = option("max", "whether more is better")
-    grace_steps: int = option(1000, "steps that every trial gets", ge=1)
-    reduction_factor: int = option(3, "of that many trials, one goes on past a rung", ge=2)
-
-
-SCHEDULERS: dict[str, type[Any]] = {"fifo": Fifo, "asha": Asha}
-"""Stopping rules by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,3 +36,24 @@ class Resources:
 
 AUTO_RESOURCES = Resources(cpu="auto", gpu="auto", workers="auto")
 """What `resources: auto` means."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartFrom:
+    """Begin with the weights of the run of another study that agrees in model, data and seed.
+
+    start_from: {study: decoupling, event: circuit}   where that study's run was first seen to have reached the event
+    start_from: {study: decoupling, step: 3000}       its state after so many steps
+    start_from: null                                  from scratch
+    """
+
+    study: str = option(MISSING, "name of a study of the same root, already run")
+    event: str | None = option(None, "an event of that study: the evaluation at which it was first seen")
+    step: int | None = option(None, "a number of steps, instead of an event", ge=0)
+
+    def __str__(self) -> str:
+        return f"{self.study} at {f'event {self.event}' if self.step is None else f'step {self.step:,}'}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as in the file."""
+        return {key: value for key, value in asdict(self).items() if value is not None}

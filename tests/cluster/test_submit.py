@@ -11,7 +11,7 @@ from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.cluster.jobs import ClusterError, Job, _explained, next_id
 from grokstudy.orchestrator.cluster.package import MOST_BYTES, pack
 from grokstudy.orchestrator.cluster.tunnel import tunnel
-from grokstudy.orchestrator.study.study import load_study
+from grokstudy.orchestrator.study.load import load_study
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "studies/quickstart.yaml"
 

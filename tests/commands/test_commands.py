@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.console.tables import table
 from grokstudy.orchestrator.manual import manual
-from grokstudy.orchestrator.study.study import load_study
+from grokstudy.orchestrator.study.load import load_study
 from grokstudy.trainables.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,8 @@ from grokstudy.orchestrator.runs.changes import contradiction
 from grokstudy.orchestrator.runs.extension import extend, extensions
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.runs.where import Where, WhereError
-from grokstudy.orchestrator.study.study import Study, load_study
+from grokstudy.orchestrator.study.load import load_study
+from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.storage import records

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from grokstudy.orchestrator.commands import COMMANDS, EXAMPLES
-from grokstudy.orchestrator.study.study import StudyError, load_study
+from grokstudy.orchestrator.study.errors import StudyError
+from grokstudy.orchestrator.study.load import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

@@ -78,7 +78,7 @@ class Patient:
     def configs(self) -> list[RunConfig]:
         """The runs of the study."""
         from grokstudy.orchestrator.runs.trials import all_trials, runs_of
-        from grokstudy.orchestrator.study.study import load_study
+        from grokstudy.orchestrator.study.load import load_study
 
         return [run.config for run in runs_of(all_trials(load_study(self.path)))]
 

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from synthetic import REGIMES, STEPS, Regime, build, build_grid, run_id, trial_row, write_run, write_study
 
-from grokstudy.analysis.figures import FIGURES, draw, load
+from grokstudy.analysis.figures import FIGURES, draw
 from grokstudy.analysis.figures.sites_over_training import SNAPSHOTS, snapshots
 from grokstudy.analysis.figures.theme import (
     CHART_ROWS,
@@ -50,7 +50,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> StudyTables:
 
 
 def drawn(name: str, tables: StudyTables) -> list[Figure]:
-    return load(name)(tables) or []
+    return FIGURES[name](tables) or []
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -109,7 +109,7 @@ def test_a_study_without_the_usual_events_does_not_stop_a_figure(name: str, tmp_
 
 
 def test_the_phase_diagram_needs_two_numeric_axes(plain: StudyTables, grid: StudyTables) -> None:
-    assert load("phase_diagram")(plain) is None
+    assert FIGURES["phase_diagram"](plain) is None
     names = [figure.name for figure in drawn("phase_diagram", grid)]
     assert names == ["phase_classes", "phase_accuracy", "phase_circuit"]
 

@@ -32,7 +32,7 @@ def scene(name: str) -> Scene:
 
 @functools.cache
 def measured(model: str, probe: str) -> dict[tuple[str, str, int | None, str | None], float]:
-    return values(list(probes.load(probe)(scene(model))))
+    return values(list(probes.PROBES[probe](scene(model))))
 
 
 def summary(model: str, probe: str, name: str, splits: tuple[str, ...] = TWO_HOP) -> list[float]:
@@ -162,7 +162,7 @@ def test_consistency_tells_whether_hits_and_answers_are_the_same_queries() -> No
 def test_phi_is_one_when_the_queries_with_a_bridge_are_the_answered_ones() -> None:
     half = np.zeros(len(ID), bool)
     half[::2] = True
-    found = values(list(probes.load("consistency")(circuit(DATA, first=half).scene())))
+    found = values(list(probes.PROBES["consistency"](circuit(DATA, first=half).scene())))
     assert found["consistency_phi", "test_ii", None, None] == pytest.approx(1.0)
 
 

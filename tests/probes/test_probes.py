@@ -46,7 +46,7 @@ def scene(options: Model, rows: list[int]) -> Scene:
 
 def measure(name: str, where: Scene) -> list[Measurement]:
     with torch.no_grad():
-        return list(probes.load(name)(where))
+        return list(probes.PROBES[name](where))
 
 
 def site(m: Measurement) -> tuple[str, str, int | None, str | None]:
@@ -138,7 +138,7 @@ def test_values_are_in_range_and_sites_exist(probe: str, options: Model) -> None
 
 def test_a_probe_measures_what_its_line_in_the_registry_says(probe: str) -> None:
     found = [site(m) for m in measure(probe, scene(MODELS["looped"], [0]))]
-    said = probes.PROBES[probe]
+    said = probes.MEASURED[probe]
     assert {name for name, _, layer, _ in found if layer is None} == set(said.summaries)
     assert {name for name, _, layer, _ in found if layer is not None} == set(said.sites)
 

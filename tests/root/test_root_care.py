@@ -30,7 +30,7 @@ from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.status import standings
 from grokstudy.orchestrator.runs.study_dir import write_external
 from grokstudy.orchestrator.runs.trials import Run
-from grokstudy.orchestrator.study.study import load_study
+from grokstudy.orchestrator.study.load import load_study
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import checkpoint, records

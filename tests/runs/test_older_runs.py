@@ -12,7 +12,7 @@ from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.execution.driver import standing
 from grokstudy.orchestrator.root.verify import verify
 from grokstudy.orchestrator.runs.older import older_runs, older_text
-from grokstudy.orchestrator.study.study import load_study
+from grokstudy.orchestrator.study.load import load_study
 from grokstudy.trainables import config as config_module
 from grokstudy.trainables.config import NUMERICS, RunConfig
 from grokstudy.trainables.storage.run_dir import RunDir
@@ -33,7 +33,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> int:
     """The numbers of the code have changed since."""
     for module in (
         "grokstudy.orchestrator.study.resolve",
-        "grokstudy.orchestrator.study.read_base",
+        "grokstudy.orchestrator.study.read_options",
         "grokstudy.orchestrator.root.verify_run",
         "grokstudy.trainables.config",
     ):

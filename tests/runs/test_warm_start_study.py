@@ -16,8 +16,9 @@ from grokstudy.orchestrator.execution.driver import Standing, drive, standing
 from grokstudy.orchestrator.root.verify import verify
 from grokstudy.orchestrator.runs.trials import Run, Trial, all_trials
 from grokstudy.orchestrator.runs.warm_start import Seen
-from grokstudy.orchestrator.study.start_from import StartFrom
-from grokstudy.orchestrator.study.study import StudyError, load_study
+from grokstudy.orchestrator.study.errors import StudyError
+from grokstudy.orchestrator.study.load import load_study
+from grokstudy.orchestrator.study.sections import StartFrom
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store

@@ -10,7 +10,8 @@ import pytest
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.search.base import Batch
 from grokstudy.orchestrator.search.space import Point
-from grokstudy.orchestrator.study.study import Study, load_study
+from grokstudy.orchestrator.study.load import load_study
+from grokstudy.orchestrator.study.study import Study
 
 SPACE = """
 base: {data: {phi: 2}, model: {heads: 1}}
@@ -48,7 +49,7 @@ def score(point: Point) -> float | None:
 
 
 def play(study: Study) -> list[Batch]:
-    searcher, values, batches = SEARCHERS[study.search_kind](study), dict[int, float | None](), []
+    searcher, values, batches = SEARCHERS[study.search_kind](study.axes, study.search), dict[int, float | None](), []
     while batch := searcher.next_points(values):
         batches.append(batch)
         values.update({number: score(point) for number, point in batch})
@@ -79,19 +80,19 @@ def test_points_lie_in_the_space(study: Study) -> None:
 
 
 def test_preview_can_be_resolved_before_anything_ran(study: Study) -> None:
-    for _, point in SEARCHERS[study.search_kind](study).preview():
+    for _, point in SEARCHERS[study.search_kind](study.axes, study.search).preview():
         study.config_at(point, 0)
 
 
 def test_a_batch_without_values_is_refused(study: Study) -> None:
-    searcher = SEARCHERS[study.search_kind](study)
+    searcher = SEARCHERS[study.search_kind](study.axes, study.search)
     first = searcher.next_points({})
     with pytest.raises(ValueError, match=f"point {first[0][0]} has no value yet"):
         searcher.next_points({})
 
 
 def test_every_point_failing_ends_the_search_too(study: Study) -> None:
-    searcher, values, n_points = SEARCHERS[study.search_kind](study), dict[int, float | None](), 0
+    searcher, values, n_points = SEARCHERS[study.search_kind](study.axes, study.search), dict[int, float | None](), 0
     while batch := searcher.next_points(values):
         values.update(dict.fromkeys((number for number, _ in batch), None))
         n_points += len(batch)
@@ -133,7 +134,7 @@ def test_tpe_depends_on_the_values_and_not_on_their_order(tmp_path: Path) -> Non
     study = study_with(tmp_path, "kind: tpe, trials: 24, batch: 6, seed: 0")
 
     def third_batch(sign: float, reverse: bool) -> Batch:
-        searcher, values = SEARCHERS["tpe"](study), dict[int, float | None]()
+        searcher, values = SEARCHERS["tpe"](study.axes, study.search), dict[int, float | None]()
         for _ in range(2):
             batch = searcher.next_points(values)
             told = {number: sign * (score(point) or -9) for number, point in batch}

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grokstudy.orchestrator.runs.trials import all_trials, runs_of, trials_of
+from grokstudy.orchestrator.study.load import load_study
 from grokstudy.orchestrator.study.resolve import ResolveError
-from grokstudy.orchestrator.study.study import Study, load_study
+from grokstudy.orchestrator.study.study import Study
 
 
 def study_of(folder: Path, text: str) -> Study:

@@ -24,7 +24,7 @@ from grokstudy.orchestrator.root.verify import verify
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.study_dir import write_study
 from grokstudy.orchestrator.runs.trials import runs_of
-from grokstudy.orchestrator.study.study import load_study
+from grokstudy.orchestrator.study.load import load_study
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import records

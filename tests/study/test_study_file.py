@@ -15,9 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grokstudy.orchestrator.runs.trials import all_trials, runs_of
+from grokstudy.orchestrator.schedulers.asha import Asha
+from grokstudy.orchestrator.study.errors import StudyError
 from grokstudy.orchestrator.study.json_schema import schema_text, study_schema
-from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, DEFAULT_EVENTS, TASK_EVENTS, Asha, Resources
-from grokstudy.orchestrator.study.study import StudyError, load_study
+from grokstudy.orchestrator.study.load import load_study
+from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, Resources
 from grokstudy.orchestrator.study.yaml import read_source
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.tasks import TASKS
@@ -72,7 +74,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, "hypothesis: nothing in particular\n"))
     assert study.config_at({}, 0) == RunConfig()
     assert (study.seeds, study.search_kind, study.scheduler_kind) == ((0,), "grid", "fifo")
-    assert study.events == DEFAULT_EVENTS
+    assert study.events == TASKS["two_hop"].events
     assert study.resources == Resources(cpu=1.0, gpu=0.0, workers="auto", max_failures=2)
 
 
@@ -90,14 +92,14 @@ def test_default_events_that_nothing_measures_are_left_out(tmp_path: Path) -> No
     arms = "space: {inside: {seen: {eval.probes: [logit_lens]}, unseen: {}}}"
     some = load_study(write(tmp_path, f"base: {{eval: {{probes: []}}}}\n{arms}\n"))
     assert sorted(some.events) == ["decodable", "generalised", "memorised"]
-    assert load_study(write(tmp_path, "seeds: [0]\n")).events == DEFAULT_EVENTS
+    assert load_study(write(tmp_path, "seeds: [0]\n")).events == TASKS["two_hop"].events
 
 
 def test_default_events_of_a_task_are_on_splits_of_its_own(tmp_path: Path) -> None:
-    for task in TASK_EVENTS:
+    for task in TASKS:
         study = load_study(write(tmp_path, f"base: {{task: {task}}}\n"))
         assert {split for event in study.events.values() for split in event.split} <= set(TASKS[task].splits)
-        assert len(study.events) == len(TASK_EVENTS[task]) > 3
+        assert len(study.events) == len(TASKS[task].events) > 3
 
 
 def test_aliases_may_repeat_a_value(tmp_path: Path) -> None:
@@ -215,7 +217,7 @@ def test_wrong_studies_fail_the_schema_too(tmp_path: Path, text: str) -> None:
 
 def test_reading_a_study_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from grokstudy.orchestrator.study.study import load_study;"
+        "import sys; from grokstudy.orchestrator.study.load import load_study;"
         "from grokstudy.orchestrator.runs.trials import all_trials;"
         f"all_trials(load_study({str(SHIPPED[0])!r}));"
         "print(sorted({'torch', 'ray', 'mlflow', 'polars', 'optuna'} & set(sys.modules)))"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from grokstudy.orchestrator.study.errors import Mistake
-from grokstudy.orchestrator.study.study import StudyError, load_study
+from grokstudy.orchestrator.study.errors import Mistake, StudyError
+from grokstudy.orchestrator.study.load import load_study
 
 Expected = tuple[int, int, str, str]
 """Line, column, key, and a part of the message."""

@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from grokstudy.trainables import probes
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import build, step_flops
 from grokstudy.trainables.models.decoder import POSITIONS
+from grokstudy.trainables.probes import PROBES
 from grokstudy.trainables.probes.base import Scene
 from grokstudy.trainables.probes.queries import Queries
 from grokstudy.trainables.randomness import Stream
@@ -73,7 +73,7 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
         with torch.no_grad(), precision(config, at):
             found = [b.accuracy_M for b in evaluate(model, weights, splits, data.entities)]
             scene = Scene(model, weights, queries, data.entities)
-            found += [m.value_M for name in options.probes for m in probes.load(name)(scene)]
+            found += [m.value_M for name in options.probes for m in PROBES[name](scene)]
             torch.stack(found).cpu()
 
     once()

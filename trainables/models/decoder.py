@@ -22,46 +22,47 @@ from grokstudy.trainables.models.network import IGNORED, Edit, Network, Paramete
 POSITIONS = 3
 
 
-def layout(options: Model, vocabulary: int) -> list[Parameter]:
-    """The parameters in the order in which they lie in the flat row."""
-    width, depth = options.width, options.layers * options.loops
-    embedding = 0.02 if options.init == "gpt2" else options.embedding_std
-
-    def linear(name: str, fan_in: int, fan_out: int, residual: bool = False) -> list[Parameter]:
-        std = options.init_scale / math.sqrt(fan_in)
-        if options.init == "gpt2":
-            std = 0.02 / math.sqrt(2 * depth) if residual else 0.02
-        bias = [Parameter(f"{name}.bias", (fan_out,), None)] if options.bias else []
-        return [Parameter(name, (fan_in, fan_out), std), *bias]
-
-    def norm(name: str) -> list[Parameter]:
-        bias = [Parameter(f"{name}.bias", (width,), None)] if options.bias and options.norm == "layernorm" else []
-        return [Parameter(name, (width,), None, 1.0), *bias]
-
-    parameters = [Parameter("embed", (vocabulary, width), embedding)]
-    if options.positions == "learned":
-        parameters.append(Parameter("position", (POSITIONS, width), embedding))
-    for i in range(options.layers):
-        parameters += norm(f"{i}.norm1") + linear(f"{i}.qkv", width, 3 * width)
-        parameters += linear(f"{i}.out", width, width, residual=True) + norm(f"{i}.norm2")
-        parameters += linear(f"{i}.up", width, options.mlp_ratio * width)
-        parameters += linear(f"{i}.down", options.mlp_ratio * width, width, residual=True)
-    parameters += norm("norm_final")
-    if not options.tied:
-        parameters.append(Parameter("unembed", (width, vocabulary), embedding))
-    return parameters
-
-
 class Transformer(Network):
     """The function of the network. Holds no weights: they are passed in as `flat_MP` or as unpacked `weights`."""
 
     positions = ("h", "r1", "r2")
 
-    def __init__(self, options: Model, vocabulary: int) -> None:
-        """Lay out the parameters of one member."""
-        super().__init__(layout(options, vocabulary), options.depth)
-        self.options = options
-        self.vocabulary = vocabulary
+    @staticmethod
+    def layout(options: Model, vocabulary: int) -> list[Parameter]:
+        """The parameters in the order in which they lie in the flat row."""
+        width, depth = options.width, options.layers * options.loops
+        embedding = 0.02 if options.init == "gpt2" else options.embedding_std
+
+        def linear(name: str, fan_in: int, fan_out: int, residual: bool = False) -> list[Parameter]:
+            std = options.init_scale / math.sqrt(fan_in)
+            if options.init == "gpt2":
+                std = 0.02 / math.sqrt(2 * depth) if residual else 0.02
+            bias = [Parameter(f"{name}.bias", (fan_out,), None)] if options.bias else []
+            return [Parameter(name, (fan_in, fan_out), std), *bias]
+
+        def norm(name: str) -> list[Parameter]:
+            bias = [Parameter(f"{name}.bias", (width,), None)] if options.bias and options.norm == "layernorm" else []
+            return [Parameter(name, (width,), None, 1.0), *bias]
+
+        parameters = [Parameter("embed", (vocabulary, width), embedding)]
+        if options.positions == "learned":
+            parameters.append(Parameter("position", (POSITIONS, width), embedding))
+        for i in range(options.layers):
+            parameters += norm(f"{i}.norm1") + linear(f"{i}.qkv", width, 3 * width)
+            parameters += linear(f"{i}.out", width, width, residual=True) + norm(f"{i}.norm2")
+            parameters += linear(f"{i}.up", width, options.mlp_ratio * width)
+            parameters += linear(f"{i}.down", options.mlp_ratio * width, width, residual=True)
+        parameters += norm("norm_final")
+        if not options.tied:
+            parameters.append(Parameter("unembed", (width, vocabulary), embedding))
+        return parameters
+
+    @staticmethod
+    def step_flops(options: Model, vocabulary: int, batch: int, length: int = POSITIONS) -> float:
+        """Floating-point operations of one training step of one member: three times the forward matrix products."""
+        per_token = 2 * options.width * options.width * (4 + 2 * options.mlp_ratio)
+        forward = batch * (length * options.layers * options.loops * per_token + 2 * options.width * vocabulary)
+        return 3.0 * forward
 
     def targets(self, tokens_MBT: Tensor, answer_at_MB: Tensor, answer_MB: Tensor) -> Tensor:
         """The following input token, the answer at its place, ignored behind it."""
@@ -90,7 +91,7 @@ class Transformer(Network):
         members, width = resid_MxD.shape[0], resid_MxD.shape[-1]
         normed = self._norm(weights, "norm_final", resid_MxD).reshape(members, -1, width)
         matrix = weights["embed"].transpose(1, 2) if self.options.tied else weights["unembed"]
-        return torch.bmm(normed, matrix).view(*resid_MxD.shape[:-1], self.vocabulary)
+        return torch.bmm(normed, matrix).view(*resid_MxD.shape[:-1], matrix.shape[-1])
 
     def answer_logits(
         self, weights: dict[str, Tensor], tokens_MBT: Tensor, answer_at_MB: Tensor, edit: Edit | None = None
@@ -212,10 +213,3 @@ def causal_attention(q_NTHK: Tensor, k_NSHK: Tensor, v_NSHK: Tensor, place_NT: T
     pattern_NTSH = score_NTSH.masked_fill(future_NTS[..., None], -torch.inf).softmax(dim=2)
     mixed_NTHK: Tensor = (pattern_NTSH[..., None] * v_NSHK[:, None]).sum(2)
     return mixed_NTHK
-
-
-def step_flops(options: Model, vocabulary: int, batch: int, length: int = POSITIONS) -> float:
-    """Floating-point operations of one training step of one member: three times the forward matrix products."""
-    per_token = 2 * options.width * options.width * (4 + 2 * options.mlp_ratio)
-    forward = batch * (length * options.layers * options.loops * per_token + 2 * options.width * vocabulary)
-    return 3.0 * forward

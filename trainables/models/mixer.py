@@ -43,35 +43,43 @@ def inner_width(size: int, options: Model) -> int:
     return math.ceil(round(options.mlp_ratio * size * 2 / 3) / options.inner_multiple) * options.inner_multiple
 
 
-def layout(options: Model, vocabulary: int) -> list[Parameter]:
-    """The parameters in the order in which they lie in the flat row. The vocabulary grows by the end token."""
-    width, places, tokens = options.width, TOKENS + options.slots, vocabulary + 1
-
-    def linear(name: str, fan_in: int, fan_out: int) -> Parameter:
-        return Parameter(name, (fan_in, fan_out), 1 / math.sqrt(fan_in), truncated=True)
-
-    def swiglu(name: str, size: int) -> list[Parameter]:
-        inner = inner_width(size, options)
-        return [linear(f"{name}.gate_up", size, 2 * inner), linear(f"{name}.down", inner, size)]
-
-    parameters = [Parameter("embed", (tokens, width), 1 / math.sqrt(width), truncated=True)]
-    if options.slots:
-        parameters.append(Parameter("slots", (options.slots, width), None))
-    for i in range(options.layers):
-        parameters += swiglu(f"{i}.places", places) + swiglu(f"{i}.channels", width)
-    return [*parameters, linear("unembed", width, tokens)]
-
-
 class Mixer(Network):
     """The function of the network."""
 
     positions = ("h", "r1", "r2", "answer", "end")
     mean_per_example = True
 
+    @staticmethod
+    def layout(options: Model, vocabulary: int) -> list[Parameter]:
+        """The parameters in the order in which they lie in the flat row. The vocabulary grows by the end token."""
+        width, places, tokens = options.width, TOKENS + options.slots, vocabulary + 1
+
+        def linear(name: str, fan_in: int, fan_out: int) -> Parameter:
+            return Parameter(name, (fan_in, fan_out), 1 / math.sqrt(fan_in), truncated=True)
+
+        def swiglu(name: str, size: int) -> list[Parameter]:
+            inner = inner_width(size, options)
+            return [linear(f"{name}.gate_up", size, 2 * inner), linear(f"{name}.down", inner, size)]
+
+        parameters = [Parameter("embed", (tokens, width), 1 / math.sqrt(width), truncated=True)]
+        if options.slots:
+            parameters.append(Parameter("slots", (options.slots, width), None))
+        for i in range(options.layers):
+            parameters += swiglu(f"{i}.places", places) + swiglu(f"{i}.channels", width)
+        return [*parameters, linear("unembed", width, tokens)]
+
+    @staticmethod
+    def step_flops(options: Model, vocabulary: int, batch: int) -> float:
+        """Floating-point operations of one training step: all stages forward, twice more those of the last cycle."""
+        places, width = TOKENS + options.slots, options.width
+        mixing = width * 6 * places * inner_width(places, options)
+        stage = options.layers * (mixing + places * 6 * width * inner_width(width, options))
+        stages = options.depth + 2 * (options.thinks + 1)
+        return float(batch * (stages * stage + 3 * 2 * width * (vocabulary + 1) * places))
+
     def __init__(self, options: Model, vocabulary: int) -> None:
         """Lay out the parameters of one member."""
-        super().__init__(layout(options, vocabulary), options.depth)
-        self.options = options
+        super().__init__(options, vocabulary)
         self.blank, self.end, self.vocabulary = vocabulary - 1, vocabulary, vocabulary + 1
         start = {name: Stream(0, f"mixer/{name}").truncated_normal(options.width) for name in ("z_H", "z_L")}
         self.start_D = {name: torch.from_numpy(values) for name, values in start.items()}
@@ -174,12 +182,3 @@ def _norm(x_MND: Tensor) -> Tensor:
 def _swiglu(weights: dict[str, Tensor], name: str, x_MND: Tensor) -> Tensor:
     gate_MNI, up_MNI = torch.bmm(x_MND, weights[f"{name}.gate_up"]).chunk(2, dim=-1)
     return torch.bmm(F.silu(gate_MNI) * up_MNI, weights[f"{name}.down"])
-
-
-def step_flops(options: Model, vocabulary: int, batch: int) -> float:
-    """Floating-point operations of one training step: all stages forward, twice more those of the last cycle."""
-    places, width = TOKENS + options.slots, options.width
-    mixing = width * 6 * places * inner_width(places, options)
-    stage = options.layers * (mixing + places * 6 * width * inner_width(width, options))
-    stages = options.depth + 2 * (options.thinks + 1)
-    return float(batch * (stages * stage + 3 * 2 * width * (vocabulary + 1) * places))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from grokstudy.trainables.config import Model
 from grokstudy.trainables.randomness import Stream
 
 Edit = Callable[[int, Tensor], Tensor]
@@ -63,11 +64,22 @@ class Network(ABC):
     mean_per_example: bool = False
     """Whether a loss over several tokens is first averaged within each example."""
 
-    def __init__(self, parameters: list[Parameter], depth: int) -> None:
-        """Keep the layout of one member's row."""
-        self.parameters = parameters
-        self.size = sum(parameter.size for parameter in parameters)
-        self.depth = depth
+    def __init__(self, options: Model, vocabulary: int) -> None:
+        """Lay out the parameters of one member."""
+        self.options = options
+        self.parameters = self.layout(options, vocabulary)
+        self.size = sum(parameter.size for parameter in self.parameters)
+        self.depth = options.depth
+
+    @staticmethod
+    @abstractmethod
+    def layout(options: Model, vocabulary: int) -> list[Parameter]:
+        """The parameters in the order in which they lie in the flat row."""
+
+    @staticmethod
+    @abstractmethod
+    def step_flops(options: Model, vocabulary: int, batch: int) -> float:
+        """Floating-point operations of one training step of one member, matrix products alone."""
 
     def initial(self, seed: int) -> Tensor:
         """Initial flat row (P,) of a member; the same on every device."""

@@ -1,23 +1,22 @@
 """Registry of probes. A probe is one file and one line here; contract tests run over every entry.
 
-A line names `module:function` and what it measures, so that this list can be read (by validation, by the JSON Schema)
-without torch. A test holds that each probe measures exactly what its line says.
+`MEASURED` says what each measures, so that validation and the JSON Schema need no torch. A test holds that each probe
+measures exactly what its line says.
 """
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, NamedTuple
+
+from grokstudy.trainables.registry import Registry
 
 if TYPE_CHECKING:
     from grokstudy.trainables.probes.base import Probe
 
 
-class Registered(NamedTuple):
-    """Where a probe is, and the names of its measurements."""
+class Measured(NamedTuple):
+    """The names of what a probe measures."""
 
-    place: str
-    """module:function."""
     summaries: tuple[str, ...]
     """Measured once per split."""
     sites: tuple[str, ...] = ()
@@ -32,33 +31,36 @@ _COSINES = ("cohesion", "cohesion_margin", "alignment", "alignment_margin", "sep
 _HALVES = ("hop1_writer", "hop2_reader")
 _SHARES = ("consistency_hit_given_correct", "consistency_correct_given_hit", "consistency_phi")
 
-PROBES = {
-    "logit_lens": Registered("logit_lens:logit_lens", _BRIDGE, _LENS),
-    "patching": Registered(
-        "grokstudy.trainables.probes.patching:patching", _STRENGTH, ("patch_effect", "patch_effect_ld")
-    ),
-    "restoration": Registered(
-        "grokstudy.trainables.probes.restoration:restoration", _RESTORED, ("restore", "restore_ld")
-    ),
-    "cqsp": Registered("cqsp:cqsp", ("cqsp", "site_depth"), ("cqsp",)),
-    "cosine": Registered("cosine:cosine", _COSINES, _COSINES),
-    "circuit": Registered("circuit:circuit", (*_HALVES, "circuit_strength"), _HALVES),
-    "consistency": Registered("consistency:consistency", _SHARES),
+PROBES: Registry[Probe] = Registry(
+    "probe",
+    {
+        "logit_lens": "trainables.probes.logit_lens:logit_lens",
+        "patching": "trainables.probes.patching:patching",
+        "restoration": "trainables.probes.restoration:restoration",
+        "cqsp": "trainables.probes.cqsp:cqsp",
+        "cosine": "trainables.probes.cosine:cosine",
+        "circuit": "trainables.probes.circuit:circuit",
+        "consistency": "trainables.probes.consistency:consistency",
+    },
+)
+
+MEASURED = {
+    "logit_lens": Measured(_BRIDGE, _LENS),
+    "patching": Measured(_STRENGTH, ("patch_effect", "patch_effect_ld")),
+    "restoration": Measured(_RESTORED, ("restore", "restore_ld")),
+    "cqsp": Measured(("cqsp", "site_depth"), ("cqsp",)),
+    "cosine": Measured(_COSINES, _COSINES),
+    "circuit": Measured((*_HALVES, "circuit_strength"), _HALVES),
+    "consistency": Measured(_SHARES),
 }
-
-
-def load(name: str) -> Probe:
-    """Import the probe of this name. Raises KeyError for a name that is not registered."""
-    module, function = PROBES[name].place.split(":")
-    probe: Probe = getattr(importlib.import_module(f"{__name__}.{module}"), function)
-    return probe
+"""What each probe measures."""
 
 
 def measured_by(metric: str, sited: bool) -> set[str]:
     """The probes that measure this, at sites or as a summary."""
-    return {name for name, probe in PROBES.items() if metric in (probe.sites if sited else probe.summaries)}
+    return {name for name, probe in MEASURED.items() if metric in (probe.sites if sited else probe.summaries)}
 
 
 def measurements() -> list[str]:
     """Everything that a probe measures."""
-    return sorted({name for probe in PROBES.values() for name in (*probe.summaries, *probe.sites)})
+    return sorted({name for probe in MEASURED.values() for name in (*probe.summaries, *probe.sites)})

@@ -1,14 +1,20 @@
 """Registry of tasks. A task is one file and one line here; contract tests run over every entry.
 
 A task has `Options` (frozen dataclass with `vocabulary` and `problems()`), `positions`, `splits` (names of its
-evaluation sets), `check(options, seed)` and `build(options, seed, max_examples)` returning a `TaskData`.
+evaluation sets), `events` (of a study that names none), `check(options, seed)` and
+`build(options, seed, max_examples)` returning a `TaskData`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from grokstudy.trainables.tasks.two_hop import TwoHop
-from grokstudy.trainables.tasks.two_hop_transfer import TwoHopTransfer
+from grokstudy.trainables.registry import Registry
 
-TASKS: dict[str, Any] = {"two_hop": TwoHop, "two_hop_transfer": TwoHopTransfer}
+TASKS: Registry[Any] = Registry(
+    "task",
+    {
+        "two_hop": "trainables.tasks.two_hop:TwoHop",
+        "two_hop_transfer": "trainables.tasks.two_hop_transfer:TwoHopTransfer",
+    },
+)

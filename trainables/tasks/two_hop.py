@@ -11,10 +11,11 @@ one O fact are kept, a fixed share of them as test sets (`test_oi`, `test_io`) t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import IntArray, Stream
 from grokstudy.trainables.tasks.graph import Examples as Examples
@@ -159,6 +160,15 @@ class TwoHop:
     Options = TwoHopOptions
     positions = POSITIONS
     splits = ("train_ii", "test_ii", "test_io", "test_oi", "test_oo", "atomic_id", "atomic_ood")
+    events: ClassVar[dict[str, Event]] = {
+        "memorised": Event(metric="accuracy", split=("train_ii",), at_least=0.95),
+        "generalised": Event(metric="accuracy", split=("test_oo",), at_least=0.5),
+        "circuit": Event(metric="circuit_strength", split=("test_oo",), at_least=0.5),
+        "decodable": Event(metric="bridge_hit", split=("test_oo",), at_least=0.85),
+    }
+    """`circuit` is causal: hop 1 writes a bridge that another query's hop 2 can use, and hop 2 can use a good bridge,
+    both measured by patching on queries that need not be answered (`probes/circuit.py`). `decodable` is what a logit
+    lens reads at the same place, used or not."""
 
     @staticmethod
     def phi_limit(options: TwoHopOptions, seed: int) -> float:

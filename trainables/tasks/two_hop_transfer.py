@@ -20,10 +20,11 @@ so there are about new_facts^2 / entities chains of two; the test sets are not r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import IntArray, Stream
 from grokstudy.trainables.tasks.graph import Examples, Graph, TaskData
@@ -95,6 +96,15 @@ class TwoHopTransfer:
     Options = TransferOptions
     positions = POSITIONS
     splits = ("train_ii", *SOURCE_SPLITS, "new", "new_old", "old_new", "new_new")
+    events: ClassVar[dict[str, Event]] = {
+        "learnt": Event(metric="accuracy", split=("new",), at_least=0.95),
+        "new_old": Event(metric="accuracy", split=("new_old",), at_least=0.5),
+        "old_new": Event(metric="accuracy", split=("old_new",), at_least=0.5),
+        "new_new": Event(metric="accuracy", split=("new_new",), at_least=0.5),
+        "writer": Event(metric="hop1_writer", split=("new_old",), at_least=0.5),
+        "reader": Event(metric="hop2_reader", split=("old_new",), at_least=0.5),
+    }
+    """About new facts in either hop."""
 
     @staticmethod
     def check(options: TransferOptions, seed: int) -> list[Problem]:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grokstudy.trainables.models.network import IGNORED, Network
+from grokstudy.trainables.registry import Registry
 from grokstudy.trainables.training.batches import Batch
 
 Loss = Callable[[Network, dict[str, Tensor], Batch], Tensor]
@@ -60,9 +61,17 @@ def _with(loss: Callable[[Network, dict[str, Tensor], Batch, TokenLoss], Tensor]
     return lambda model, weights, batch: loss(model, weights, batch, token_loss)
 
 
-LOSSES: dict[str, Loss] = {
-    "answer": _with(answer_loss, token_losses),
-    "all_tokens": _with(all_tokens_loss, token_losses),
-    "answer_stablemax": _with(answer_loss, stablemax_losses),
-    "all_tokens_stablemax": _with(all_tokens_loss, stablemax_losses),
-}
+answer = _with(answer_loss, token_losses)
+all_tokens = _with(all_tokens_loss, token_losses)
+answer_stablemax = _with(answer_loss, stablemax_losses)
+all_tokens_stablemax = _with(all_tokens_loss, stablemax_losses)
+
+LOSSES: Registry[Loss] = Registry(
+    "loss",
+    {
+        "answer": "trainables.training.losses:answer",
+        "all_tokens": "trainables.training.losses:all_tokens",
+        "answer_stablemax": "trainables.training.losses:answer_stablemax",
+        "all_tokens_stablemax": "trainables.training.losses:all_tokens_stablemax",
+    },
+)

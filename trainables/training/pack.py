@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grokstudy.trainables import probes
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import build
+from grokstudy.trainables.probes import PROBES
 from grokstudy.trainables.probes.base import Scene
 from grokstudy.trainables.probes.queries import Queries
 from grokstudy.trainables.storage.retention import KEEP, Keep
@@ -187,7 +187,7 @@ class Pack:
             entities = self.members[0].data.entities
             behaviours = evaluate(self.model, weights, self.splits, entities)
             scene = Scene(self.model, weights, self.queries, entities)
-            measured = [m for name in self.config.eval.probes for m in probes.load(name)(scene)]
+            measured = [m for name in self.config.eval.probes for m in PROBES[name](scene)]
             values_XM, n_XM = _gather([m.value_M for m in measured]), _gather([m.n_M for m in measured])
             behaviour_XM = _gather([x for b in behaviours for x in (b.accuracy_M, b.loss_M, b.margin_M)])
         for row, member in enumerate(self.members):
