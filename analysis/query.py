@@ -1,9 +1,12 @@
-"""SQL over a study: `trials`, `steps`, `evals`, `probes` and `events`, as polars understands it.
+"""SQL over a study: whole queries over its tables, and conditions over the rows of one frame, as polars understands it.
 
 Nothing is read but the columns and rows that the query needs.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterable
 
 import polars as pl
 
@@ -22,16 +25,46 @@ def query(tables: StudyTables, sql: str) -> pl.DataFrame:
         raise ValueError(f"{_first_line(error)}\n{_columns(tables)}") from None
 
 
-def _first_line(error: Exception) -> str:
+LONGEST = 500
+EXAMPLE = "event = 'circuit' AND state = 'censored' AND \"data.phi\" > 3"
+
+
+def where(frame: pl.DataFrame, condition: str) -> pl.DataFrame:
+    """The rows for which a SQL condition holds. Names with a dot may stand without their quotes.
+
+    Raises ValueError that says what is wrong and shows the SQL form: no name that is not a column, no sub-query.
+    """
+    try:
+        if len(condition) > LONGEST:
+            raise pl.exceptions.SQLSyntaxError(f"it is longer than {LONGEST} characters")
+        return frame.filter(pl.sql_expr(_quoted_names(condition, frame.columns)))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        columns = ", ".join(_quoted(name) for name in frame.columns)
+        reason = _first_line(error)
+    python = " (in SQL: = not ==, <> or = not !=, 'text' in single quotes, IN (1, 2), IS NULL)"
+    hint = python if re.search(r"==|\"[^\"]*\"|\[|None|True|False", condition) else ""
+    raise ValueError(f"{condition!r} is not a condition: {reason}{hint}\nwrite it as in: {EXAMPLE}\ncolumns: {columns}")
+
+
+def _quoted_names(condition: str, columns: Iterable[str]) -> str:
+    """The condition with double quotes around names that have a dot, outside of quotes that are there."""
+    dotted = "|".join(re.escape(name) for name in sorted(columns, key=len, reverse=True) if "." in name)
+    if not dotted:
+        return condition
+    words = re.compile(rf"('[^']*'|\"[^\"]*\")|(?<![\w.])({dotted})(?![\w.])")
+    return words.sub(lambda match: match[1] or f'"{match[2]}"', condition)
+
+
+def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0]
 
 
 def _columns(tables: StudyTables) -> str:
     """The tables with their columns; a name with a dot wants double quotes."""
-    lines = [f"  {name}: {', '.join(_quoted(tables, name))}" for name in NAMES]
+    frames: dict[str, pl.LazyFrame] = {name: getattr(tables, name) for name in NAMES}
+    lines = [f"  {name}: {', '.join(map(_quoted, frame.collect_schema()))}" for name, frame in frames.items()]
     return "\n".join(['tables and columns (quote a name with a dot: "data.phi"):', *lines])
 
 
-def _quoted(tables: StudyTables, name: str) -> list[str]:
-    frame: pl.LazyFrame = getattr(tables, name)
-    return [f'"{column}"' if "." in column else column for column in frame.collect_schema()]
+def _quoted(name: str) -> str:
+    return f'"{name}"' if "." in name else name

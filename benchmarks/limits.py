@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks.scale import figure, replay_all
-from grokstudy.orchestrator.execution.driver import standing
+from grokstudy.orchestrator.execution.driver import study_state
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.study_dir import write_study
 from grokstudy.orchestrator.study.load import load_study
@@ -66,11 +66,11 @@ def events(runs: int, steps: int) -> None:
     """The event table of many long runs, from records that the product's own writer left."""
     with tempfile.TemporaryDirectory(prefix="grokstudy-limits-") as folder:
         store, study = Store(Path(folder) / "root"), load_study(study_file(Path(folder), runs, steps, 1000))
-        before = standing(study, store)
+        before = study_state(study, store)
         begun = time.perf_counter()
         replay_all(store, [run.config for run in before.runs])
         figure("replay", [time.perf_counter() - begun], "seconds to write the records", runs=runs, steps=steps)
-        after = standing(study, store)
+        after = study_state(study, store)
         write_study(store, study, after.trials, after.ledger)
         found = [alone(EVENTS, store.uri) for _ in range(3)]
         figure("event table", [seconds for _, seconds, _ in found], "seconds", runs=runs, steps=steps, rows=found[0][0])
@@ -84,7 +84,7 @@ def root(runs: int) -> None:
         words = [str(Path(sys.executable).with_name("grokstudy"))]
         command("plan", [*words, "plan", str(path), "--root", store.uri], runs)
         study = load_study(path)
-        before = standing(study, store)
+        before = study_state(study, store)
         for run in before.runs:
             folder_of_run = Path(store.uri) / "runs" / run.run_id
             folder_of_run.mkdir(parents=True)

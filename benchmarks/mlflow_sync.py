@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from grokstudy.orchestrator.runs.status import RunStanding
+from grokstudy.orchestrator.runs.status import RunRecord
 from grokstudy.orchestrator.tracking.mlflow_store import Tracker
 from grokstudy.orchestrator.tracking.mlflow_sync import sync
 from grokstudy.trainables.config import RunConfig
@@ -43,7 +43,7 @@ def build(store: Store, runs: int) -> None:
     store.write_json("studies/large/study.json", {"name": "large", "hypothesis": "", "spec_hash": "0"})
 
 
-def curves(run: RunStanding) -> Iterator[tuple[str, int, float]]:
+def curves(run: RunRecord) -> Iterator[tuple[str, int, float]]:
     """Every curve of a run."""
     for curve in range(CURVES):
         for point in range(POINTS):

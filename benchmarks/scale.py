@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from grokstudy.orchestrator.execution.driver import standing
+from grokstudy.orchestrator.execution.driver import study_state
 from grokstudy.orchestrator.runs.study_dir import write_study
 from grokstudy.orchestrator.study.load import load_study
 from grokstudy.orchestrator.study.study import Study
@@ -93,15 +93,15 @@ def main(runs: int) -> None:
     with tempfile.TemporaryDirectory(prefix="grokstudy-scale-") as folder:
         store = Store(Path(folder) / "root")
         study = study_of(Path(folder), runs)
-        state = timed("plan", "seconds to make the runs and look for them", runs, lambda: standing(study, store))
+        state = timed("plan", "seconds to make the runs and look for them", runs, lambda: study_state(study, store))
         configs = [run.config for run in state.runs]
         timed("replay", "seconds to write all records", runs, lambda: replay_all(store, configs))
         files = [path for path in Path(store.uri).rglob("*") if path.is_file()]
         figure("files", [len(files)], "files", runs=runs)
         figure("bytes", [sum(path.stat().st_size for path in files)], "bytes", runs=runs)
-        done = timed("status", "seconds to read the state of all runs", runs, lambda: standing(study, store))
+        done = timed("status", "seconds to read the state of all runs", runs, lambda: study_state(study, store))
         write_study(store, study, done.trials, done.ledger)
-        timed("status_known", "seconds to show them again", runs, lambda: standing(study, store, trust=True))
+        timed("status_known", "seconds to show them again", runs, lambda: study_state(study, store, trust=True))
         timed("answer", "seconds to read all tables and answer", runs, lambda: answer(load(store.uri, study.name)))
     figure("memory", [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024], "MiB at most, so far", runs=runs)
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from grokstudy.orchestrator.execution.driver import drive
+from grokstudy.orchestrator.execution.driver import Driver
 from grokstudy.orchestrator.execution.tuner import launch, ray_session, set_environment, workers_here
 from grokstudy.orchestrator.planning import packing as packer
 from grokstudy.orchestrator.runs.trials import Run
@@ -53,7 +53,7 @@ def one_launch(study: Study, store: Store) -> tuple[float, float]:
         launch(study, runs, store, lambda _: None)
         spent.append(time.perf_counter() - begun)
 
-    reached = drive(study, store, execute)
+    reached = Driver(study, store).train(execute)
     done = [RunDir(store, run.run_id).read("DONE.json") or {} for run in reached.runs]
     return sum(spent), sum(float(marker["seconds"]) for marker in done)
 

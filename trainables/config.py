@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from grokstudy.trainables.options import Problem, did_you_mean, fits, misfits, option
+from grokstudy.trainables.options import Problem, did_you_mean, fits, flat, misfits, option
 from grokstudy.trainables.tasks import TASKS
 
 NUMERICS = 1
@@ -166,6 +166,14 @@ class RunConfig:
         if self.numerics != NUMERICS:
             plain["numerics"] = self.numerics
         return plain
+
+    def flat(self) -> dict[str, Any]:
+        """Every option by its dotted name, task and seed by theirs."""
+        return flat(self.to_dict())
+
+    def with_steps(self, steps: int) -> RunConfig:
+        """The same run, trained to another length."""
+        return dataclasses.replace(self, train=dataclasses.replace(self.train, steps=steps))
 
     def problems(self) -> list[Problem]:
         """Everything impossible about this configuration that can be told without building the data."""

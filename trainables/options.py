@@ -40,6 +40,14 @@ class Problem:
         return f"{self.key}: {self.message}"
 
 
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options under dotted names: `{"model": {"layers": 2}}` as `{"model.layers": 2}`."""
+    dotted: dict[str, Any] = {}
+    for key, value in nested.items():
+        dotted |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return dotted
+
+
 _TESTS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "ge": (operator.ge, "at least"),
     "gt": (operator.gt, "more than"),

@@ -1,7 +1,8 @@
 """What is compared with what: a side is a study, a part of one, or a single run.
 
 - `decoupling`: all results of a study
-- `decoupling:data.exposure=natural`: those at one place of its space; several conditions with commas
+- `decoupling:data.exposure=natural`: those at one place of its space; several places with commas
+- `decoupling:seed < 3 AND data.phi > 5`: those for which a SQL condition holds
 - `3f2a9c`: the run whose id begins so, in whatever study it is
 """
 
@@ -13,8 +14,12 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.tables.study import LENGTH, StudyTables, load, studies
+from grokstudy.analysis.query import where
+from grokstudy.analysis.tables.study import LENGTH, StudyTables, load
+from grokstudy.trainables.options import flat
+from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.study_dir import study_names
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Side:
 def side(root: str, word: str) -> Side:
     """Find what a word names. Raises ValueError saying what there is."""
     store = Store(root)
-    known = studies(root)
+    known = study_names(Store(root))
     study, _, conditions = word.partition(":")
     if study in known:
         tables = load(root, study)
@@ -55,13 +60,21 @@ def _where(tables: StudyTables, conditions: str) -> pl.DataFrame:
     for condition in filter(None, conditions.split(",")):
         axis, sign, value = condition.partition("=")
         if axis not in (*tables.axes, "seed") or not sign:
-            raise ValueError(f"{condition!r}: write axis=value; axes here: {', '.join((*tables.axes, 'seed'))}")
+            return _where_sql(tables, conditions)
         values = frame[axis].unique().sort().to_list()
         wanted = [known for known in values if str(known) == value or _same_number(known, value)]
         if not wanted:
             raise ValueError(f"{axis} is never {value}; it is {', '.join(map(str, values))}")
         frame = frame.filter(pl.col(axis) == wanted[0])
     return frame
+
+
+def _where_sql(tables: StudyTables, condition: str) -> pl.DataFrame:
+    try:
+        return where(tables.results.collect(), condition)
+    except ValueError as error:
+        axes = ", ".join((*tables.axes, "seed"))
+        raise ValueError(f"{condition!r}: write axis=value; axes here: {axes}. Or write SQL: {error}") from None
 
 
 def _same_number(known: Any, text: str) -> bool:
@@ -81,13 +94,5 @@ def _side(store: Store, name: str, tables: StudyTables, trials: pl.DataFrame) ->
 
 def _config(store: Store, run_id: str, point: Mapping[str, Any]) -> dict[str, Any]:
     """The options in run.json and the trial's own: its length, too, for a run may have gone on for another study."""
-    about = store.read_json(f"runs/{run_id}/run.json") or {}
-    return {**_flat(about.get("config", {})), **point}
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        nested = _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-        flat.update(nested)
-    return flat
+    about = RunDir(store, run_id).read("run.json") or {}
+    return {**flat(about.get("config", {})), **point}

@@ -17,7 +17,9 @@ import polars as pl
 from grokstudy.analysis.answer import answer, as_json_text, as_text
 from grokstudy.analysis.report.page import page
 from grokstudy.analysis.tables.study import StudyTables, load
+from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.study_dir import StudyDir
 
 KINDS = (".svg", ".pdf", ".png", ".csv", ".txt")
 
@@ -49,7 +51,7 @@ def write_report(root: str | Path, study: str, versions: Mapping[str, Any] | Non
     for figure in figures:
         files |= pictures(figure, _command(root, study, figure.name))
     files["index.html"] = page(tables, frame, figures, versions, failures(root, tables)).encode()
-    store, folder = Store(root), f"studies/{study}/report"
+    store, folder = Store(root), StudyDir(Store(root), study).report
     _write(store, folder, files)
     places = {name: store.path(f"{folder}/{name}") for name in files}
     return ReportPaths(places["index.html"], places, frame, tables.warnings)
@@ -66,7 +68,7 @@ def write_figure(root: str | Path, study: str, name: str, column: bool = False) 
     if not found:
         names = ", ".join(figure.name for figure in draw(tables)) or "none"
         raise ValueError(f"{study} has no figure {name!r}; it has: {names}")
-    store, folder = Store(root), f"studies/{study}/report"
+    store, folder = Store(root), StudyDir(Store(root), study).report
     files = pictures(found[0], _command(root, study, name) + (" --column" if column else ""), column)
     for file, content in files.items():
         store.write(f"{folder}/{file}", content)
@@ -94,9 +96,9 @@ def failures(root: str | Path, tables: StudyTables) -> pl.DataFrame:
     return chosen.with_columns(pl.Series(key, values, dtype=pl.String) for key, values in texts.items())
 
 
-def _marker(store: Store, run_id: str | None) -> dict[str, Any]:
+def _marker(store: Store, run_id: str) -> dict[str, Any]:
     try:
-        return store.read_json(f"runs/{run_id}/FAILED.json") or {}
+        return store.read_json(f"{RunDir(store, run_id).folder}/FAILED.json") or {}
     except ValueError as error:
         return {"error": str(error)}
 

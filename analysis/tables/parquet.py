@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grokstudy.trainables.schema import Column
+from grokstudy.trainables.storage.run_dir import PART, RunDir
 from grokstudy.trainables.storage.store import Store
 
 _KINDS: dict[str, Any] = {
@@ -28,7 +30,6 @@ _KINDS: dict[str, Any] = {
     "string": pl.String,
 }
 _FAMILIES = {"int": "int", "uint": "int", "float": "float", "double": "float", "halffloat": "float"}
-_PART = re.compile(r"/run_id=([^/]+)/part-\d+\.parquet$")
 _THREADS = 8
 
 
@@ -61,7 +62,7 @@ def scan(
     """Every readable row of these runs, with `run_id` in front, and the files that were left out."""
     schema = polars_schema(columns)
     with ThreadPoolExecutor(_THREADS) as pool:
-        listed = pool.map(lambda run_id: store.list(f"metrics/{table}/run_id={run_id}"), run_ids)
+        listed = pool.map(lambda run_id: store.list(RunDir(store, run_id).parts(table)), run_ids)
         paths = [path for paths in listed for path in paths]
         checked = list(pool.map(lambda path: _check(store, path, schema), paths))
     parts = [part for part in checked if isinstance(part, _Part)]
@@ -72,8 +73,8 @@ def scan(
 
 def _check(store: Store, path: str, schema: pl.Schema) -> _Part | Skipped:
     """Decode a part with Arrow, against its checksums: at some damage polars would end the process."""
-    match = _PART.search("/" + path)
-    if match is None:
+    name = PurePosixPath(path)
+    if not PART.fullmatch(name.name):
         return Skipped(path, "foreign: not named part-<first step>.parquet")
     try:
         with store.fs.open_input_file(store.path(path)) as file:
@@ -84,7 +85,7 @@ def _check(store: Store, path: str, schema: pl.Schema) -> _Part | Skipped:
         return Skipped(path, f"torn or not Parquet ({_first_line(error)})")
     if damage:
         return Skipped(path, f"damaged pages ({damage})")
-    return _mismatch(path, kinds, schema) or _Part(path, match[1], tuple(kinds.items()))
+    return _mismatch(path, kinds, schema) or _Part(path, name.parent.name.removeprefix("run_id="), tuple(kinds.items()))
 
 
 def _undecodable(part: pq.ParquetFile) -> str | None:

@@ -7,8 +7,7 @@ is needed, except what it takes to tell that a file can be read.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from grokstudy.analysis.tables.parquet import Skipped, polars_schema, scan
 from grokstudy.trainables.events import Event, events_of
 from grokstudy.trainables.schema import TABLES, TRIAL_COLUMNS
 from grokstudy.trainables.storage.store import DamagedError, Store
+from grokstudy.trainables.storage.study_dir import StudyDir
 
 RESULT_STATES = ("done", "diverged", "stopped")
 """Trials that are results. A crash is not one: it is counted beside them and never becomes a number."""
@@ -37,6 +37,8 @@ class StudyTables:
 
     name: str
     spec: dict[str, Any]
+    declared: Mapping[str, Event]
+    """The events that are looked for, by name: those of study.json, or of a study file that was edited since."""
     text: str
     trials: pl.LazyFrame
     steps: pl.LazyFrame
@@ -53,11 +55,6 @@ class StudyTables:
     def axes(self) -> list[str]:
         """The swept columns, without the seed."""
         return axes_of(self.spec)
-
-    @cached_property
-    def declared(self) -> dict[str, Event]:
-        """The events that the study declares, by name."""
-        return events_of(self.spec)
 
     @cached_property
     def groups(self) -> list[str]:
@@ -102,54 +99,44 @@ def axes_of(spec: dict[str, Any]) -> list[str]:
 def load(root: str | Path, study: str) -> StudyTables:
     """Open a study. Raises FileNotFoundError when there is none of that name; a bad part is only named."""
     store = Store(root)
-    spec = _spec(store, study)
-    trials, skipped = _trials(store, study, axes_of(spec))
+    folder = StudyDir(store, study)
+    spec = _spec(folder)
+    trials, skipped = _trials(folder, axes_of(spec))
     run_ids = trials["run_id"].drop_nulls().unique(maintain_order=True).to_list()
     frames = {}
     for table, columns in TABLES.items():
         frame, bad = scan(store, table, run_ids, columns)
         frames[table] = _of_trials(frame, trials, axes_of(spec), last=table != "steps")
         skipped += bad
-    text = f"studies/{study}/study.yaml"
-    source = store.read(text).decode(errors="replace") if store.exists(text) else ""
-    return StudyTables(study, spec, source, trials.lazy(), **frames, skipped=tuple(skipped))
+    return StudyTables(
+        study, spec, events_of(spec), folder.read_text(), trials.lazy(), **frames, skipped=tuple(skipped)
+    )
 
 
-def studies(root: str | Path) -> list[str]:
-    """Names of the studies under a root."""
-    store = Store(root)
-    return [path.split("/")[-1] for path in store.list("studies") if store.exists(f"{path}/study.json")]
-
-
-def _spec(store: Store, study: str) -> dict[str, Any]:
-    path = f"studies/{study}/study.json"
-    spec: dict[str, Any] | None = store.read_json(path)
-    if spec is None:
-        known = ", ".join(studies(store.uri)) or "none"
-        raise FileNotFoundError(f"{store.uri}: there is no study {study!r}; studies here: {known}")
+def _spec(folder: StudyDir) -> dict[str, Any]:
+    spec = folder.read_spec()
     axes = spec.get("axes", [])
     try:
         events_of(spec)
         if not isinstance(axes, list) or not all(isinstance(axis, str) for axis in axes):
             raise ValueError(f"axes: {axes!r} is no list of names")
     except (ValueError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{store.path(path)}: cannot be read ({error}); run the study again") from None
+        raise DamagedError(f"{folder.store.path(folder.spec)}: cannot be read ({error}); run the study again") from None
     return spec
 
 
-def _trials(store: Store, study: str, axes: Sequence[str]) -> tuple[pl.DataFrame, list[Skipped]]:
+def _trials(folder: StudyDir, axes: Sequence[str]) -> tuple[pl.DataFrame, list[Skipped]]:
     """The trials, with every expected column; empty when there are none yet."""
-    path = f"studies/{study}/trials.parquet"
     schema = polars_schema(TRIAL_COLUMNS)
     empty = pl.DataFrame(schema={**schema, **dict.fromkeys(axes, pl.String)})
-    if not store.exists(path):
+    if not folder.has_trials():
         return empty, []
     try:
-        found = pl.read_parquet(io.BytesIO(store.read(path)))
-        missing = [name for name in (*schema, *axes) if name not in found.columns]
-        return found.with_columns(pl.lit(None).alias(name) for name in missing).cast(schema), []
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return empty, [Skipped(path, "torn or not Parquet; plan or launch the study again to rewrite it")]
+        rows = pl.DataFrame(folder.read_trials())
+    except DamagedError:
+        return empty, [Skipped(folder.trials, "torn or not Parquet; plan or launch the study again to rewrite it")]
+    missing = [name for name in (*schema, *axes) if name not in rows.columns]
+    return rows.with_columns(pl.lit(None).alias(name) for name in missing).cast(schema), []
 
 
 def _of_trials(frame: pl.LazyFrame, trials: pl.DataFrame, axes: Sequence[str], *, last: bool) -> pl.LazyFrame:

@@ -13,8 +13,6 @@ import typer
 from grokstudy.orchestrator.commands.complete import studies, study_files
 
 if TYPE_CHECKING:
-    from grokstudy.orchestrator.runs.trials import Run
-    from grokstudy.orchestrator.runs.warm_start import Events
     from grokstudy.orchestrator.study.study import Study
     from grokstudy.trainables.storage.store import Store
 
@@ -61,52 +59,6 @@ def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, w
     asked = {"cpu": cpu, "gpu": gpu, "workers": workers}
     changed: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     return dataclasses.replace(study, resources=dataclasses.replace(study.resources, **changed))
-
-
-def event_rows(study: Study, store: Store) -> list[dict[str, Any]]:
-    """Per run and event of the file, its longest trial that is done: trial_horizon, axes, state, last value.
-
-    Events are found anew, so that an edited one is answered as the file says it. Empty for a study without tables.
-    """
-    import polars as pl
-
-    from grokstudy.analysis import load
-
-    if not store.exists(f"studies/{study.name}/trials.parquet"):
-        return []
-    tables = load(store.uri, study.name)
-    tables = dataclasses.replace(tables, spec={**tables.spec, "events": study.to_json()["events"]})
-    about = tables.trials.select("trial_id", "run_id", trial_horizon="horizon")
-    last = tables.series.drop_nulls("value").sort("step").group_by("trial_id", "event").agg(last=pl.last("value"))
-    done = tables.events.filter(pl.col("trial_state") == "done").join(about, on="trial_id")
-    rows = done.join(last, on=["trial_id", "event"], how="left").sort("trial_horizon", "trial_id").collect().to_dicts()
-    return list({(row["run_id"], row["event"]): row for row in rows}.values())
-
-
-def events_of(store: Store) -> Events:
-    """Looks up when each event was first seen in the runs of a study, for trials that start there."""
-
-    from grokstudy.orchestrator.runs.warm_start import Seen
-
-    def found(study: str) -> dict[str, dict[str, Seen]]:
-        from grokstudy.analysis import load
-
-        tables = load(store.uri, study)
-        about = tables.trials.select("trial_id", "run_id", trial_horizon="horizon")
-        rows = tables.events.join(about, on="trial_id").sort("trial_horizon").collect().to_dicts()
-        seen: dict[str, dict[str, Seen]] = {name: {} for name in tables.declared}
-        for row in rows:
-            step = row["upper"] if row["state"] == "observed" else None
-            seen[row["event"]][row["run_id"]] = Seen(step, row["horizon"])
-        return seen
-
-    return found
-
-
-def regime(run: Run) -> str:
-    """A run's place in the space, without seed and length."""
-    values = [str(value) for name, value in run.trials[0].point.items() if name != "train.steps"]
-    return " ".join(values) or "all"
 
 
 def existing(root: str) -> Store:

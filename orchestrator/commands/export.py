@@ -16,9 +16,10 @@ Tar = Annotated[Path, typer.Argument(help="Tar file that export wrote.", show_de
 def export(study: StudyName, out: Out, root: Root = "results", quiet: Quiet = False) -> None:
     """Write a study, with its runs and all their rows, to one tar file."""
     from grokstudy.orchestrator.root.archive import export as write
+    from grokstudy.trainables.storage.study_dir import StudyDir
 
     store, name = existing(root), Path(study).stem
-    if not store.exists(f"studies/{name}/trials.parquet"):
+    if not StudyDir(store, name).has_trials():
         stop(f"{store.uri}: there is no study {name!r}")
     count = write(store, name, out)
     if not quiet:

@@ -16,8 +16,6 @@ from grokstudy.orchestrator.commands.common import (
     StudyFile,
     Workers,
     driving,
-    event_rows,
-    events_of,
     read_study,
     stop,
 )
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
 Length = Annotated[int | None, typer.Option("--steps", min=1, help="New training length.")]
 Condition = Annotated[
-    str | None, typer.Option("--where", help="Which trials, e.g. \"event == 'circuit' and state == 'censored'\".")
+    str | None, typer.Option("--where", help="Which trials, in SQL, e.g. \"event = 'circuit' AND state = 'censored'\".")
 ]
 UntilEvent = Annotated[str | None, typer.Option("--until-event", help="Double the length until this event is reached.")]
 MaxSteps = Annotated[int | None, typer.Option("--max-steps", min=1, help="Longest length with --until-event.")]
@@ -51,21 +49,17 @@ def extend(
     quiet: Quiet = False,
 ) -> None:
     """Go on with trained runs: to --steps, or with --until-event to twice the length until it comes or --max-steps."""
-    from grokstudy.orchestrator.runs.where import WhereError
     from grokstudy.trainables.storage.store import Store
 
     if (steps is None) == (until_event is None) or (until_event is None) != (max_steps is None):
         stop("say how far: either --steps N, or --until-event NAME with --max-steps N")
     read, store, silent = read_study(study), Store(root), quiet or as_json
-    try:
-        while asked := _ask(read, store, steps, where, until_event, max_steps):
-            if not silent:
-                typer.echo(f"{read.name}: {len(asked)} runs to {max(asked.values()):,} steps")
-            if until_event is None:
-                break
-            _go_on(read.path, root, cpu, gpu, workers, silent)
-    except WhereError as error:
-        stop(f"--where: {error}")
+    while lengths := _ask(read, store, steps, where, until_event, max_steps):
+        if not silent:
+            typer.echo(f"{read.name}: {len(lengths)} runs to {max(lengths.values()):,} steps")
+        if until_event is None:
+            break
+        _go_on(read.path, root, cpu, gpu, workers, silent)
     if until_event is None:
         run(read.path, root, cpu=cpu, gpu=gpu, workers=workers, as_json=as_json, quiet=quiet)
     if not silent:
@@ -86,8 +80,8 @@ def _ask(
     study: Study, store: Store, steps: int | None, where: str | None, event: str | None, most: int | None
 ) -> dict[str, int]:
     """Ask for longer runs; returns their new lengths."""
-    from grokstudy.orchestrator.execution.driver import standing
-    from grokstudy.orchestrator.runs.extension import extend as ask
+    from grokstudy.orchestrator.execution.driver import study_state
+    from grokstudy.orchestrator.runs.study_dir import extend as ask
     from grokstudy.orchestrator.runs.study_dir import write_study
 
     rows = [row for row in _rows(study, store, where) if event is None or _lacks(row, event)]
@@ -96,10 +90,10 @@ def _ask(
     if not longer:
         return {}
     with driving(store, study.name):
-        _refuse_if_length_matters(standing(study, store, events=events_of(store)).trials, longer)
+        _refuse_if_length_matters(study_state(study, store).trials, longer)
         for length in sorted(set(longer.values())):
             ask(store, study.name, [run_id for run_id, wanted in longer.items() if wanted == length], length)
-        state = standing(study, store, events=events_of(store))
+        state = study_state(study, store)
         write_study(store, study, state.trials, state.ledger)
     return longer
 
@@ -119,10 +113,17 @@ def _lacks(row: dict[str, Any], event: str) -> bool:
 
 def _rows(study: Study, store: Store, where: str | None) -> list[dict[str, Any]]:
     """Per run and event, its longest trial that is done and meets the condition."""
-    from grokstudy.orchestrator.runs.where import Where
+    import polars as pl
+
+    from grokstudy.analysis.query import where as rows_where
+    from grokstudy.orchestrator.planning.extensions import event_rows
 
     rows = event_rows(study, store)
     if not rows:
         stop(f"{store.uri}: no run of {study.name} is done; run the study first")
-    holds = Where(where or "True", list(rows[0]))
-    return [row for row in rows if holds(row)]
+    if where is None:
+        return rows
+    try:
+        return rows_where(pl.DataFrame(rows, infer_schema_length=None), where).to_dicts()
+    except ValueError as error:
+        stop(f"--where: {error}")

@@ -15,7 +15,7 @@ from grokstudy.orchestrator.commands.complete import studies as studies_of_root
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokstudy.orchestrator.runs.status import RunStanding
+    from grokstudy.orchestrator.runs.status import RunRecord
     from grokstudy.orchestrator.tracking.mlflow_sync import Synced
     from grokstudy.trainables.storage.store import Store
 
@@ -38,7 +38,7 @@ def mlflow(
     quiet: Quiet = False,
 ) -> None:
     """Bring MLflow up to date with studies of the root: MLFLOW_TRACKING_URI, or mlflow.db in the root."""
-    from grokstudy.orchestrator.runs.status import study_names
+    from grokstudy.trainables.storage.study_dir import study_names
 
     store, words = existing(root), list(studies or [])
     named = words[1:] if words[:1] == ["sync"] else words
@@ -76,7 +76,7 @@ def sync_study(store: Store, name: str, rebuild: bool = False) -> Synced:
     times = event_times(tables.events.join(asked, on="trial_id").collect())
     first = [event.metric for event in tables.declared.values()]
 
-    def curves(run: RunStanding) -> Iterator[tuple[str, int, float]]:
+    def curves(run: RunRecord) -> Iterator[tuple[str, int, float]]:
         found = tracked_curves(store, run.run_id, run.horizon, times.get(run.run_id, {}).values(), first)
         return found.iter_rows()
 

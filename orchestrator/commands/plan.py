@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,11 @@ from grokstudy.orchestrator.commands.common import (
     Steps,
     StudyFile,
     Workers,
-    event_rows,
-    events_of,
     read_study,
 )
 
 if TYPE_CHECKING:
-    from grokstudy.orchestrator.planning.pace import Measure
+    from grokstudy.orchestrator.planning.cost import Measure
     from grokstudy.trainables.config import RunConfig
 
 
@@ -50,17 +49,15 @@ def plan(
 ) -> None:
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
     from grokstudy.orchestrator.console.describe import plan_text, starts_json, starts_text
-    from grokstudy.orchestrator.execution.driver import Cut, standing
-    from grokstudy.orchestrator.planning.cadence import costly
-    from grokstudy.orchestrator.planning.cost import make_plan, workers_here
-    from grokstudy.orchestrator.planning.extensions import extensions_of, extensions_text
-    from grokstudy.orchestrator.planning.pace import Pace
-    from grokstudy.orchestrator.runs.older import older_runs, older_text
+    from grokstudy.orchestrator.execution.driver import Cut, study_state
+    from grokstudy.orchestrator.planning.cost import Pace, costly, make_plan, workers_here
+    from grokstudy.orchestrator.planning.extensions import event_rows, extensions_of, extensions_text
+    from grokstudy.orchestrator.runs.state import older_runs, older_text
     from grokstudy.trainables.bench.speed import evaluation_seconds, steps_per_second
     from grokstudy.trainables.storage.store import Store
 
     read, store = read_study(study, cpu, gpu, workers), Store(root)
-    state = standing(read, store, Cut(steps, first), events=events_of(store))
+    state = study_state(read, store, Cut(steps, first))
     at_a_time = workers_here(read.resources.cpu, read.resources.workers)
     speed = partial(steps_per_second, engine=read.resources.engine)
     pace = Pace(_announced(speed) if read.resources.engine == "compile" else speed, evaluation_seconds).remembered()
@@ -72,9 +69,9 @@ def plan(
     rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
     longer = extensions_of(rows, read.events, configs, words, pace, at_a_time)
     if as_json:
-        extensions = {"extensions": [found.to_json() for found in longer]}
-        cadence = {"evaluation": None if often is None else often.to_json()}
-        typer.echo(json.dumps({**made.to_json(), **cadence, **extensions, **starts_json(state.trials)}, indent=1))
+        extensions = {"extensions": [asdict(extension) for extension in longer]}
+        cadence = {"evaluation": None if often is None else asdict(often)}
+        typer.echo(json.dumps({**asdict(made), **cadence, **extensions, **starts_json(state.trials)}, indent=1))
     else:
         said = "" if often is None else f"\n  {'evaluation':<11} {often}"
         typer.echo(plan_text(read, made, state.complete) + said + extensions_text(longer))

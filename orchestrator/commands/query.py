@@ -47,7 +47,7 @@ def query(sql: Sql, study: OfStudy = None, root: Root = "results", as_json: Json
 
 def _study(store: Store, named: str | None) -> str:
     """The study that is meant."""
-    from grokstudy.orchestrator.runs.status import study_names
+    from grokstudy.trainables.storage.study_dir import study_names
 
     if named is not None:
         return Path(named).stem if named.endswith((".yaml", ".yml")) else named

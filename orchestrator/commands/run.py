@@ -25,9 +25,7 @@ from grokstudy.orchestrator.commands.common import (
     Steps,
     StudyFile,
     Workers,
-    events_of,
     read_study,
-    regime,
     stop,
 )
 from grokstudy.orchestrator.commands.mlflow import try_to_sync
@@ -36,7 +34,7 @@ from grokstudy.orchestrator.commands.report import draw_report
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from grokstudy.orchestrator.execution.driver import Cut, Standing
+    from grokstudy.orchestrator.execution.driver import Driver, StudyState
     from grokstudy.orchestrator.runs.trials import Run
     from grokstudy.orchestrator.study.study import Study
     from grokstudy.trainables.storage.store import Store
@@ -62,14 +60,15 @@ def run(
 ) -> None:
     """Train what is missing, then answer the study's question. The same command goes on after an interruption."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
-    from grokstudy.orchestrator.execution.driver import Cut, standing
+    from grokstudy.orchestrator.execution.driver import Cut, Driver
     from grokstudy.orchestrator.execution.lock import RootBusyError, driver_lock
     from grokstudy.orchestrator.execution.tuner import ResourcesError
     from grokstudy.orchestrator.runs.study_dir import write_study
     from grokstudy.trainables.storage.store import StorageError, Store
 
-    read, store, cut = read_study(study, cpu, gpu, workers), Store(root), Cut(steps, first)
-    before, quiet = standing(read, store, cut, events=events_of(store)), quiet or as_json
+    read, store, quiet = read_study(study, cpu, gpu, workers), Store(root), quiet or as_json
+    driver = Driver(read, store, Cut(steps, first))
+    before = driver.state()
     _ask_if_contradicted(read, store, before, yes)
     if before.idle(retry_failed):
         if _is_answered(read, store, before) and not before.without_start:
@@ -83,19 +82,19 @@ def run(
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         with driver_lock(store, read.name):
-            _train(read, store, before, cut, retry_failed, quiet)
+            _train(driver, before, retry_failed, quiet)
     except (RootBusyError, ResourcesError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
         typer.echo(str(error), err=True)
     except KeyboardInterrupt:
         typer.echo("stopping", err=True)
-    after = standing(read, store, cut, events=events_of(store))
+    after = driver.state()
     _conclude(read, store, after, report, quiet)
     _end(read, store, after, as_json)
 
 
-def _ask_if_contradicted(study: Study, store: Store, before: Standing, yes: bool) -> None:
+def _ask_if_contradicted(study: Study, store: Store, before: StudyState, yes: bool) -> None:
     """Show what a changed study file drops, and go on only when told to."""
     from grokstudy.orchestrator.runs.changes import contradiction
 
@@ -108,32 +107,30 @@ def _ask_if_contradicted(study: Study, store: Store, before: Standing, yes: bool
     typer.confirm("Go on with the changed file?", abort=True, err=True)
 
 
-def _train(study: Study, store: Store, before: Standing, cut: Cut, retry_failed: bool, quiet: bool) -> None:
+def _train(driver: Driver, before: StudyState, retry_failed: bool, quiet: bool) -> None:
     from rich.console import Console
 
-    from grokstudy.orchestrator.execution.driver import drive
-    from grokstudy.orchestrator.runs.older import older_runs, older_text
+    from grokstudy.orchestrator.runs.state import older_runs, older_text
 
-    console = Console(quiet=quiet)
+    study, store, console = driver.study, driver.store, Console(quiet=quiet)
     todo = len(before.ledger.unsettled(retry_failed))
     if said := older_text(older_runs(store, before.ledger.unsettled(retry_failed))):
         typer.echo(said, err=True)
     settled = len(before.runs) - todo
     console.print(f"{study.name}: {todo} runs to train, {settled} already done. Starting Ray...", highlight=False)
     stand = {run_id: state.step for run_id, state in before.ledger.states.items()}
-    execute = partial(_launch, study, store, console, stand)
-    drive(study, store, execute, cut, retry_failed, events_of(store))
+    driver.train(partial(_launch, study, store, console, stand), retry_failed)
 
 
 def _launch(study: Study, store: Store, console: Console, stand: Mapping[str, int], runs: list[Run]) -> None:
     from grokstudy.orchestrator.console.progress import Board, Display
     from grokstudy.orchestrator.execution.tuner import launch
 
-    with Display(Board({run.run_id: run for run in runs}, regime, stand), console) as display:
+    with Display(Board({run.run_id: run for run in runs}, stand), console) as display:
         launch(study, runs, store, display)
 
 
-def _conclude(study: Study, store: Store, state: Standing, report: bool, quiet: bool) -> None:
+def _conclude(study: Study, store: Store, state: StudyState, report: bool, quiet: bool) -> None:
     """Say what was reached: the answer when all is settled, how to go on when not."""
     from grokstudy.orchestrator.console.describe import failures_text, starts_text
 
@@ -144,7 +141,7 @@ def _conclude(study: Study, store: Store, state: Standing, report: bool, quiet: 
     if not state.idle():
         counts = ", ".join(f"{n} {name}" for name, n in sorted(state.ledger.counts().items()))
         again = f"grokstudy {' '.join(sys.argv[1:])}"
-        typer.echo(f"interrupted ({counts}). Nothing is lost; go on with:\n  {again}", err=quiet)
+        typer.echo(f"interrupted ({counts}). Nothing is lost; resume with:\n  {again}", err=quiet)
         return
     if not report or not state.runs:
         if not quiet:
@@ -165,27 +162,31 @@ def _how_to_open(uri: str) -> str:
     return uri if uri.startswith("http") else f"{command} ui --backend-store-uri {uri}"
 
 
-def _is_answered(study: Study, store: Store, state: Standing) -> bool:
+def _is_answered(study: Study, store: Store, state: StudyState) -> bool:
     """Whether the root has the answer to the study as it is asked now, not as before an edit or a trial run."""
     from grokstudy.orchestrator.runs.study_dir import is_written
+    from grokstudy.trainables.storage.study_dir import StudyDir
 
-    report = store.exists(f"studies/{study.name}/report/index.html")
+    report = store.exists(StudyDir(store, study.name).page)
     return report and is_written(store, study, state.trials, state.ledger)
 
 
-def _say_nothing_to_do(study: Study, store: Store, state: Standing, quiet: bool) -> None:
+def _say_nothing_to_do(study: Study, store: Store, state: StudyState, quiet: bool) -> None:
     from grokstudy.orchestrator.console.describe import failures_text
+    from grokstudy.trainables.storage.study_dir import StudyDir
 
     if state.ledger.counts().get("failed"):
         typer.echo(failures_text(state.ledger), err=True)
     if not quiet:
         typer.echo(f"{study.name}: all {len(state.runs)} runs are settled, nothing to do.")
-        typer.echo(f"report: {store.path(f'studies/{study.name}/report/index.html')}")
+        typer.echo(f"report: {store.path(StudyDir(store, study.name).page)}")
 
 
-def _end(study: Study, store: Store, state: Standing, as_json: bool) -> NoReturn:
+def _end(study: Study, store: Store, state: StudyState, as_json: bool) -> NoReturn:
     """Print the answer as the report has it, if it was asked for as JSON; exit by how the runs ended."""
-    answer = f"studies/{study.name}/report/answer.json"
+    from grokstudy.trainables.storage.study_dir import StudyDir
+
+    answer = StudyDir(store, study.name).answer
     if as_json and state.finished() and store.exists(answer):
         typer.echo(store.read(answer).decode().rstrip())
     if not state.finished():

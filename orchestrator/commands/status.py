@@ -7,29 +7,32 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, StudyFile, events_of, read_study, regime
+from grokstudy.orchestrator.commands.common import Json, Root, StudyFile, read_study
 
 Failed = Annotated[bool, typer.Option("--failed", help="Only the failed runs, by cause.")]
 
 
 def status(study: StudyFile, root: Root = "results", failed: Failed = False, as_json: Json = False) -> None:
-    """Show how far a study is, read from the root alone."""
+    """Show how far a study is, read from the root alone: one look of `watch`, and what needs attention."""
     from grokstudy.orchestrator.console.describe import failures_text, starts_json, starts_text, status_text
-    from grokstudy.orchestrator.execution.driver import standing
+    from grokstudy.orchestrator.execution.driver import study_state
     from grokstudy.orchestrator.execution.lock import driver_of
+    from grokstudy.orchestrator.runs.status import study_status
+    from grokstudy.orchestrator.runs.study_dir import trial_table
     from grokstudy.trainables.storage.store import Store
 
     read, store = read_study(study), Store(root)
-    state, driver = standing(read, store, trust=True, events=events_of(store)), driver_of(store)
+    state, driver = study_state(read, store, trust=True), driver_of(store)
     if as_json:
         states = {run_id: vars(one) for run_id, one in state.ledger.states.items()}
-        found = {"study": read.name, "driver": driver, "runs": states, **starts_json(state.trials)}
-        typer.echo(json.dumps(found, indent=1))
+        facts = {"study": read.name, "driver": driver, "runs": states, **starts_json(state.trials)}
+        typer.echo(json.dumps(facts, indent=1))
         return
     if not failed:
-        typer.echo(status_text(read, state.ledger, driver, regime))
-        if said := starts_text(state.trials):
-            typer.echo(said)
+        trials = trial_table(state.trials, state.ledger).to_pylist()
+        typer.echo(status_text(read, study_status(store, trials, states=state.ledger.states), driver))
+        if lines := starts_text(state.trials):
+            typer.echo(lines)
     elif not state.ledger.counts().get("failed"):
         typer.echo(f"{read.name}: no failed runs")
     if state.ledger.counts().get("failed"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -14,11 +14,18 @@ from grokstudy.orchestrator.commands.common import Json, Root, StudyName, existi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokstudy.orchestrator.console.watch import Look
-    from grokstudy.trainables.storage.store import Store
+    from grokstudy.orchestrator.runs.status import StudyStatus
+    from grokstudy.trainables.storage.study_dir import StudyDir
 
 Every = Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks.")]
 Once = Annotated[bool, typer.Option("--once", help="Look once, then end.")]
+
+
+class Look(NamedTuple):
+    """A status, and the speed since the first one in steps per second."""
+
+    now: StudyStatus
+    speed: float
 
 
 def watch(
@@ -26,34 +33,41 @@ def watch(
 ) -> None:
     """Watch a study until every run has ended, wherever it is driven: reads the root and nothing else."""
     from grokstudy.orchestrator.console.watch import headline, rows
-    from grokstudy.orchestrator.runs.status import spec_of
+    from grokstudy.trainables.storage.study_dir import StudyDir
 
-    store, name = existing(root), Path(study).stem
+    folder = StudyDir(existing(root), Path(study).stem)
     try:
-        spec_of(store, name)
-    except ValueError as error:
+        folder.read_spec()
+    except (ValueError, FileNotFoundError) as error:
         stop(str(error))
-    looks = _looks(store, name, every, once)
+    looks = _looks(folder, every, once)
     if as_json:
-        for first, now in looks:
-            typer.echo(json.dumps({"study": name, "said": headline(now, first), "over": now.over, "rows": rows(now)}))
+        for now, speed in looks:
+            line = {"study": folder.name, "said": headline(now, speed), "over": now.over, "rows": rows(now)}
+            typer.echo(json.dumps(line))
         return
-    _show(name, looks)
+    _show(folder.name, looks)
 
 
-def _looks(store: Store, name: str, every: float, once: bool) -> Iterator[tuple[Look, Look]]:
-    """The first look and the newest, again and again."""
-    from grokstudy.orchestrator.console.watch import look
+def _looks(folder: StudyDir, every: float, once: bool) -> Iterator[Look]:
+    """Look again and again."""
+    from grokstudy.orchestrator.runs.status import study_status
 
-    first = now = look(store, name, time.monotonic())
-    yield first, now
+    def look(before: StudyStatus | None) -> StudyStatus:
+        return study_status(
+            folder.store, folder.read_trials("run_id", "trial_id", "horizon", "seed").to_pylist(), before
+        )
+
+    began = time.monotonic()
+    first = now = look(None)
+    yield Look(now, 0.0)
     while not once and not now.over:
         time.sleep(every)
-        now = look(store, name, time.monotonic(), now)
-        yield first, now
+        now = look(now)
+        yield Look(now, (now.steps - first.steps) / (time.monotonic() - began))
 
 
-def _show(name: str, looks: Iterator[tuple[Look, Look]]) -> None:
+def _show(name: str, looks: Iterator[Look]) -> None:
     """Redraw on a terminal; elsewhere print what has changed."""
     from rich.console import Console
     from rich.live import Live
@@ -64,12 +78,12 @@ def _show(name: str, looks: Iterator[tuple[Look, Look]]) -> None:
 
     console = Console()
     if not console.is_terminal:
-        said = None
-        for first, now in looks:
-            if now.steps != said:
-                typer.echo(f"{name}: {headline(now, first)}\n{table(rows(now))}")
-            said = now.steps
+        shown = None
+        for now, speed in looks:
+            if now.steps != shown:
+                typer.echo(f"{name}: {headline(now, speed)}\n{table(rows(now))}")
+            shown = now.steps
         return
     with Live(console=console, auto_refresh=False) as live:
-        for first, now in looks:
-            live.update(Text(f"{name}: {headline(now, first)}\n{table(rows(now), width())}"), refresh=True)
+        for now, speed in looks:
+            live.update(Text(f"{name}: {headline(now, speed)}\n{table(rows(now), width())}"), refresh=True)

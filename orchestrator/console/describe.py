@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from grokstudy.orchestrator.console.progress import duration
-from grokstudy.orchestrator.console.tables import width
-from grokstudy.orchestrator.execution.breaker import cause
+from grokstudy.orchestrator.console.tables import table, width
+from grokstudy.orchestrator.console.watch import headline, rows
 from grokstudy.orchestrator.planning.cost import Plan
-from grokstudy.orchestrator.runs.state import Ledger
-from grokstudy.orchestrator.runs.trials import Run, Trial
+from grokstudy.orchestrator.runs.state import Ledger, cause
+from grokstudy.orchestrator.runs.status import StudyStatus
+from grokstudy.orchestrator.runs.trials import Trial
 from grokstudy.orchestrator.study.resolve import point_text
 from grokstudy.orchestrator.study.study import Study
+from grokstudy.orchestrator.units import bytes_text, duration
 
-STATES = ("done", "diverged", "stopped", "failed", "interrupted", "missing")
 NO_START = {
     "waiting": "waiting for the run to start from",
     "no_start": "without a start, which is a result",
@@ -37,7 +36,7 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
         "to do": f"{plan.steps_todo:,} steps",
         "parameters": f"{low:,}" if low == high else f"{low:,} to {high:,}",
         "time": _time(plan),
-        "disk": f"{_bytes(plan.disk_bytes)}, of which {_bytes(plan.checkpoint_bytes)} checkpoints",
+        "disk": f"{bytes_text(plan.disk_bytes)}, of which {bytes_text(plan.checkpoint_bytes)} checkpoints",
     }
     title = textwrap.fill(f"{study.name}: {study.hypothesis}".strip(), min(79, width() or 79))
     return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items())])
@@ -50,32 +49,14 @@ def _time(plan: Plan) -> str:
     return f"about {duration(plan.seconds)} on this machine ({plan.steps_per_second:.3g} steps/s each, {workers})"
 
 
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def status_text(study: Study, ledger: Ledger, driver: Mapping[str, Any] | None, label: Callable[[Run], str]) -> str:
-    """Runs per state and regime."""
-    groups: dict[str, Counter[str]] = {}
-    for run_id, run in ledger.runs.items():
-        groups.setdefault(label(run), Counter())[ledger.states[run_id].state] += 1
-    shown = [state for state in STATES if any(tally[state] for tally in groups.values())]
-    wide = max([len(name) for name in groups] + [6])
-    lines = [f"{'regime':<{wide}}" + "".join(f"{state:>13}" for state in shown)]
-    lines += [f"{name:<{wide}}" + "".join(f"{tally[state]:>13}" for state in shown) for name, tally in groups.items()]
-    done = sum(state.step for state in ledger.states.values())
-    asked = sum(run.config.train.steps for run in ledger.runs.values())
-    lines.append(f"{done:,} of {asked:,} steps are safe in the root")
-    states = ledger.states.values()
-    lines += [f"damaged: {state.error}" for state in states if state.state == "interrupted" and state.error]
+def status_text(study: Study, now: StudyStatus, driver: Mapping[str, Any] | None) -> str:
+    """One look of `watch`, with what is damaged and who drives the root."""
+    lines = [f"{study.name}: {headline(now)}", table(rows(now), width())]
+    errors = [run.state.error for run in now.runs if run.state.state == "interrupted" and run.state.error]
+    lines += [f"damaged: {error}" for error in errors]
     if driver is not None:
         lines.append(f"being driven by process {driver['pid']} on {driver['host']} (study {driver['study']})")
-    return "\n".join([f"{study.name}: {len(ledger.runs)} runs", *lines])
+    return "\n".join(lines)
 
 
 def starts_text(trials: list[Trial]) -> str:

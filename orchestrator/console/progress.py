@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from grokstudy.orchestrator.runs.status import regime
 from grokstudy.orchestrator.runs.trials import Run
+from grokstudy.orchestrator.units import duration
 
 LINE_EVERY_S = 15.0
 SHOWN_SPLITS = ("train_ii", "test_ii", "test_oo")
@@ -24,7 +26,6 @@ class Board:
     """Newest progress of each run of a launch, and what follows from it."""
 
     runs: Mapping[str, Run]
-    label: Callable[[Run], str]
     stand: Mapping[str, int] = field(default_factory=dict)
     """The step at which each run stood before the launch; one that is not named begins."""
     latest: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Board:
         """Per regime: runs ended, running, all, and the median newest accuracy per split."""
         groups: dict[str, list[str]] = {}
         for run_id, run in self.runs.items():
-            groups.setdefault(self.label(run), []).append(run_id)
+            groups.setdefault(regime(run.trials[0].point), []).append(run_id)
         return [(label, *self._regime(run_ids)) for label, run_ids in groups.items()]
 
     def _regime(self, run_ids: list[str]) -> tuple[int, int, int, dict[str, float]]:
@@ -89,18 +90,6 @@ class Board:
             if any(split in line["accuracy"] for line in lines)
         }
         return ended, len(lines) - ended, len(run_ids), accuracy
-
-
-def duration(seconds: float | None) -> str:
-    """`12 days`, `1h05`, `3m20s`, `45s`, or `?`."""
-    if seconds is None:
-        return "?"
-    whole = round(seconds)
-    if whole >= 100 * 3600:
-        return f"{whole / 86400:,.0f} days"
-    if whole >= 3600:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}"
-    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
 
 
 class Display:
@@ -153,7 +142,7 @@ def ended_line(board: Board, line: dict[str, Any]) -> str:
     """One line for a run that has ended."""
     oo = line["accuracy"].get("test_oo")
     accuracy = "" if oo is None else f", test_oo accuracy {oo:.2f}"
-    label = board.label(board.runs[line["run_id"]])
+    label = regime(board.runs[line["run_id"]].trials[0].point)
     return f"{line['run_id']} {line['outcome']} at step {line['step']:,} ({label}){accuracy}"
 
 
@@ -168,6 +157,6 @@ def board_table(board: Board) -> Table:
     for label, ended, running, all_runs, accuracy in board.by_regime():
         cells = [f"{accuracy[split]:.2f}" if split in accuracy else "" for split in SHOWN_SPLITS]
         table.add_row(label, str(ended), str(running), str(all_runs), *cells)
-    table.caption = "median accuracy over the seeds that have begun; Ctrl-C stops, the same command goes on"
+    table.caption = "median accuracy over the seeds that have begun; Ctrl-C stops, the same command resumes"
     table.caption_justify = "left"
     return table

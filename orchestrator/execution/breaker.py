@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
+
+from grokstudy.orchestrator.runs.state import cause
 
 SAME = 5
 FIRST = 20
 """So many equal failures among the first so many runs to end halt a study."""
-
-_VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 
 
 class HaltedError(RuntimeError):
@@ -42,8 +41,3 @@ class Breaker:
                 f"halted: {self._causes[key]} of the first {len(self._ended)} runs failed in the same way; repair the "
                 f"cause, then go on with --retry-failed\n{error['traceback'].strip()}"
             )
-
-
-def cause(error: str | None, traceback: str | None) -> str:
-    """What two failures of the same kind have in common: the traceback, less its numbers."""
-    return _VARYING.sub("#", traceback or error or "no message")

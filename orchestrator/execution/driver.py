@@ -1,21 +1,21 @@
 """`run`: ask the searcher for points, train what is missing, hand the values back, until it has no more.
 
-Nothing is remembered between two calls. The searcher is replayed from its beginning; points whose runs are settled in
-the root get their value at once, so going on after an interruption is the same as starting.
+Nothing is remembered between two commands. The searcher is replayed from its beginning, once; points whose runs are
+settled in the root get their value at once, so resuming after an interruption is the same as starting.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from grokstudy.orchestrator.runs.extension import extended, extensions, with_length
-from grokstudy.orchestrator.runs.state import Ledger, reached_before
-from grokstudy.orchestrator.runs.study_dir import write_study
+from grokstudy.orchestrator.runs.state import Ledger
+from grokstudy.orchestrator.runs.study_dir import extended, extensions, reached_before, write_study
 from grokstudy.orchestrator.runs.trials import Run, Trial, runs_of, trials_of
-from grokstudy.orchestrator.runs.warm_start import Events, Sources
+from grokstudy.orchestrator.runs.warm_start import Sources
 from grokstudy.orchestrator.search import SEARCHERS
+from grokstudy.orchestrator.search.base import Batch
 from grokstudy.orchestrator.search.space import Point
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.schema import METRICS
@@ -36,15 +36,15 @@ class Cut:
     def of(self, trials: list[Trial]) -> list[Trial]:
         """The trials that are left, with the length that is left."""
         kept = trials[: self.first]
-        return kept if self.steps is None else [with_length(trial, self.steps) for trial in kept]
+        return kept if self.steps is None else [trial.with_steps(self.steps) for trial in kept]
 
 
 WHOLE = Cut()
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A study as far as it has been asked."""
+class StudyState:
+    """A study as far as its searcher has asked."""
 
     trials: list[Trial]
     runs: list[Run]
@@ -60,7 +60,7 @@ class Standing:
     @property
     def waits(self) -> bool:
         """Whether a trial waits for its source."""
-        return any(trial.no_start.state == "waiting" for trial in self.trials if trial.no_start is not None)
+        return _waits(self.trials)
 
     def idle(self, retry_failed: bool = False) -> bool:
         """Whether there is nothing to train now."""
@@ -71,71 +71,77 @@ class Standing:
         return self.idle(retry_failed) and not self.waits
 
 
-def standing(
-    study: Study, store: Store, cut: Cut = WHOLE, trust: bool = False, events: Events | None = None
-) -> Standing:
+def study_state(study: Study, store: Store, cut: Cut = WHOLE, trust: bool = False) -> StudyState:
     """Replay the searcher as far as the root has values. Trains nothing, writes nothing.
 
-    With `trust`, runs that the study's table shows as done are not looked at one by one. `events` is needed where
-    trials start from events of other studies.
+    With `trust`, runs that the study's table shows as done are not looked at one by one.
     """
-    known = reached_before(store, study.name) if trust else None
-    return _follow(study, store, None, cut, known=known, events=events)
+    return Driver(study, store, cut, trust).state()
 
 
-def drive(
-    study: Study,
-    store: Store,
-    execute: Execute,
-    cut: Cut = WHOLE,
-    retry_failed: bool = False,
-    events: Events | None = None,
-) -> Standing:
-    """Train what is missing, batch by batch; returns early when a batch is left unfinished."""
-    reached = _follow(study, store, execute, cut, retry_failed, events=events)
-    write_study(store, study, reached.trials, reached.ledger)
-    return reached
+class Driver:
+    """One study on its way: its searcher, and the batch of points that it waits for."""
+
+    def __init__(self, study: Study, store: Store, cut: Cut = WHOLE, trust: bool = False) -> None:
+        """Start before the first batch."""
+        self.study, self.store, self.cut = study, store, cut
+        self._searcher = SEARCHERS[study.search_kind](study.axes, study.search)
+        self._sources = Sources(store, study.name)
+        self._extensions = extensions(store, study.name)
+        self._reached = reached_before(store, study.name) if trust else None
+        self._values: dict[int, float | None] = {}
+        self._trials: list[Trial] = []
+        self._points = 0
+        self._batch: Batch = []
+        self._batch_trials: list[Trial] = []
+        self._refused: list[int] = []
+
+    def state(self) -> StudyState:
+        """Follow the searcher as far as the root has values."""
+        return self._follow(None, False)
+
+    def train(self, execute: Execute, retry_failed: bool = False) -> StudyState:
+        """Train what is missing, batch by batch; returns early when a batch is left unfinished."""
+        state = self._follow(execute, retry_failed)
+        write_study(self.store, self.study, state.trials, state.ledger)
+        return state
+
+    def _follow(self, execute: Execute | None, retry_failed: bool) -> StudyState:
+        ledger = Ledger(self.store, [], False)
+        while self._batch or self._ask():
+            ledger = self._ledger(self._batch_trials)
+            if execute is not None and (todo := ledger.unsettled(retry_failed)):
+                write_study(self.store, self.study, self._trials, self._ledger(self._trials))
+                execute(todo)
+                ledger = self._ledger(self._batch_trials)
+            open_ = any(state.state in ("missing", "interrupted") for state in ledger.states.values())
+            if open_ or _waits(self._batch_trials):
+                break
+            self._values |= _values(self.study, self.store, ledger, self._batch_trials, self._batch)
+            self._values |= dict.fromkeys(self._refused)
+            self._batch = []
+        complete = self._points == self._searcher.count(self.study.axes, self.study.search)
+        if len(self._trials) != len(self._batch_trials):  # else there was one batch, and its ledger is the study's
+            ledger = self._ledger(self._trials)
+        return StudyState(self._trials, list(ledger.runs.values()), ledger, complete)
+
+    def _ask(self) -> bool:
+        """Take the next batch of points; whether there is one."""
+        batch = self._searcher.next_points(self._values)
+        if batch:
+            self._batch, self._points = batch, self._points + len(batch)
+            possible, self._refused = _possible(self.study, batch)
+            trials = [self._sources.begin(trial) for trial in self.cut.of(possible)]
+            self._batch_trials = trials if self.cut.steps is not None else extended(trials, self._extensions)
+            self._trials = [*self._trials, *self._batch_trials]
+        return bool(batch)
+
+    def _ledger(self, trials: list[Trial]) -> Ledger:
+        return Ledger(self.store, runs_of(trials), self.study.scheduler.stops, self._reached)
 
 
-def _follow(
-    study: Study,
-    store: Store,
-    execute: Execute | None,
-    cut: Cut,
-    retry_failed: bool = False,
-    known: Mapping[str, int] | None = None,
-    events: Events | None = None,
-) -> Standing:
-    searcher = SEARCHERS[study.search_kind](study.axes, study.search)
-    values: dict[int, float | None] = {}
-    points = 0
-    trials: list[Trial] = []
-    asked: list[Trial] = []
-    ledger = Ledger(store, [], False)
-    longer = extensions(store, study.name)
-    stops = study.scheduler.stops
-    sources = Sources(store, study.name, events)
-    while batch := searcher.next_points(values):
-        points += len(batch)
-        possible, refused = _possible(study, batch)
-        begun = [sources.begin(trial) for trial in cut.of(possible)]
-        asked = begun if cut.steps is not None else extended(begun, longer)
-        trials += asked
-        ledger = Ledger(store, runs_of(asked), stops, known)
-        todo = ledger.unsettled(retry_failed)
-        if execute is not None and todo:
-            write_study(store, study, trials, Ledger(store, runs_of(trials), stops))
-            execute(todo)
-            ledger = Ledger(store, runs_of(asked), stops)
-        open_ = any(state.state in ("missing", "interrupted") for state in ledger.states.values())
-        if open_ or any(trial.no_start and trial.no_start.state == "waiting" for trial in asked):
-            break
-        values.update(_values(study, store, ledger, asked, batch) | dict.fromkeys(refused))
-    runs = runs_of(trials)
-    complete = points == searcher.count(study.axes, study.search)
-    if len(trials) != len(asked):  # else there was one batch, and its ledger is the study's
-        ledger = Ledger(store, runs, stops, known)
-    return Standing(trials, runs, ledger, complete)
+def _waits(trials: list[Trial]) -> bool:
+    return any(trial.no_start.state == "waiting" for trial in trials if trial.no_start is not None)
 
 
 def _possible(study: Study, batch: list[tuple[int, Point]]) -> tuple[list[Trial], list[int]]:
@@ -144,30 +150,30 @@ def _possible(study: Study, batch: list[tuple[int, Point]]) -> tuple[list[Trial]
     refused: list[int] = []
     for number, point in batch:
         try:
-            here = trials_of(study, [(number, point)])
+            seeds = trials_of(study, [(number, point)])
         except ValueError:
-            here = []
-        if not here or here[0].config.problems():
+            seeds = []
+        if not seeds or seeds[0].config.problems():
             refused.append(number)
         else:
-            trials += here
+            trials += seeds
     return trials, refused
 
 
 def _values(
-    study: Study, store: Store, ledger: Ledger, asked: list[Trial], batch: list[tuple[int, Point]]
+    study: Study, store: Store, ledger: Ledger, trials: list[Trial], batch: list[tuple[int, Point]]
 ) -> dict[int, float | None]:
     objective = getattr(study.search, "objective", None)
     if objective is None:
         return {number: None for number, _ in batch}
     by_point: dict[int, list[float | None]] = {}
-    for trial in asked:
+    for trial in trials:
         lost = trial.run_id is None or ledger.states[trial.run_id].state in ("failed", "diverged")
         value = None if lost else last_value(store, trial, objective.metric, objective.split)
         by_point.setdefault(trial.number, []).append(value)
     return {
-        number: None if None in found else statistics.fmean(v for v in found if v is not None)
-        for number, found in by_point.items()
+        number: None if None in values else statistics.fmean(v for v in values if v is not None)
+        for number, values in by_point.items()
     }
 
 

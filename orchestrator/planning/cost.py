@@ -1,16 +1,78 @@
-"""What a study would take: what is missing, what is shared, how long, how large."""
+"""What a study would take: what is missing, what is shared, how long, how large, and how much of it is evaluation."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import heapq
 import math
 import os
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 
-from grokstudy.orchestrator.planning.pace import Pace, evaluations, makespan
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.trials import Run, Trial
-from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.config import Eval, RunConfig, eval_steps
+
+Measure = Callable[[RunConfig], float]
+Stretch = tuple[RunConfig, int, int]
+"""A run, the step where it stands, and the step where it is to end."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Of one worker."""
+
+    speed: Measure
+    """Optimiser steps per second."""
+    evaluation: Measure
+    """Seconds of one evaluation with its probes."""
+
+    def seconds(self, stretch: Stretch) -> float:
+        """Of training a run from one step to another, evaluations included."""
+        config, start, stop = stretch
+        training = (stop - start) / self.speed(config)
+        return training + evaluations(config.eval, start, stop) * self.evaluation(config)
+
+    def remembered(self) -> Pace:
+        """The same, measuring each kind of run once."""
+        return Pace(_once(self.speed, step_kind), _once(self.evaluation, evaluation_kind))
+
+
+def step_kind(config: RunConfig) -> Hashable:
+    """What the speed of a step depends on."""
+    return config.model, config.train.batch, config.data.vocabulary, config.train.precision, config.train.loss
+
+
+def evaluation_kind(config: RunConfig) -> Hashable:
+    """What the time of an evaluation depends on."""
+    return config.task, config.model, config.data.vocabulary, config.train.precision, config.eval
+
+
+@functools.lru_cache
+def evaluations(options: Eval, start: int, stop: int) -> int:
+    """Evaluations of a run that stands at step `start` (0: not begun) until it has trained to `stop`."""
+    return sum(step > start or start == 0 for step in eval_steps(options, stop))
+
+
+def makespan(seconds: Iterable[float], workers: int) -> float:
+    """Seconds until work that cannot be divided is done by so many workers, the longest first."""
+    busy = [0.0] * max(1, workers)
+    for length in sorted(seconds, reverse=True):
+        heapq.heapreplace(busy, busy[0] + length)
+    return max(busy)
+
+
+def _once(measure: Measure, kind: Callable[[RunConfig], Hashable]) -> Measure:
+    measured: dict[Hashable, float] = {}
+
+    def known(config: RunConfig) -> float:
+        if (key := kind(config)) not in measured:
+            measured[key] = measure(config)
+        return measured[key]
+
+    return known
+
 
 BYTES_PER_STEP = 12
 BYTES_PER_EVALUATION = 400
@@ -43,10 +105,6 @@ class Plan:
     checkpoint_bytes: int
     """Of that, the most that checkpoints come to."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
 
 def make_plan(
     trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, pace: Pace,
@@ -60,11 +118,10 @@ def make_plan(
 
     todo = ledger.unsettled()
     left = [(run.config, ledger.states[run.run_id].step, run.config.train.steps) for run in todo]
-    sizes = [parameter_count(run.config.model, run.config.data.vocabulary) for run in runs]
+    parameters = {run.run_id: parameter_count(run.config.model, run.config.data.vocabulary) for run in (*runs, *todo)}
     seconds = [pace.seconds(stretch) for stretch in left]
     steps_todo = sum(stop - start for _, start, stop in left)
-    sized = zip(todo, _sizes(todo), strict=True)
-    checkpoints = sum(_checkpoint_bytes(run.config, size, events, budget) for run, size in sized)
+    checkpoints = sum(_checkpoint_bytes(run.config, parameters[run.run_id], events, budget) for run in todo)
     return Plan(
         trials=len(trials),
         runs=len(runs),
@@ -72,7 +129,7 @@ def make_plan(
         steps_asked=sum(trial.horizon for trial in trials if trial.run_id),
         steps_needed=sum(run.config.train.steps for run in runs),
         steps_todo=steps_todo,
-        parameters=(min(sizes, default=0), max(sizes, default=0)),
+        parameters=(min(parameters.values(), default=0), max(parameters.values(), default=0)),
         workers=workers,
         steps_per_second=steps_todo / sum(seconds) if steps_todo else None,
         seconds=makespan(seconds, workers),
@@ -86,12 +143,6 @@ def workers_here(cpu: float | str, asked: int | str) -> int:
     cores = os.cpu_count() or 1
     fit = max(1, int(cores / (1.0 if isinstance(cpu, str) else cpu)))
     return fit if isinstance(asked, str) else min(fit, asked)
-
-
-def _sizes(runs: list[Run]) -> list[int]:
-    from grokstudy.trainables.models import parameter_count
-
-    return [parameter_count(run.config.model, run.config.data.vocabulary) for run in runs]
 
 
 def _metric_bytes(config: RunConfig) -> int:
@@ -108,3 +159,46 @@ def _checkpoint_bytes(config: RunConfig, parameters: int, events: int, budget: i
     spaced = min(steps // config.train.checkpoint_every, 2 + math.ceil(4 * math.log10(max(steps, 10)))) + 1
     every = (spaced + events) * one
     return every if budget is None else min(every, max(budget, 2 * one))
+
+
+SHARE = 0.1
+"""Of the time, what evaluation should take at most."""
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How often the run with the costliest evaluations evaluates, and what would bring it down to SHARE."""
+
+    share: float
+    key: str
+    value: int
+
+    def __str__(self) -> str:
+        """The line of `plan`."""
+        key = self.key.removeprefix("eval.")
+        return f"takes about {self.share:.0%} of the time; eval: {{{key}: {self.value}}} would take {SHARE:.0%}"
+
+
+def costly(configs: list[RunConfig], pace: Pace) -> Cadence | None:
+    """The worst of these runs; None where none is beyond SHARE. Each kind of run is looked at once."""
+    kinds = {(step_kind(config), evaluation_kind(config), config.train.steps): config for config in configs}
+    found = [_cadence(config, pace.speed(config), pace.evaluation(config)) for config in kinds.values()]
+    worst = max(found, key=lambda cadence: cadence.share, default=None)
+    return worst if worst is not None and worst.share > SHARE else None
+
+
+def _cadence(config: RunConfig, speed: float, seconds: float) -> Cadence:
+    steps, options = config.train.steps, config.eval
+    training, evaluating = steps / speed, evaluations(options, 0, steps) * seconds
+    share, allowed = evaluating / (training + evaluating), training * SHARE / (1.0 - SHARE) / seconds
+    if options.grid == "linear":  # the first and the last step are evaluated whatever the cadence
+        return Cadence(share, "eval.every", min(steps, _rounded(steps / max(allowed - 2.0, 1.0))))
+    sparser = (dataclasses.replace(options, per_decade=count) for count in range(options.per_decade, 0, -1))
+    fits = (grid.per_decade for grid in sparser if evaluations(grid, 0, steps) <= allowed)
+    return Cadence(share, "eval.per_decade", next(fits, 1))
+
+
+def _rounded(every: float) -> int:
+    """The next number of two digits and zeros: 243.1 -> 250."""
+    unit: int = max(1, 10 ** (math.floor(math.log10(max(every, 1.0))) - 1))
+    return math.ceil(every / unit) * unit

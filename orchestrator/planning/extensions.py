@@ -6,15 +6,19 @@ comes is not known: `nearest` says how close the best of these runs is.
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from grokstudy.orchestrator.console.progress import duration
-from grokstudy.orchestrator.planning.pace import Pace, makespan
+from grokstudy.orchestrator.planning.cost import Pace, makespan
+from grokstudy.orchestrator.study.study import Study
+from grokstudy.orchestrator.units import duration
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.events import Event
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.study_dir import StudyDir
 
 
 @dataclass(frozen=True)
@@ -40,20 +44,35 @@ class Extension:
     seconds: float
     command: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
     def __str__(self) -> str:
         lines = [f"{self.event}: not in {self.censored} of {self.runs} runs by step {self.followed_to:,}"]
         if self.nearest is not None:
             lines.append(f"the nearest ended at {self.nearest:.2f} (asked: {self.asked})")
         if self.fixed:
-            lines.append(f"{self.fixed} cannot go on: their learning rate depends on the length")
+            lines.append(f"{self.fixed} cannot be extended: their learning rate depends on the length")
         if self.run_steps:
             cost = f"{self.run_steps:,} run-steps, about {duration(self.seconds)}"
             lines += [f"to {self.to:,} steps ({cost}):", self.command]
         return "\n    ".join(lines)
+
+
+def event_rows(study: Study, store: Store) -> list[dict[str, Any]]:
+    """Per run and event of the file, its longest trial that is done: trial_horizon, axes, state, last value.
+
+    Events are found anew, so that an edited one is answered as the file says it. Empty for a study without tables.
+    """
+    import polars as pl
+
+    from grokstudy.analysis.tables.study import load
+
+    if not StudyDir(store, study.name).has_trials():
+        return []
+    tables = dataclasses.replace(load(store.uri, study.name), declared=dict(study.events))
+    about = tables.trials.select("trial_id", "run_id", trial_horizon="horizon")
+    last = tables.series.drop_nulls("value").sort("step").group_by("trial_id", "event").agg(last=pl.last("value"))
+    done = tables.events.filter(pl.col("trial_state") == "done").join(about, on="trial_id")
+    rows = done.join(last, on=["trial_id", "event"], how="left").sort("trial_horizon", "trial_id").collect().to_dicts()
+    return list({(row["run_id"], row["event"]): row for row in rows}.values())
 
 
 def extensions_of(
@@ -99,4 +118,4 @@ def extensions_text(found: list[Extension]) -> str:
     """The extensions in words, below a plan."""
     if not found:
         return ""
-    return "\n".join(["", "censored, cheapest to go on with first:", *(f"  {extension}" for extension in found)])
+    return "\n".join(["", "censored, cheapest to extend first:", *(f"  {extension}" for extension in found)])

@@ -11,20 +11,14 @@ import io
 import re
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from grokstudy.orchestrator.root.verify import study_runs
-from grokstudy.trainables.schema import TABLES
+from grokstudy.trainables.storage import run_dir, study_dir
+from grokstudy.trainables.storage.run_dir import RunDir, run_of
 from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.study_dir import StudyDir
 
-_SUM = r"[0-9a-f]{16}"
-_ID = r"([0-9a-f]{16}|ext-[0-9a-f]{12})"
-_STUDY = r"[a-z0-9][a-z0-9_.]*"
-_NAMES = re.compile(
-    rf"studies/{_STUDY}/(study\.yaml|study\.json|extensions\.json|trials\.parquet)"
-    rf"|runs/{_ID}/(run|lease|DONE|FAILED)\.json|runs/{_ID}/checkpoints/(?:step|event)-\d{{9}}-{_SUM}\.pt"
-    rf"|metrics/({'|'.join(TABLES)})/run_id={_ID}/part-\d{{9}}\.parquet"
-)
 MAX_FILE = 1 << 32
 """Bytes of the largest file that is taken."""
 
@@ -41,11 +35,10 @@ class Received:
 
 def export(store: Store, study: str, out: Path) -> int:
     """Write the study to a tar file, complete or not at all; returns the number of runs."""
-    run_ids = study_runs(store, study)
-    folders = [f"studies/{study}"]
-    folders += [f"metrics/{table}/run_id={run_id}" for run_id in run_ids for table in TABLES]
-    folders += [f"runs/{run_id}" for run_id in run_ids]
-    names = [path for folder in folders for path in store.list(folder, recursive=True) if _NAMES.fullmatch(path)]
+    own = StudyDir(store, study)
+    run_ids = study_runs(own)
+    folders = [own.folder, *(folder for run_id in run_ids for folder in RunDir(store, run_id).folders)]
+    names = [path for folder in folders for path in store.list(folder, recursive=True) if _is_ours(path)]
     partial = out.with_name(f".tmp-{out.name}")
     try:
         with tarfile.open(partial, "w") as tar:
@@ -75,34 +68,29 @@ def _check(path: Path, entries: list[tarfile.TarInfo]) -> None:
     for entry in entries:
         if not entry.isreg():
             raise ValueError(f"{path}: {entry.name!r} is not a regular file; nothing was imported")
-        if not _NAMES.fullmatch(entry.name):
+        if not _is_ours(entry.name):
             raise ValueError(f"{path}: {entry.name!r} is not a file of a study; nothing was imported")
         if entry.size > MAX_FILE:
             raise ValueError(f"{path}: {entry.name!r} is {entry.size:,} bytes large; nothing was imported")
 
 
 def _put(store: Store, tar: tarfile.TarFile, entries: list[tarfile.TarInfo]) -> Received:
-    studies = sorted({_parts(entry)[1] for entry in entries if _parts(entry)[0] == "studies"})
+    studies = sorted({match["study"] for entry in entries if (match := study_dir.OURS.fullmatch(entry.name))})
     for study in studies:
-        if store.exists(f"studies/{study}/study.yaml"):
+        if store.exists(StudyDir(store, study).text):
             raise ValueError(f"{store.uri}: there is a study {study!r} already; import into another --root")
-    runs = {_run_of(entry) for entry in entries} - {None}
-    kept = {run_id for run_id in runs if store.exists(f"runs/{run_id}/run.json")}
+    runs = {run_of(entry.name) for entry in entries} - {None}
+    kept = {run_id for run_id in runs if store.exists(f"{RunDir(store, str(run_id)).folder}/run.json")}
     for entry in entries:
-        if _run_of(entry) not in kept:
+        if run_of(entry.name) not in kept:
             source = tar.extractfile(entry)
             assert source is not None
             store.write(entry.name, source.read())
     return Received(studies, len(runs - kept), len(kept))
 
 
-def _parts(entry: tarfile.TarInfo) -> tuple[str, ...]:
-    return PurePosixPath(entry.name).parts
-
-
-def _run_of(entry: tarfile.TarInfo) -> str | None:
-    parts = _parts(entry)
-    return {"runs": parts[1], "metrics": parts[2].removeprefix("run_id=")}.get(parts[0])
+def _is_ours(path: str) -> bool:
+    return bool(run_dir.OURS.fullmatch(path) or study_dir.OURS.fullmatch(path))
 
 
 def _order(name: str) -> tuple[int, str]:

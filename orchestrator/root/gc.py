@@ -5,9 +5,9 @@ runs of no study.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from grokstudy.orchestrator.root.verify import asked_runs, files_of, group_by_run, study_runs
+from grokstudy.orchestrator.root.verify import asked_runs, files_of, group_by_run, studies_of, study_runs
 from grokstudy.orchestrator.root.verify_run import damaged_checkpoints
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
@@ -54,12 +54,10 @@ def _beyond(run: RunDir, damaged: list[str], budget: int | None) -> list[str]:
 def _budgets(store: Store, files: list[str]) -> dict[str, int | None]:
     """The bytes of checkpoints that each run may keep: what the most generous of its studies grants it."""
     granted: dict[str, list[int | None]] = {}
-    for path in files:
-        parts = PurePosixPath(path).parts
-        if parts[0] == "studies" and parts[2:] == ("trials.parquet",):
-            found = (store.read_json(f"studies/{parts[1]}/study.json") or {}).get("checkpoint_bytes")
-            for run_id in study_runs(store, parts[1]):
-                granted.setdefault(run_id, []).append(found if type(found) is int else None)
+    for study in studies_of(store, files):
+        budget = (study.find_spec() or {}).get("checkpoint_bytes")
+        for run_id in study_runs(study):
+            granted.setdefault(run_id, []).append(budget if type(budget) is int else None)
     return {run_id: None if None in given else max(filter(None, given)) for run_id, given in granted.items()}
 
 

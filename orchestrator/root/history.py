@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from grokstudy.orchestrator.console.progress import duration
+from grokstudy.orchestrator.units import duration
 from grokstudy.trainables.storage import records
-from grokstudy.trainables.storage.run_dir import RunDir, last_lease
+from grokstudy.trainables.storage.run_dir import RunDir, last_lease, run_ids
 from grokstudy.trainables.storage.store import Store
 
 
 def find_run(store: Store, begin: str) -> str:
     """The run whose id begins so. Raises ValueError when there is none or more than one."""
-    found = [path.split("/")[-1] for path in store.list("runs") if path.split("/")[-1].startswith(begin)]
+    found = [run_id for run_id in run_ids(store) if run_id.startswith(begin)]
     if len(found) == 1:
         return found[0]
     what = f"{len(found)} runs begin so: {', '.join(found[:5])}" if found else "there is no such run"

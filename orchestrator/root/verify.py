@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from grokstudy.orchestrator.root.fault import Fault
-from grokstudy.orchestrator.root.verify_run import verify_run
-from grokstudy.orchestrator.runs.trial_table import read_trials
-from grokstudy.trainables.storage.records import SCHEMAS
-from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.orchestrator.root.verify_run import Fault, verify_run
+from grokstudy.trainables.storage.run_dir import RunDir, run_of
 from grokstudy.trainables.storage.store import DamagedError, Store
+from grokstudy.trainables.storage.study_dir import StudyDir
 
 TOP = ("driver.json", "mlflow.db", "mlflow-artifacts")
 """Beside runs, metrics and studies; with their companions, such as mlflow.db-wal."""
@@ -42,12 +40,10 @@ def group_by_run(files: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     runs: dict[str, list[str]] = {}
     others = []
     for path in files:
-        parts = PurePosixPath(path).parts
-        if parts[0] == "runs" and len(parts) > 2:
-            runs.setdefault(parts[1], []).append(path)
-        elif parts[0] == "metrics" and len(parts) > 3 and parts[1] in SCHEMAS and parts[2].startswith("run_id="):
-            runs.setdefault(parts[2].removeprefix("run_id="), []).append(path)
-        elif parts[0] != "studies" and not parts[0].startswith(TOP):
+        run_id = run_of(path)
+        if run_id is not None:
+            runs.setdefault(run_id, []).append(path)
+        elif not path.startswith(("studies/", *TOP)):
             others.append(path)
     return runs, others
 
@@ -56,19 +52,22 @@ def asked_runs(store: Store, files: list[str]) -> tuple[dict[str, bool], list[Fa
     """The runs that some study asks for, with whether they are imported curves, and studies that cannot be read."""
     asked: dict[str, bool] = {}
     faults = []
-    for path in files:
-        parts = PurePosixPath(path).parts
-        if parts[0] == "studies" and parts[2:] == ("trials.parquet",):
-            try:
-                imported = (store.read_json(f"studies/{parts[1]}/study.json") or {}).get("spec_hash") == ""
-                asked |= dict.fromkeys(study_runs(store, parts[1]), imported)
-            except DamagedError as error:
-                remedy = "grokstudy run with the study's file writes it again"
-                faults.append(Fault(path, "torn", str(error).splitlines()[0][:80], remedy))
+    for study in studies_of(store, files):
+        try:
+            imported = (study.find_spec() or {}).get("spec_hash") == ""
+            asked |= dict.fromkeys(study_runs(study), imported)
+        except DamagedError as error:
+            remedy = "grokstudy run with the study's file writes it again"
+            faults.append(Fault(study.trials, "torn", str(error).splitlines()[0][:80], remedy))
     return asked, faults
 
 
-def study_runs(store: Store, name: str) -> list[str]:
+def studies_of(store: Store, files: list[str]) -> list[StudyDir]:
+    """The studies that have trials, among the files of a root."""
+    folders = [StudyDir(store, path.split("/")[1]) for path in files if path.startswith("studies/")]
+    return [study for study in dict.fromkeys(folders) if study.trials in files]
+
+
+def study_runs(study: StudyDir) -> list[str]:
     """The runs of a study, from its table of trials. Raises DamagedError for a torn one."""
-    table = read_trials(store, name, "run_id")
-    return sorted(set(table["run_id"].drop_null().to_pylist()))
+    return sorted(set(study.read_trials("run_id")["run_id"].drop_null().to_pylist()))

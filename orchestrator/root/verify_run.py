@@ -7,25 +7,36 @@ holds every split at every step of the evaluation grid that was reached; DONE.js
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
-from grokstudy.orchestrator.root.fault import Fault
-from grokstudy.trainables.config import NUMERICS, RunConfig, eval_steps
+from grokstudy.trainables.config import RunConfig, eval_steps
 from grokstudy.trainables.storage.records import SCHEMAS, decode
-from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.run_dir import CHECKPOINT, OURS, PART, RunDir
+from grokstudy.trainables.storage.store import DamagedError
 
-PART = re.compile(r"part-(\d{9})\.parquet")
-CHECKPOINT = re.compile(r"(?:step|event)-\d{9}-([0-9a-f]{16})\.pt")
-FILES = {"run.json", "lease.json", "DONE.json", "FAILED.json", "checkpoints"}
 AGAIN = "remove its DONE.json, if any, and run the study again: it is trained again from before the damage"
 KEYS = {"steps": ("step",), "evals": ("step", "split"), "probes": ("step", "probe", "split", "layer", "position")}
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """Something that `verify` found."""
+
+    path: str
+    kind: str
+    """torn, foreign, gap, duplicate, order, checksum, orphan, marker, config, unfinished."""
+    detail: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.kind}: {self.detail}; {self.remedy}"
 
 
 def verify_run(run: RunDir, files: list[str], imported: bool = False) -> Iterator[Fault]:
@@ -33,9 +44,10 @@ def verify_run(run: RunDir, files: list[str], imported: bool = False) -> Iterato
 
     Imported curves have no configuration, and their steps need not follow on each other.
     """
-    yield from _foreign(run, files)
-    config, faults = (None, []) if imported else _config(run)
-    yield from faults
+    for path in files:
+        if not OURS.fullmatch(path) and path != run.checkpoints:
+            yield Fault(path, "foreign", "not a file of ours", "move it out of the root")
+    config = None if imported else (yield from _config(run))
     tables: dict[str, pa.Table] = {}
     for table in SCHEMAS:
         parts = sorted(path for path in files if path.startswith(f"{run.parts(table)}/"))
@@ -47,38 +59,25 @@ def verify_run(run: RunDir, files: list[str], imported: bool = False) -> Iterato
         yield from _ends(run, config, tables)
 
 
-def _foreign(run: RunDir, files: list[str]) -> Iterator[Fault]:
-    for path in files:
-        parts = PurePosixPath(path).parts
-        if parts[0] == "metrics":
-            known = bool(len(parts) == 4 and PART.fullmatch(parts[3]) and parts[1] in SCHEMAS)
-        elif "checkpoints" in parts[2:]:
-            known = len(parts) == 3 or bool(len(parts) == 4 and CHECKPOINT.fullmatch(parts[3]))
-        else:
-            known = len(parts) == 3 and parts[2] in FILES
-        if not known:
-            yield Fault(path, "foreign", "not a file of ours", "move it out of the root")
-
-
-def _config(run: RunDir) -> tuple[RunConfig | None, list[Fault]]:
+def _config(run: RunDir) -> Generator[Fault, None, RunConfig | None]:
     path = f"{run.folder}/run.json"
     try:
-        described = run.read("run.json")
-        if described is None:
-            return None, [Fault(path, "config", "is missing", AGAIN)]
-        config = RunConfig.from_dict({"numerics": described.get("numerics", NUMERICS), **described["config"]})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        return None, [Fault(path, "config", f"cannot be read ({error})", AGAIN)]
-    if config.run_id != run.run_id:
+        config = run.config()
+    except DamagedError as error:
+        yield Fault(path, "config", str(error).removeprefix(f"{run.store.path(path)}: ").partition("; ")[0], AGAIN)
+        return None
+    if config is None:
+        yield Fault(path, "config", "is missing", AGAIN)
+    elif config.run_id != run.run_id:
         detail = f"its configuration belongs to run {config.run_id}"
-        return config, [Fault(path, "config", detail, "it was changed; train it anew")]
-    return config, []
+        yield Fault(path, "config", detail, "it was changed; train it anew")
+    return config
 
 
 def _read(run: RunDir, table: str, parts: list[str]) -> tuple[pa.Table, list[Fault]]:
     """All rows in the order of the parts, and the parts that cannot be read or hold rows of others."""
     pieces, faults = [], []
-    starts = [int(PurePosixPath(path).stem.removeprefix("part-")) for path in parts]
+    starts = [int(match["start"]) for path in parts if (match := PART.search(path))]
     for path, start, end in zip_longest(parts, starts, starts[1:]):
         try:
             rows = decode(run.store.read(path), table)
@@ -112,7 +111,7 @@ def damaged_checkpoints(run: RunDir, files: list[str]) -> Iterator[Fault]:
     """Checkpoints whose content is not what their name says."""
     for path in files:
         match = CHECKPOINT.fullmatch(PurePosixPath(path).name)
-        if match and hashlib.sha256(run.store.read(path)).hexdigest()[:16] != match[1]:
+        if match and hashlib.sha256(run.store.read(path)).hexdigest()[:16] != match["digest"]:
             yield Fault(path, "checksum", "its content is not what was written", "grokstudy gc removes it")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from grokstudy.orchestrator.runs.trial_table import read_trials
 from grokstudy.orchestrator.runs.trials import Trial
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.storage.store import DamagedError, Store
+from grokstudy.trainables.storage.study_dir import StudyDir
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Contradiction:
 
 def contradiction(store: Store, study: Study, trials: list[Trial]) -> Contradiction | None:
     """None when nothing that was trained is dropped: more seeds, values or steps only add."""
-    folder = f"studies/{study.name}"
-    before = store.read_json(f"{folder}/study.json")
-    if before is None or before.get("spec_hash") == study.spec_hash or not store.exists(f"{folder}/trials.parquet"):
+    folder = StudyDir(store, study.name)
+    before = folder.find_spec()
+    if before is None or before.get("spec_hash") == study.spec_hash:
         return None
     try:
-        table = read_trials(store, study.name, "run_id", "state")
-    except DamagedError:
+        table = folder.read_trials("run_id", "state")
+    except (FileNotFoundError, DamagedError):
         return None  # it is written again, and no run is lost by that
     trained = {row["run_id"] for row in table.to_pylist() if row["state"] not in ("missing", "failed")}
     dropped = trained - {None} - {trial.run_id for trial in trials}
     if not dropped:
         return None
-    old = store.read(f"{folder}/study.yaml").decode(errors="replace").splitlines()
+    old = folder.read_text().splitlines()
     lines = difflib.unified_diff(old, study.text.splitlines(), "as it was run last", str(study.path), lineterm="", n=1)
     return Contradiction(len(dropped), "\n".join(lines))

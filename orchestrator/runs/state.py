@@ -5,18 +5,18 @@ Interrupted, failed and done are three different things; "diverged" and "never g
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
 
-from grokstudy.orchestrator.runs.trial_table import read_trials
 from grokstudy.orchestrator.runs.trials import Run, Trial
-from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.config import NUMERICS
+from grokstudy.trainables.storage.run_dir import CHECKPOINT, MARKERS, RunDir, run_ids
 from grokstudy.trainables.storage.store import DamagedError, Store
 
+_VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 SETTLED = ("done", "diverged", "stopped")
 """States in which a run needs no more work."""
 FEW = 10
@@ -40,58 +40,66 @@ class RunState:
         return self.state in SETTLED
 
 
+def read_states(
+    store: Store, asked: Mapping[str, int], scheduler_stops: bool, reached: Mapping[str, int] | None = None
+) -> dict[str, RunState]:
+    """The states of runs now, by the steps that are asked of each; not read are those `reached` says to be so far.
+
+    With `scheduler_stops`, a run that a scheduler stopped has ended; else it is interrupted.
+    """
+    done = {run_id: step for run_id, step in (reached or {}).items() if step >= asked.get(run_id, step + 1)}
+    open_ = [run_id for run_id in asked if run_id not in done]
+    begun = set(run_ids(store)) & {*open_} if open_ else set()
+    names = _names_by_folder(store) if not store.local and len(open_) >= FEW else None
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        states = pool.map(lambda run_id: _read(RunDir(store, run_id), asked[run_id], scheduler_stops, names), begun)
+        read = dict(zip(begun, states, strict=True))
+    missing = RunState("missing", 0)
+    return {run_id: RunState("done", done[run_id]) if run_id in done else read.get(run_id, missing) for run_id in asked}
+
+
+def _read(run: RunDir, asked: int, scheduler_stops: bool, names: Mapping[str, list[str]] | None) -> RunState:
+    def listed(folder: str) -> list[str]:
+        return names.get(folder, []) if names is not None else [path.split("/")[-1] for path in run.store.list(folder)]
+
+    files = listed(run.folder)
+    damage = None
+    try:
+        if "DONE.json" in files and (done := run.read("DONE.json")) is not None:
+            step, stopped = done["step"], done["reason"] == "stopped" and scheduler_stops
+            reached = "done" if step >= asked else "stopped" if stopped else "interrupted"
+            return RunState("diverged" if done["reason"] == "diverged" else reached, step)
+        if "FAILED.json" in files and (failed := run.read("FAILED.json")) is not None:
+            return RunState("failed", failed["step"], failed["error"], failed["traceback"])
+    except DamagedError as error:  # as if it were not there: training goes on and writes it again
+        damage = str(error)
+    if not {*MARKERS} & {*files}:
+        return RunState("missing", 0)
+    saved = filter(None, map(CHECKPOINT.fullmatch, listed(run.checkpoints)))
+    step = max((int(match["step"]) for match in saved if match["kind"] == "step"), default=0)
+    # A longer study has come further than this one asks for: its rows are complete up to there.
+    return RunState("done" if step >= asked and damage is None else "interrupted", step, damage)
+
+
+def _names_by_folder(store: Store) -> dict[str, list[str]]:
+    """Names by folder, from one listing of `runs/` to its bottom: an object store is not asked run by run."""
+    names: dict[str, list[str]] = {}
+    for path in store.list("runs", recursive=True):
+        folder, _, name = path.rpartition("/")
+        names.setdefault(folder, []).append(name)
+    return names
+
+
 class Ledger:
     """The states of the runs of one study."""
 
     def __init__(
-        self, store: Store, runs: Iterable[Run], scheduler_stops: bool, known: Mapping[str, int] | None = None
+        self, store: Store, runs: Iterable[Run], scheduler_stops: bool, reached: Mapping[str, int] | None = None
     ) -> None:
-        """Read all states now; not those of runs that are `known` to have reached a step that is enough."""
+        """Read all states now; not those of runs that have `reached` a step that is enough."""
         self.runs = {run.run_id: run for run in runs}
-        self._scheduler_stops = scheduler_stops
-        self._store = store
-        recalled = known or {}
-        open_ = {i: run for i, run in self.runs.items() if recalled.get(i, -1) < run.config.train.steps}
-        self._files = None if store.local or len(open_) < FEW else _files_by_run(store)
-        there = {PurePosixPath(path).name for path in store.list("runs")} if open_ else set()
-        begun = {i: run for i, run in open_.items() if i in there}
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            read = dict(zip(begun, pool.map(self._read, begun.values()), strict=True))
-        read |= {i: RunState("missing", 0) for i in open_.keys() - there}
-        self.states = {i: read[i] if i in read else RunState("done", recalled[i]) for i in self.runs}
-
-    def _list(self, folder: str) -> list[str]:
-        """Names in a folder: of an object store, all are listed at once where there are many."""
-        if self._files is None:
-            return [PurePosixPath(path).name for path in self._store.list(folder)]
-        return self._files.get(folder, [])
-
-    def _read(self, run: Run) -> RunState:
-        folder = RunDir(self._store, run.run_id)
-        names = self._list(folder.folder)
-        damage = None
-        try:
-            if "DONE.json" in names and (done := folder.read("DONE.json")) is not None:
-                return self._done(run, done)
-            if "FAILED.json" in names and (failed := folder.read("FAILED.json")) is not None:
-                return RunState("failed", failed["step"], failed["error"], failed["traceback"])
-        except DamagedError as error:  # as if it were not there: training goes on and writes it again
-            damage = str(error)
-        if not {"run.json", "lease.json", "DONE.json", "FAILED.json"} & set(names):
-            return RunState("missing", 0)
-        step = _newest_checkpoint(self._list(folder.checkpoints))
-        # A longer study has come further than this one asks for: its rows are complete up to there.
-        complete = step >= run.config.train.steps and damage is None
-        return RunState("done" if complete else "interrupted", step, damage)
-
-    def _done(self, run: Run, marker: dict[str, Any]) -> RunState:
-        step, reason = marker["step"], marker["reason"]
-        if reason == "diverged":
-            return RunState("diverged", step)
-        if step >= run.config.train.steps:
-            return RunState("done", step)
-        stopped = reason == "stopped" and self._scheduler_stops
-        return RunState("stopped" if stopped else "interrupted", step)
+        asked = {run_id: run.config.train.steps for run_id, run in self.runs.items()}
+        self.states = read_states(store, asked, scheduler_stops, reached)
 
     def unsettled(self, retry_failed: bool = False) -> list[Run]:
         """Runs that need work, the longest first."""
@@ -119,32 +127,28 @@ class Ledger:
         return tally
 
 
-def reached_before(store: Store, study: str) -> dict[str, int]:
-    """Steps of the runs that the study's table shows as done and that are still there. Costs a read and a listing."""
-    path = f"studies/{study}/trials.parquet"
-    if not store.exists(path):
+def cause(error: str | None, traceback: str | None) -> str:
+    """What two failures of the same kind have in common: the traceback, less its numbers."""
+    return _VARYING.sub("#", traceback or error or "no message")
+
+
+def older_runs(store: Store, runs: Iterable[Run], current: int = NUMERICS) -> dict[int, int]:
+    """How many of these runs the root has under each older version."""
+    there = set(run_ids(store)) if current > 1 else set()
+    if not there:
         return {}
-    try:
-        table = read_trials(store, study, "run_id", "horizon", "state")
-    except DamagedError:
-        return {}
-    there = {PurePosixPath(folder).name for folder in store.list("runs")}
-    reached: dict[str, int] = {}
-    for row in table.to_pylist():
-        if row["state"] == "done" and row["run_id"] in there:
-            reached[row["run_id"]] = max(row["horizon"], reached.get(row["run_id"], 0))
-    return reached
+    configs = [run.config for run in runs]
+    found = {
+        version: sum(dataclasses.replace(config, numerics=version).run_id in there for config in configs)
+        for version in range(1, current)
+    }
+    return {version: count for version, count in found.items() if count}
 
 
-def _files_by_run(store: Store) -> dict[str, list[str]]:
-    """Names by folder, from one listing of `runs/` to its bottom."""
-    found: dict[str, list[str]] = {}
-    for path in store.list("runs", recursive=True):
-        folder, _, name = path.rpartition("/")
-        found.setdefault(folder, []).append(name)
-    return found
-
-
-def _newest_checkpoint(names: list[str]) -> int:
-    steps = [int(name.split("-")[1]) for name in names if re.fullmatch(r"step-\d+-\w+\.pt", name)]
-    return max(steps, default=0)
+def older_text(found: dict[int, int]) -> str:
+    """What to say about them; empty without any."""
+    return "\n".join(
+        f"{count} of them are in the root with numerics {version}, from before the numbers changed, and are not "
+        f"re-used; to take them as they are, write base: {{numerics: {version}}} in the study file"
+        for version, count in found.items()
+    )

@@ -1,28 +1,34 @@
-"""A study as its root alone shows it: one entry per run, with settings, state and times. Needs no study file.
+"""How far a study is, from the root alone: one status per run, and what follows from it for the study.
 
-For whoever looks without driving: the MLflow view, `watch`, `logs`. Reads `studies/<name>/` and the markers in `runs/`.
+`status`, `watch`, `run` and MLflow show this, each in its own form. Rows reach the root with checkpoints, so what is
+seen here is what is safe, and a little behind the workers.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from grokstudy.orchestrator.runs.state import Ledger, RunState
-from grokstudy.orchestrator.runs.trial_table import read_trials
-from grokstudy.orchestrator.runs.trials import Run
-from grokstudy.trainables.config import RunConfig
+from grokstudy.orchestrator.runs.state import RunState, read_states
+from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir, last_lease
 from grokstudy.trainables.storage.store import DamagedError, Store
+from grokstudy.trainables.storage.study_dir import FIXED, StudyDir
 
-FIXED = ("trial_id", "run_id", "horizon", "seed", "state")
-"""Columns of trials.parquet that are not axes, nor about the start."""
+STATES = ("done", "diverged", "stopped", "failed", "interrupted", "missing")
+"""In the order in which they are shown."""
+MOST_LOOKED_INTO = 1000
+"""Runs whose newest accuracy is looked up; of more, only the states are told."""
+
+
+def regime(point: Mapping[str, Any]) -> str:
+    """A place in the space in words, without seed and length."""
+    return " ".join(str(value) for name, value in point.items() if name != "train.steps") or "all"
 
 
 @dataclass(frozen=True)
-class RunStanding:
+class RunStatus:
     """One run of a study."""
 
     run_id: str
@@ -33,12 +39,115 @@ class RunStanding:
     point: Mapping[str, Any]
     """Its place in the space."""
     state: RunState
+
+    @property
+    def regime(self) -> str:
+        """Its place in the space, without seed and length."""
+        return regime(self.point)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return self.state.settled or self.state.state == "failed"
+
+
+def run_statuses(
+    store: Store, trials: Iterable[Mapping[str, Any]], states: Mapping[str, RunState] | None = None
+) -> list[RunStatus]:
+    """Every run of a study, in the order of its trials: rows of trials.parquet. `states` where they are known."""
+    by_run: dict[str, list[Mapping[str, Any]]] = {}
+    for row in trials:
+        if row["run_id"] is not None:
+            by_run.setdefault(row["run_id"], []).append(row)
+    longest = {run_id: max(rows, key=lambda row: int(row["horizon"])) for run_id, rows in by_run.items()}
+    asked = {run_id: int(row["horizon"]) for run_id, row in longest.items()}
+    found = read_states(store, asked, scheduler_stops=True) if states is None else states
+    return [
+        RunStatus(
+            run_id=run_id,
+            trials=tuple(trial["trial_id"] for trial in by_run[run_id]),
+            horizon=asked[run_id],
+            seed=int(row["seed"]),
+            point={key: value for key, value in row.items() if key not in FIXED.names and not key.startswith("start.")},
+            state=found[run_id],
+        )
+        for run_id, row in longest.items()
+    ]
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """How far a study is at one moment."""
+
+    runs: tuple[RunStatus, ...]
+    accuracy: Mapping[str, Mapping[str, float]]
+    """run_id -> split -> newest accuracy that is safe."""
+
+    @property
+    def steps(self) -> int:
+        """Steps that are safe."""
+        return sum(run.state.step for run in self.runs)
+
+    @property
+    def asked(self) -> int:
+        """Steps that the study asks for."""
+        return sum(run.horizon for run in self.runs)
+
+    @property
+    def left(self) -> int:
+        """Steps that are still to be trained."""
+        return sum(run.horizon - run.state.step for run in self.runs if not run.ended)
+
+    @property
+    def over(self) -> bool:
+        """Whether every run has ended."""
+        return all(run.ended for run in self.runs)
+
+    def by_regime(self) -> dict[str, list[RunStatus]]:
+        """Its runs by their place in the space."""
+        groups: dict[str, list[RunStatus]] = {}
+        for run in self.runs:
+            groups.setdefault(run.regime, []).append(run)
+        return groups
+
+
+def study_status(
+    store: Store, trials: Iterable[Mapping[str, Any]], before: StudyStatus | None = None,
+    states: Mapping[str, RunState] | None = None,
+) -> StudyStatus:  # fmt: skip
+    """Look now; what runs that had ended `before` have reached is not read again."""
+    runs = tuple(run_statuses(store, trials, states))
+    known = {} if before is None else dict(before.accuracy)
+    same = set() if before is None else {run.run_id for run in before.runs if run.ended}
+    begun = [run.run_id for run in runs if run.state.state != "missing" and run.run_id not in same]
+    looked_into = begun if len(runs) <= MOST_LOOKED_INTO else []
+    return StudyStatus(runs, {**known, **{run_id: _newest(store, run_id) for run_id in looked_into}})
+
+
+def _newest(store: Store, run_id: str) -> dict[str, float]:
+    """Accuracy by split at the newest evaluation that is safe. A torn part counts as none."""
+    folder = RunDir(store, run_id)
+    starts = records.part_starts(folder, "evals")
+    if not starts:
+        return {}
+    try:
+        rows = records.read_part(folder, "evals", starts[-1]).to_pylist()
+    except (FileNotFoundError, DamagedError):
+        return {}
+    last = max((row["step"] for row in rows), default=0)
+    return {row["split"]: row["accuracy"] for row in rows if row["step"] == last}
+
+
+@dataclass(frozen=True)
+class RunRecord(RunStatus):
+    """A run with what its own files tell of it."""
+
     about: Mapping[str, Any]
     """run.json; empty when it never began."""
     attempts: int
-    started: float | None
+    began_at: float | None
     """Seconds since 1970, as run.json says; of curves from elsewhere, when they were imported."""
-    ended: float | None
+    ended_at: float | None
     """The same for its end, if it has one."""
 
     @property
@@ -52,85 +161,20 @@ class RunStanding:
         """The file that the curves come from, if they were not trained here."""
         return f"{self.about['external']} (sha256 {self.about['sha256']})" if "external" in self.about else None
 
-    @property
-    def regime(self) -> str:
-        """Its place in the space, without seed and length."""
-        return " ".join(str(value) for key, value in self.point.items() if key != "train.steps") or "all"
 
-
-def study_names(store: Store) -> list[str]:
-    """The studies of a root."""
-    return [path.split("/")[-1] for path in store.list("studies") if store.exists(f"{path}/study.json")]
-
-
-def spec_of(store: Store, study: str) -> dict[str, Any]:
-    """study.json. Raises ValueError naming the studies that there are."""
-    spec: dict[str, Any] | None = store.read_json(f"studies/{study}/study.json")
-    if spec is None:
-        known = ", ".join(study_names(store)) or "none"
-        raise ValueError(f"{store.uri}: there is no study {study!r}; studies here: {known}")
-    return spec
-
-
-def standings(store: Store, study: str) -> list[RunStanding]:
-    """Every run of a study, in the order of its trials."""
-    rows = read_trials(store, study, "run_id", "trial_id", "horizon", "seed").to_pylist()
-    by_run: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["run_id"] is not None:
-            by_run.setdefault(row["run_id"], []).append(row)
-    about = {run_id: RunDir(store, run_id).read("run.json") or {} for run_id in by_run}
-    asked = {run_id: max(int(row["horizon"]) for row in trials) for run_id, trials in by_run.items()}
-    states = _states(store, about, asked)
-    return [_standing(store, trials, about[run_id], states.get(run_id)) for run_id, trials in by_run.items()]
-
-
-def _states(store: Store, about: Mapping[str, Mapping[str, Any]], asked: Mapping[str, int]) -> dict[str, RunState]:
-    """The states of the runs that have begun, by the rules of the ledger."""
-    runs = []
-    for run_id, found in about.items():
-        if "config" in found:
-            config = _config(store, run_id, found["config"])
-            train = dataclasses.replace(config.train, steps=asked[run_id])
-            runs.append(Run(run_id, dataclasses.replace(config, train=train), ()))
-    return Ledger(store, runs, scheduler_stops=True).states
-
-
-def _config(store: Store, run_id: str, raw: Any) -> RunConfig:
-    """Of a run.json. Raises DamagedError when it is none."""
-    try:
-        return RunConfig.from_dict(raw)
-    except (ValueError, TypeError, AttributeError) as error:
-        path = store.path(f"runs/{run_id}/run.json")
-        raise DamagedError(f"{path}: cannot be read ({error}); run the study again") from None
-
-
-def _standing(
-    store: Store, trials: list[dict[str, Any]], about: Mapping[str, Any], state: RunState | None
-) -> RunStanding:
-    longest = max(trials, key=lambda row: int(row["horizon"]))
-    folder = RunDir(store, longest["run_id"])
-    done = (folder.read("DONE.json") or {}) if about else {}
-    return RunStanding(
-        run_id=longest["run_id"],
-        trials=tuple(row["trial_id"] for row in trials),
-        horizon=int(longest["horizon"]),
-        seed=int(longest["seed"]),
-        point={key: value for key, value in longest.items() if key not in FIXED and not key.startswith("start.")},
-        state=state or _imported(about, done) or RunState("missing", 0),
-        about=about,
-        attempts=last_lease(folder)["attempt"],
-        started=about.get("started", about.get("imported")),
-        ended=_ended(about, done),
+def run_records(store: Store, study: str) -> list[RunRecord]:
+    """Every run of a study, with what its files tell."""
+    statuses = run_statuses(
+        store, StudyDir(store, study).read_trials("run_id", "trial_id", "horizon", "seed").to_pylist()
     )
+    return [_record(RunDir(store, status.run_id), status) for status in statuses]
 
 
-def _imported(about: Mapping[str, Any], done: Mapping[str, Any]) -> RunState | None:
-    return RunState("done", int(done["step"])) if "external" in about and done else None
-
-
-def _ended(about: Mapping[str, Any], done: Mapping[str, Any]) -> float | None:
-    """When it ended; for markers that do not say so, at least the seconds of the last attempt after the start."""
-    if "ended" in done or "started" not in about:
-        return done.get("ended")
-    return float(about["started"]) + float(done["seconds"]) if "seconds" in done else None
+def _record(run: RunDir, status: RunStatus) -> RunRecord:
+    about = run.read("run.json") or {}
+    done = (run.read("DONE.json") or {}) if about else {}
+    began = about.get("started", about.get("imported"))
+    ended = done.get("ended")
+    if ended is None and "started" in about and "seconds" in done:  # a marker that does not say when: at the earliest
+        ended = float(about["started"]) + float(done["seconds"])
+    return RunRecord(**vars(status), about=about, attempts=last_lease(run)["attempt"], began_at=began, ended_at=ended)

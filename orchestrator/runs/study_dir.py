@@ -1,22 +1,25 @@
-"""The one writer of `studies/<name>/`: study.yaml, study.json and trials.parquet."""
+"""The one writer of `studies/<name>/`: study.yaml, study.json, trials.parquet, and extensions.json.
+
+An extension is longer training for some runs, asked for after the fact, as {run_id: steps}: the longest trial of that
+run gets this length instead of the study file's. What was trained stays; the run resumes from its last checkpoint.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grokstudy.orchestrator.runs.state import Ledger
-from grokstudy.orchestrator.runs.trial_table import read_trials
 from grokstudy.orchestrator.runs.trials import Trial
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.events import Event
-from grokstudy.trainables.schema import TRIAL_COLUMNS
-from grokstudy.trainables.storage.records import arrow_schema
+from grokstudy.trainables.storage.run_dir import MOST_STEPS, run_ids
 from grokstudy.trainables.storage.store import DamagedError, Store
+from grokstudy.trainables.storage.study_dir import FIXED, StudyDir
 from grokstudy.trainables.versions import git_commit, installed
 
 PACKAGES = ("grokstudy", "torch", "ray", "polars", "mlflow", "optuna")
@@ -24,35 +27,31 @@ PACKAGES = ("grokstudy", "torch", "ray", "polars", "mlflow", "optuna")
 
 def write_study(store: Store, study: Study, trials: list[Trial], ledger: Ledger) -> None:
     """Put down what was asked and how each trial stands. Writing again replaces."""
-    folder = f"studies/{study.name}"
-    store.write(f"{folder}/study.yaml", study.text.encode())
+    folder = StudyDir(store, study.name)
+    store.write(folder.text, study.text.encode())
     about = {"versions": installed(*PACKAGES), "commit": git_commit()}
     budget = {"checkpoint_bytes": study.resources.checkpoint_bytes}
-    store.write_json(f"{folder}/study.json", {**study.to_json(), **about, **budget})
-    buffer = io.BytesIO()
-    pq.write_table(trial_table(trials, ledger), buffer, compression="zstd")
-    store.write(f"{folder}/trials.parquet", buffer.getvalue())
+    store.write_json(folder.spec, {**study.to_json(), **about, **budget})
+    _write_trials(folder, trial_table(trials, ledger))
 
 
 def is_written(store: Store, study: Study, trials: list[Trial], ledger: Ledger) -> bool:
     """Whether the root has this study with just these trials, as they stand."""
-    known = store.read_json(f"studies/{study.name}/study.json") or {}
-    if known.get("spec_hash") != study.spec_hash or not store.exists(f"studies/{study.name}/trials.parquet"):
+    folder = StudyDir(store, study.name)
+    if (folder.find_spec() or {}).get("spec_hash") != study.spec_hash:
         return False
-    fixed = [column.name for column in TRIAL_COLUMNS]
     try:
-        there = read_trials(store, study.name, *fixed)
-    except DamagedError:
+        written = folder.read_trials(*FIXED.names).select(FIXED.names)
+    except (FileNotFoundError, DamagedError):
         return False
-    written: bool = there.select(fixed).to_pydict() == trial_table(trials, ledger).select(fixed).to_pydict()
-    return written
+    return bool(written.equals(trial_table(trials, ledger).select(FIXED.names)))
 
 
 def write_external(
     store: Store, name: str, rows: list[dict[str, Any]], events: Mapping[str, Event], origin: str
 ) -> None:
     """Put down a study of imported curves: one trial per row {curve, run_id, horizon}, all of them done."""
-    folder = f"studies/{name}"
+    folder = StudyDir(store, name)
     about = {"name": name, "hypothesis": origin, "spec_hash": ""}
     spec = {
         **about,
@@ -60,7 +59,7 @@ def write_external(
         "axes": ["curve"],
         "seeds": [0],
     }
-    store.write_json(f"{folder}/study.json", {**spec, "base": {}, "versions": installed("grokstudy"), "commit": None})
+    store.write_json(folder.spec, {**spec, "base": {}, "versions": installed("grokstudy"), "commit": None})
     fixed = {
         "trial_id": [f"{name}-{number:05d}" for number in range(len(rows))],
         "run_id": [row["run_id"] for row in rows],
@@ -69,10 +68,13 @@ def write_external(
         "state": ["done"] * len(rows),
     }
     labels = pa.array([row["curve"] for row in rows], pa.string())
-    table = pa.table(fixed, schema=arrow_schema(TRIAL_COLUMNS)).append_column("curve", labels)
+    _write_trials(folder, pa.table(fixed, schema=FIXED).append_column("curve", labels))
+
+
+def _write_trials(folder: StudyDir, table: pa.Table) -> None:
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    store.write(f"{folder}/trials.parquet", buffer.getvalue())
+    folder.store.write(folder.trials, buffer.getvalue())
 
 
 def trial_table(trials: list[Trial], ledger: Ledger) -> pa.Table:
@@ -84,7 +86,7 @@ def trial_table(trials: list[Trial], ledger: Ledger) -> pa.Table:
         "seed": [trial.seed for trial in trials],
         "state": [ledger.trial_state(trial) for trial in trials],
     }
-    table = pa.table(fixed, schema=arrow_schema(TRIAL_COLUMNS))
+    table = pa.table(fixed, schema=FIXED)
     if any(trial.start_from is not None for trial in trials):
         table = _with_starts(table, trials)
     for name in dict.fromkeys(key for trial in trials for key in trial.point):
@@ -112,3 +114,48 @@ def _uniform(values: list[Any]) -> list[Any]:
     if kinds == {int, float}:
         return [None if value is None else float(value) for value in values]
     return values if len(kinds) <= 1 else [None if value is None else str(value) for value in values]
+
+
+def reached_before(store: Store, study: str) -> dict[str, int]:
+    """Steps of the runs that the study's table shows as done and that are still there. Costs a read and a listing."""
+    try:
+        table = StudyDir(store, study).read_trials("run_id", "horizon", "state")
+    except (FileNotFoundError, DamagedError):
+        return {}
+    begun = set(run_ids(store))
+    reached: dict[str, int] = {}
+    for row in table.to_pylist():
+        if row["state"] == "done" and row["run_id"] in begun:
+            reached[row["run_id"]] = max(row["horizon"], reached.get(row["run_id"], 0))
+    return reached
+
+
+def extensions(store: Store, study: str) -> dict[str, int]:
+    """The lengths that were asked for, by run."""
+    name = StudyDir(store, study).extensions
+    lengths = store.read_json(name) or {}
+    if not all(type(steps) is int and 0 < steps < MOST_STEPS for steps in lengths.values()):
+        raise DamagedError(f"{store.path(name)}: holds a length that is none; delete it and extend the study again")
+    return lengths
+
+
+def extend(store: Store, study: str, run_ids: Iterable[str], steps: int) -> None:
+    """Ask for at least so many steps of these runs."""
+    lengths = extensions(store, study)
+    lengths.update({run_id: max(steps, lengths.get(run_id, 0)) for run_id in run_ids})
+    store.write_json(StudyDir(store, study).extensions, lengths)
+
+
+def extended(trials: list[Trial], lengths: Mapping[str, int]) -> list[Trial]:
+    """The trials with the lengths that were asked for; of trials that share a run, the longest is extended."""
+    if not lengths:
+        return trials
+    longest: dict[str, int] = {}
+    for trial in trials:
+        longest[trial.config.run_id] = max(trial.horizon, longest.get(trial.config.run_id, 0))
+    return [
+        trial.with_steps(lengths[trial.config.run_id])
+        if trial.horizon == longest[trial.config.run_id] < lengths.get(trial.config.run_id, 0)
+        else trial
+        for trial in trials
+    ]

@@ -7,28 +7,16 @@ learning rate does not depend on the length.
 
 from __future__ import annotations
 
+import dataclasses
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from grokstudy.orchestrator.search import SEARCHERS
-from grokstudy.orchestrator.search.space import Arms, Axis, Choices, Point, Range, Value
+from grokstudy.orchestrator.search.space import Point
 from grokstudy.orchestrator.study.sections import StartFrom
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig
-
-__all__ = [
-    "Arms",
-    "Axis",
-    "Choices",
-    "Point",
-    "Range",
-    "Run",
-    "Trial",
-    "Value",
-    "all_trials",
-    "runs_of",
-    "trials_of",
-]
 
 
 @dataclass(frozen=True)
@@ -59,6 +47,10 @@ class Trial:
     def horizon(self) -> int:
         """Training length asked for, in steps."""
         return self.config.train.steps
+
+    def with_steps(self, steps: int) -> Trial:
+        """The same trial, trained for another number of steps."""
+        return dataclasses.replace(self, config=self.config.with_steps(steps))
 
     @property
     def run_id(self) -> str | None:
@@ -96,8 +88,5 @@ def runs_of(trials: Iterable[Trial]) -> list[Run]:
     for trial in trials:
         if trial.no_start is None:
             groups.setdefault(trial.config.run_id, []).append(trial)
-    return [Run(run_id, max(group, key=_horizon).config, tuple(group)) for run_id, group in groups.items()]
-
-
-def _horizon(trial: Trial) -> int:
-    return trial.horizon
+    longest = operator.attrgetter("horizon")
+    return [Run(run_id, max(group, key=longest).config, tuple(group)) for run_id, group in groups.items()]

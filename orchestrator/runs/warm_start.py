@@ -10,20 +10,20 @@ names stands, as long as the run that began there is here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from grokstudy.orchestrator.runs.state import Ledger, RunState
-from grokstudy.orchestrator.runs.trial_table import read_trials
 from grokstudy.orchestrator.runs.trials import NoStart, Run, Trial
 from grokstudy.orchestrator.study.errors import shown
 from grokstudy.orchestrator.study.sections import StartFrom
 from grokstudy.trainables.config import RunConfig, Start
 from grokstudy.trainables.options import did_you_mean
 from grokstudy.trainables.storage.run_dir import RunDir
-from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.store import DamagedError, Store
+from grokstudy.trainables.storage.study_dir import StudyDir
 
 
 class Seen(NamedTuple):
@@ -35,8 +35,18 @@ class Seen(NamedTuple):
     """The last evaluation; None when the event's metric was never measured."""
 
 
-Events = Callable[[str], Mapping[str, Mapping[str, Seen]]]
-"""Study -> event -> run_id -> what was seen. Given by the commands, which alone see the analysis."""
+def seen_events(store: Store, study: str) -> dict[str, dict[str, Seen]]:
+    """When each event was first seen in the runs of a study: event -> run_id -> what its longest trial says."""
+    from grokstudy.analysis.tables.study import load
+
+    tables = load(store.uri, study)
+    horizons = tables.trials.select("trial_id", "run_id", trial_horizon="horizon")
+    rows = tables.events.join(horizons, on="trial_id").sort("trial_horizon").collect()
+    seen: dict[str, dict[str, Seen]] = {name: {} for name in tables.declared}
+    for row in rows.iter_rows(named=True):
+        step = row["upper"] if row["state"] == "observed" else None
+        seen[row["event"]][row["run_id"]] = Seen(step, row["horizon"])
+    return seen
 
 
 class _NoStartError(Exception):
@@ -58,7 +68,6 @@ class Sources:
     store: Store
     study: str
     """The study whose trials begin."""
-    events: Events | None = None
     _runs: dict[str, dict[str, Run]] = field(default_factory=dict)
     _states: dict[str, RunState] = field(default_factory=dict)
     _seen: dict[str, Mapping[str, Mapping[str, Seen]]] = field(default_factory=dict)
@@ -85,10 +94,10 @@ class Sources:
     @cached_property
     def _recorded(self) -> dict[str, tuple[str, Start]]:
         """What was asked for and where it began, by trial, as the study's table says."""
-        path, columns = f"studies/{self.study}/trials.parquet", ["trial_id", "start.from", "start.run_id", "start.step"]
-        if not self.store.exists(path):
+        columns, folder = ["trial_id", "start.from", "start.run_id", "start.step"], StudyDir(self.store, self.study)
+        if not folder.has_trials():
             return {}
-        table = read_trials(self.store, self.study)
+        table = folder.read_trials()
         rows = table.select(columns).to_pylist() if set(columns) <= set(table.column_names) else []
         return {
             row["trial_id"]: (row["start.from"], Start(run_id=row["start.run_id"], step=row["start.step"]))
@@ -113,9 +122,8 @@ class Sources:
 
     def _first_seen(self, run: Run, wanted: StartFrom) -> int:
         """The step of an event."""
-        assert self.events is not None, "only the commands can look events up"
         if wanted.study not in self._seen:
-            self._seen[wanted.study] = self.events(wanted.study)
+            self._seen[wanted.study] = seen_events(self.store, wanted.study)
         events, event = self._seen[wanted.study], str(wanted.event)
         if event not in events:
             known = did_you_mean(event, list(events))
@@ -146,10 +154,10 @@ class Sources:
     def _runs_of(self, study: str) -> dict[str, Run]:
         """The runs of a study that have begun, with the largest length that it asks of each."""
         if study not in self._runs:
-            path = f"studies/{study}/trials.parquet"
-            if not self.store.exists(path):
+            folder = StudyDir(self.store, study)
+            if not folder.has_trials():
                 raise _WaitingError(f"study {study} is not in {self.store.uri}; run it there first")
-            rows = read_trials(self.store, study, "run_id", "horizon").to_pylist()
+            rows = folder.read_trials("run_id", "horizon").to_pylist()
             asked: dict[str, int] = {}
             for row in rows:
                 asked[row["run_id"]] = max(int(row["horizon"]), asked.get(row["run_id"], 0))
@@ -158,10 +166,10 @@ class Sources:
 
     def _begun(self, run_id: str, steps: int) -> Run | None:
         try:
-            config = RunConfig.from_dict((RunDir(self.store, run_id).read("run.json") or {})["config"])
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return None  # not begun, or damaged: then it is written anew when its study is run
-        return Run(run_id, dataclasses.replace(config, train=dataclasses.replace(config.train, steps=steps)), ())
+            config = RunDir(self.store, run_id).config()
+        except DamagedError:
+            return None  # it is written anew when its study is run
+        return None if config is None else Run(run_id, config.with_steps(steps), ())
 
     def _state(self, run: Run) -> RunState:
         if run.run_id not in self._states:
@@ -179,10 +187,8 @@ def _name(run: Run, wanted: StartFrom) -> str:
 
 def _options(config: RunConfig) -> dict[str, Any]:
     """Every option by its dotted name, and the seed; not how long it trains and what only says how to run it."""
-    sections = {name: dataclasses.asdict(getattr(config, name)) for name in ("data", "model", "optim", "train", "eval")}
-    flat = {f"{name}.{key}": value for name, options in sections.items() for key, value in options.items()}
-    skipped = {"train.steps", "train.checkpoint_every"}
-    return {"seed": config.seed, **{key: value for key, value in flat.items() if key not in skipped}}
+    skipped = {"task", "train.steps", "train.checkpoint_every", "start.run_id", "start.step", "numerics"}
+    return {key: value for key, value in config.flat().items() if key not in skipped}
 
 
 def _differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:

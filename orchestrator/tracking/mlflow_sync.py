@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grokstudy.orchestrator.runs.status import RunStanding, spec_of, standings
+from grokstudy.orchestrator.runs.status import RunRecord, run_records
 from grokstudy.orchestrator.tracking.mlflow_store import STAMP, Point, Tracker
 from grokstudy.trainables.config import canonical_json
+from grokstudy.trainables.options import flat
 from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.study_dir import StudyDir
 
 EXPERIMENT = "grokstudy"
 AT_ONCE = 25
@@ -31,7 +33,7 @@ REPORT_FILES = (".html", ".png", ".json", ".csv")
 
 Events = Mapping[str, Mapping[str, float | None]]
 """run_id -> event -> step at which it came, None when censored."""
-Curves = Callable[[RunStanding], Iterable[tuple[str, int, float]]]
+Curves = Callable[[RunRecord], Iterable[tuple[str, int, float]]]
 """The points that a run is shown with."""
 
 
@@ -57,14 +59,14 @@ def tracking_uri(store: Store) -> str:
 
 def sync(store: Store, study: str, events: Events, curves: Curves, rebuild: bool = False) -> Synced:
     """Bring MLflow up to date with the root; `rebuild` removes the study there first."""
-    spec, uri = spec_of(store, study), tracking_uri(store)
+    spec, uri = StudyDir(store, study).read_spec(), tracking_uri(store)
     tracker = Tracker(uri, os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT), _artifacts(store, uri))
     known = tracker.known(study)
     if rebuild:
         _remove(tracker, known.values())
         known = {}
-    found = standings(store, study)
-    shown = [run for run in found if run.started is not None]
+    found = run_records(store, study)
+    shown = [run for run in found if run.began_at is not None]
     asked = {f"{study}/{run.run_id}" for run in shown}
     gone = [run for key, run in known.items() if key != study and key not in asked]
     _remove(tracker, gone)
@@ -92,12 +94,12 @@ def _remove(tracker: Tracker, runs: Iterable[Any]) -> None:
 
 
 def _sync_parent(
-    tracker: Tracker, known: Any | None, study: str, spec: Mapping[str, Any], found: list[RunStanding]
+    tracker: Tracker, known: Any | None, study: str, spec: Mapping[str, Any], found: list[RunRecord]
 ) -> str:
     """The run of the study: from the start of its first run to the end of its last."""
-    begun = [run for run in found if run.started is not None]
+    begun = [run for run in found if run.began_at is not None]
     started, ended = min(_start(run) for run in begun), max(_end(run) for run in begun)
-    settled = all(run.state.settled or run.state.state == "failed" for run in found)
+    settled = all(run.ended for run in found)
     status = "FINISHED" if settled else "KILLED"
     if known is None:
         mlflow_id = tracker.create(study, study, started, ended, status, {})
@@ -110,7 +112,7 @@ def _sync_parent(
     return mlflow_id
 
 
-def _counts(found: list[RunStanding]) -> dict[str, int]:
+def _counts(found: list[RunRecord]) -> dict[str, int]:
     states = [run.state.state for run in found]
     return {"runs": len(found), **{f"runs.{state}": states.count(state) for state in dict.fromkeys(states)}}
 
@@ -121,14 +123,23 @@ class Child:
 
     key: str
     parent: str
-    run: RunStanding
+    run: RunRecord
     events: Mapping[str, float | None]
 
     @property
     def stamp(self) -> str:
         """A hash of all that it is made from."""
         run = self.run
-        about = [FORM, self.parent, run.state.state, run.state.step, run.horizon, run.attempts, run.started, run.ended]
+        about = [
+            FORM,
+            self.parent,
+            run.state.state,
+            run.state.step,
+            run.horizon,
+            run.attempts,
+            run.began_at,
+            run.ended_at,
+        ]
         text = canonical_json([*about, run.name, list(run.trials), sorted(self.events.items())])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -159,24 +170,24 @@ def _write(tracker: Tracker, known: Mapping[str, Any], children: Sequence[Child]
         tracker.describe(mlflow_id, _params(child.run), {**_tags(child.run, child.events), STAMP: child.stamp})
 
 
-def _start(run: RunStanding) -> int:
-    return round(float(run.started or 0) * 1000)
+def _start(run: RunRecord) -> int:
+    return round(float(run.began_at or 0) * 1000)
 
 
-def _end(run: RunStanding) -> int:
+def _end(run: RunRecord) -> int:
     """When it ended, and never before its last point."""
-    return max(round(float(run.ended or 0) * 1000), _start(run) + run.state.step)
+    return max(round(float(run.ended_at or 0) * 1000), _start(run) + run.state.step)
 
 
-def _params(run: RunStanding) -> dict[str, str]:
+def _params(run: RunRecord) -> dict[str, str]:
     """Every option of the run by dotted name, the axes that are arms by theirs."""
     config = {**run.about.get("config", {})}
     config["train"] = {**config.get("train", {}), "steps": run.horizon}
     arms = {key: value for key, value in run.point.items() if "." not in key}
-    return {key: str(value) for key, value in {**_flat(config), **arms}.items()}
+    return {key: str(value) for key, value in {**flat(config), **arms}.items()}
 
 
-def _tags(run: RunStanding, events: Mapping[str, float | None]) -> dict[str, str]:
+def _tags(run: RunRecord, events: Mapping[str, float | None]) -> dict[str, str]:
     about = {key: run.about.get(key) for key in ("data_hash", "commit", "host")}
     reached = {f"event.{name}": "censored" if step is None else f"{step:.0f}" for name, step in events.items()}
     state = {"run_id": run.run_id, "state": run.state.state, "attempts": run.attempts, "error": run.state.error}
@@ -188,20 +199,9 @@ def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value)[:5000] for key, value in tags.items() if value is not None}
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options under dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def _upload_report(tracker: Tracker, parent: str, store: Store, study: str) -> None:
     """The report of the study, if it has been drawn, wherever the root is."""
-    files = [path for path in store.list(f"studies/{study}/report") if path.endswith(REPORT_FILES)]
+    files = [path for path in store.list(StudyDir(store, study).report) if path.endswith(REPORT_FILES)]
     if not files:
         return
     with tempfile.TemporaryDirectory(prefix="grokstudy-report-") as scratch:

@@ -12,6 +12,7 @@ from grokstudy.analysis import load
 from grokstudy.analysis.statistics.decoupling import leads
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.orchestrator.root.import_curves import Curve, External, import_external
+from grokstudy.trainables.events import events_of
 from grokstudy.trainables.storage.store import Store
 
 CSV = Path(__file__).parents[1] / "data" / "published_pretraining_curves.csv"
@@ -35,7 +36,7 @@ def found(published: StudyTables, consecutive: int, *, stable: bool = False) -> 
         "generalised": {"metric": "answer_hit_any", "at_least": 0.5, **options},
         "circuit": {"metric": "bridge_hit_any", "at_least": 0.9, **options},
     }
-    return dataclasses.replace(published, spec={**published.spec, "events": events})
+    return dataclasses.replace(published, declared=events_of({"events": events}))
 
 
 def times(published: StudyTables, consecutive: int, *, stable: bool = False) -> Times:

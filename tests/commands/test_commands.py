@@ -73,7 +73,7 @@ def test_every_line_of_a_new_study_that_is_commented_out_is_valid_too(tmp_path: 
 def test_watch_counts_runs_by_state_and_shows_accuracy(root: Path) -> None:
     done = asked("watch", "regimes", "--root", root, "--once")
     lines = done.stdout.splitlines()
-    assert lines[0] == "regimes: 3/4 runs ended, 7,507 steps safe"
+    assert lines[0] == "regimes: 3/4 runs ended, 7,507 of 12,000 steps are safe in the root"
     assert lines[1].split() == ["regime", "done", "failed", "interrupted", "train_ii", "test_ii", "test_oo"]
     assert len(lines) == 2 + len(REGIMES)
     told = json.loads(asked("watch", "regimes", "--root", root, "--once", "--json").stdout)

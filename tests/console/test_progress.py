@@ -16,7 +16,7 @@ def heartbeat(run_id: str, step: int, outcome: str | None = None) -> dict[str, A
 
 def test_the_time_left_counts_a_worker_that_is_between_two_runs(small: Callable[..., RunConfig]) -> None:
     runs = {name: Run(name, small(seed=seed, train={"steps": 1000}), ()) for seed, name in enumerate("abcd")}
-    board = Board(runs, lambda run: "all")
+    board = Board(runs)
     board.update([heartbeat("a", 500), heartbeat("b", 500)])
     assert board.seconds_left == 3000 / 20
     board.update([heartbeat("a", 1000, "done"), heartbeat("c", 0)])
@@ -32,7 +32,7 @@ def test_the_time_left_of_a_launch_that_goes_on_is_of_the_steps_that_are_missing
     small: Callable[..., RunConfig],
 ) -> None:
     runs = {name: Run(name, small(seed=seed, train={"steps": 1000}), ()) for seed, name in enumerate("abc")}
-    board = Board(runs, lambda run: "all", {"a": 600, "b": 600})
+    board = Board(runs, {"a": 600, "b": 600})
     assert board.steps_left == 400 + 400 + 1000
     board.update([heartbeat("a", 700)])
     assert board.seconds_left == (300 + 400 + 1000) / 10

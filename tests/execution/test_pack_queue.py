@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from grokstudy.orchestrator.execution.breaker import Breaker, cause
+from grokstudy.orchestrator.execution.breaker import Breaker
 from grokstudy.orchestrator.execution.pack_queue import DEATHS, Shift
 from grokstudy.orchestrator.execution.watchdog import Watchdog
+from grokstudy.orchestrator.runs.state import cause
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import Lease, RunDir

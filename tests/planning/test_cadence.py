@@ -12,8 +12,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from grokstudy.orchestrator.cli import app
-from grokstudy.orchestrator.planning.cadence import costly
-from grokstudy.orchestrator.planning.pace import Pace
+from grokstudy.orchestrator.planning.cost import Pace, costly
 from grokstudy.trainables.bench import speed
 from grokstudy.trainables.config import RunConfig, eval_steps
 from grokstudy.trainables.models.network import Network

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from grokstudy.orchestrator.planning.pace import Measure, Pace, evaluations, makespan
+from grokstudy.orchestrator.planning.cost import Measure, Pace, evaluations, makespan
 from grokstudy.trainables.config import RunConfig, eval_steps
 
 Small = Callable[..., RunConfig]

@@ -27,7 +27,7 @@ from grokstudy.orchestrator.root.compact import compact
 from grokstudy.orchestrator.root.gc import garbage, remove
 from grokstudy.orchestrator.root.verify import verify
 from grokstudy.orchestrator.runs.state import Ledger
-from grokstudy.orchestrator.runs.status import standings
+from grokstudy.orchestrator.runs.status import run_records, study_status
 from grokstudy.orchestrator.runs.study_dir import write_external
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.load import load_study
@@ -270,8 +270,8 @@ def test_a_damaged_marker_is_named_and_written_again(
     assert "DONE.json" in str(state.error)
     study = tmp_path / "s.yaml"
     study.write_text("hypothesis: x\n")
-    ledger = Ledger(run.store, [Run(run.run_id, config, ())], False)
-    assert "damaged: " in status_text(load_study(study), ledger, None, lambda _: "all")
+    trial = {"trial_id": "s-0", "run_id": run.run_id, "horizon": config.train.steps, "seed": 0}
+    assert "damaged: " in status_text(load_study(study), study_status(run.store, [trial]), None)
     train(config, run.store)
     assert verify(run.store) == []
 
@@ -397,4 +397,4 @@ def test_a_table_of_trials_that_names_other_places_is_refused(probed: RunDir, ru
     pq.write_table(pa.table(row), buffer)
     probed.store.write("studies/s/trials.parquet", buffer.getvalue())
     with pytest.raises(DamagedError, match="leaves the root"):
-        standings(probed.store, "s")
+        run_records(probed.store, "s")

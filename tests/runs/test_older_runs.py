@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from grokstudy.orchestrator.cli import app
-from grokstudy.orchestrator.execution.driver import standing
+from grokstudy.orchestrator.execution.driver import study_state
 from grokstudy.orchestrator.root.verify import verify
-from grokstudy.orchestrator.runs.older import older_runs, older_text
+from grokstudy.orchestrator.runs.state import older_runs, older_text
 from grokstudy.orchestrator.study.load import load_study
 from grokstudy.trainables import config as config_module
 from grokstudy.trainables.config import NUMERICS, RunConfig
@@ -34,7 +34,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> int:
     for module in (
         "grokstudy.orchestrator.study.resolve",
         "grokstudy.orchestrator.study.read_options",
-        "grokstudy.orchestrator.root.verify_run",
+        "grokstudy.trainables.storage.run_dir",
         "grokstudy.trainables.config",
     ):
         monkeypatch.setattr(f"{module}.NUMERICS", NUMERICS + 1)
@@ -46,7 +46,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> int:
 def trained(folder: Path, text: str = STUDY) -> Store:
     store, path = Store(folder / "root"), folder / "s.yaml"
     path.write_text(text)
-    pack = Pack([run.config for run in standing(load_study(path), store).runs], store)
+    pack = Pack([run.config for run in study_state(load_study(path), store).runs], store)
     while not pack.finished:
         pack.advance(60.0)
     return store
@@ -56,7 +56,7 @@ def test_older_runs_are_named_and_not_taken(tmp_path: Path, request: pytest.Fixt
     store = trained(tmp_path)
     version = request.getfixturevalue("later")
     study = load_study(tmp_path / "s.yaml")
-    state = standing(study, store)
+    state = study_state(study, store)
     assert state.ledger.counts() == {"missing": 1}
     found = older_runs(store, state.runs, version)
     assert found == {NUMERICS: 1}
@@ -69,7 +69,7 @@ def test_older_runs_are_taken_when_the_study_says_so(tmp_path: Path, request: py
     request.getfixturevalue("later")
     path = tmp_path / "s.yaml"
     path.write_text(STUDY.replace("base:", f"base:\n  numerics: {NUMERICS}"))
-    state = standing(load_study(path), store)
+    state = study_state(load_study(path), store)
     assert state.finished()
     (run,) = state.runs
     assert RunConfig.from_dict(run.config.to_dict()).run_id == run.run_id

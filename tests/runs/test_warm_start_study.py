@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,11 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from grokstudy.orchestrator.cli import app
-from grokstudy.orchestrator.commands.common import events_of
-from grokstudy.orchestrator.execution.driver import Standing, drive, standing
+from grokstudy.orchestrator.execution.driver import Driver, StudyState, study_state
 from grokstudy.orchestrator.root.verify import verify
 from grokstudy.orchestrator.runs.trials import Run, Trial, all_trials
-from grokstudy.orchestrator.runs.warm_start import Seen
 from grokstudy.orchestrator.study.errors import StudyError
 from grokstudy.orchestrator.study.load import load_study
 from grokstudy.orchestrator.study.sections import StartFrom
@@ -63,7 +60,7 @@ def put(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def train_in(store: Store, folder: Path, name: str, text: str) -> Standing:
+def train_in(store: Store, folder: Path, name: str, text: str) -> StudyState:
     """What `grokstudy run` does, without Ray."""
 
     def execute(runs: list[Run]) -> None:
@@ -73,12 +70,12 @@ def train_in(store: Store, folder: Path, name: str, text: str) -> Standing:
                 pack.advance(60.0)
 
     study = load_study(put(folder, name, text))
-    return drive(study, store, execute, events=events_of(store))
+    return Driver(study, store).train(execute)
 
 
-def look(store: Store, folder: Path, text: str, events: Mapping[str, Mapping[str, Seen]] | None = None) -> Standing:
+def look(store: Store, folder: Path, text: str) -> StudyState:
     study = load_study(put(folder, "other", text))
-    return standing(study, store, events=events_of(store) if events is None else lambda _: events)
+    return study_state(study, store)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +87,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-def reason(state: Standing, number: int = 0) -> str:
+def reason(state: StudyState, number: int = 0) -> str:
     without = state.trials[number].no_start
     assert without is not None, state.trials[number].config.start
     return without.note
@@ -201,7 +198,7 @@ def test_what_waits_is_said_per_trial_and_the_others_can_be_trained(origin: Stor
     without = {row["trial_id"]: row["state"] for row in json.loads(looked.output)["without_start"]}
     assert len(without) == 5
     assert without["late-00003-s0"] == "no_start"
-    state = standing(load_study(path), origin, events=events_of(origin))
+    state = study_state(load_study(path), origin)
     assert state.waits
     assert [trial.trial_id for run in state.runs for trial in run.trials] == [
         "late-00000-s0", "late-00000-s5", "late-00002-s0",
@@ -253,11 +250,11 @@ def test_an_unfinished_source_is_waited_for(store: Store, tmp_path: Path) -> Non
             pack._segment()
         pack.writer.flush()
 
-    drive(study, store, killed)
-    state = look(store, tmp_path, TRANSFER, {"falling": {}, "solved": {}})
+    Driver(study, store).train(killed)
+    state = look(store, tmp_path, TRANSFER)
     assert "has 20 of 30 steps" in reason(state, 1)
     assert "is interrupted at step 20; run origin first" in reason(state, 2)
-    early = look(store, tmp_path, TRANSFER.replace("step: 30", "step: 20"), {"falling": {}, "solved": {}})
+    early = look(store, tmp_path, TRANSFER.replace("step: 30", "step: 20"))
     assert early.trials[1].config.start is not None
 
 
@@ -268,11 +265,11 @@ def test_a_study_in_another_root_keeps_its_runs_without_their_sources(origin: St
     for words in (["export", "carried", str(tar), "--root", origin.uri], ["import", str(tar), "--root", there.uri]):
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, done.output
-    kept = standing(load_study(tmp_path / "carried.yaml"), there, events=events_of(there))
+    kept = study_state(load_study(tmp_path / "carried.yaml"), there)
     assert kept.finished()
     assert len(kept.runs) == 3
     changed = load_study(put(tmp_path, "carried", one.replace("step: 30", "step: 31")))
-    state = standing(changed, there, events=events_of(there))
+    state = study_state(changed, there)
     assert [trial.trial_id for trial in state.without_start] == ["carried-00001-s0"]
 
 

@@ -19,7 +19,7 @@ import pytest
 from pyarrow import fs
 from small_runs import train
 
-from grokstudy.orchestrator.execution.driver import standing
+from grokstudy.orchestrator.execution.driver import study_state
 from grokstudy.orchestrator.root.verify import verify
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.study_dir import write_study
@@ -126,12 +126,12 @@ def test_status_lists_instead_of_reading_every_run(remote: Store, server: Server
     path = tmp_path / "many.yaml"
     path.write_text(STUDY.replace("RUNS", str(RUNS)))
     study = load_study(path)
-    trials = standing(study, Store(tmp_path / "nothing")).trials
+    trials = study_state(study, Store(tmp_path / "nothing")).trials
     runs = runs_of(trials)
     write_study(remote, study, trials, Ledger(remote, runs, False, {run.run_id: 100 for run in runs}))
     _pretend_to_list(remote, [run.run_id for run in runs])
     server.counts()
-    state = standing(study, remote, trust=True)
+    state = study_state(study, remote, trust=True)
     assert state.finished()
     assert len(state.runs) == RUNS
     counts = server.counts()

@@ -12,8 +12,10 @@ from polars.testing import assert_frame_equal
 from synthetic import REGIMES, build, run_id, trial_row, write_run, write_study
 
 from grokstudy.analysis.tables.parquet import polars_schema
-from grokstudy.analysis.tables.study import load, studies
+from grokstudy.analysis.tables.study import load
 from grokstudy.trainables.schema import EVALS, PROBES, STEPS
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.study_dir import study_names
 
 PART = "metrics/evals/run_id=0000000000000000/part-{:09d}.parquet"
 
@@ -30,7 +32,7 @@ def test_tables_have_the_declared_columns_then_the_trial(root: Path) -> None:
         expected = pl.Schema({"run_id": pl.String, **polars_schema(columns), **about})  # type: ignore[arg-type]
         assert frame.collect_schema() == expected
     assert tables.warnings == []
-    assert studies(root) == ["regimes"]
+    assert study_names(Store(root)) == ["regimes"]
 
 
 def test_run_ids_stay_text(root: Path) -> None:

@@ -3,7 +3,7 @@
 Owns `runs/<run_id>/checkpoints/step-<step>-<sha256, 16 digits>.pt`: a torch archive of tensors and numbers, read
 with `weights_only=True`. The name carries the checksum, so one atomic rename makes a file valid, and a torn or
 changed one is recognised, named and passed over. `event-<step>-...` is the same, kept because an event began there
-(`keeping.py`): only the byte budget drops it.
+(`retention.py`): only the byte budget drops it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import hashlib
 import io
 import math
 import pickle
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grokstudy.trainables.storage.run_dir import Lease, RunDir
+from grokstudy.trainables.storage.run_dir import CHECKPOINT, Lease, RunDir
 
-NAME = re.compile(r"(step|event)-(\d{9})-([0-9a-f]{16})\.pt")
 _FIELDS = ("flat_P", "mean_P", "square_P", "average_P")
 
 
@@ -97,7 +95,7 @@ def surplus(sizes: Mapping[str, int], budget: int | None = None) -> list[str]:
 
     `sizes` is bytes by name. The budget takes log-spaced ones first, then those of events, and never the newest two.
     """
-    found = {name: match for name in sizes if (match := NAME.search(name))}
+    found = {name: match for name in sizes if (match := CHECKPOINT.search(name))}
     regular = {int(match[2]): name for name, match in sorted(found.items()) if match[1] == "step"}
     events = [name for _, name in sorted((int(match[2]), name) for name, match in found.items() if match[1] == "event")]
     wanted = kept(list(regular))
@@ -120,13 +118,13 @@ def kept(available: list[int]) -> set[int]:
 
 
 def _names(run: RunDir) -> list[tuple[int, str]]:
-    found = ((name, NAME.search(name)) for name in run.store.list(run.checkpoints))
+    found = ((name, CHECKPOINT.search(name)) for name in run.store.list(run.checkpoints))
     return sorted((int(match[2]), name) for name, match in found if match)
 
 
 def _load(run: RunDir, name: str) -> Checkpoint | None:
     content = run.store.read(name)
-    match = NAME.search(name)
+    match = CHECKPOINT.search(name)
     if match is None or hashlib.sha256(content).hexdigest()[:16] != match[3]:
         return None
     try:

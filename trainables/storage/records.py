@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import io
-import re
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -20,11 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from grokstudy.trainables.schema import TABLES, Column
-from grokstudy.trainables.storage.run_dir import Lease, RunDir
+from grokstudy.trainables.storage.run_dir import PART, Lease, RunDir
 from grokstudy.trainables.storage.store import DamagedError
 from grokstudy.trainables.storage.writer import Writer
-
-_PART = re.compile(r"/part-(\d{9})\.parquet$")
 
 
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
@@ -42,7 +39,7 @@ SCHEMAS = {name: arrow_schema(columns) for name, columns in TABLES.items()}
 
 def part_starts(run: RunDir, table: str) -> list[int]:
     """First steps of the parts that are there, ascending."""
-    matches = (_PART.search(name) for name in run.store.list(run.parts(table)))
+    matches = (PART.search(name) for name in run.store.list(run.parts(table)))
     return sorted(int(match[1]) for match in matches if match)
 
 

@@ -1,20 +1,34 @@
-"""The run directory: the only state there is. Paths, markers and the lease of one run.
+"""The run directory: the only state there is. Names and paths, markers and the lease of one run.
 
 runs/<run_id>/run.json                  configuration, data hash, versions; written at the first start
 runs/<run_id>/lease.json                the attempt that may write, and how many in a row got no further
-runs/<run_id>/checkpoints/step-*.pt     see checkpoint.py
+runs/<run_id>/checkpoints/step-<step>-<sha256>.pt, event-<step>-<sha256>.pt     see checkpoint.py
 runs/<run_id>/DONE.json                 {"step", "reason", ...}, written last
 runs/<run_id>/FAILED.json               {"error", "traceback", ...}, written last
-metrics/<table>/run_id=<id>/part-*.parquet
+metrics/<table>/run_id=<id>/part-<first step>.parquet
 """
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
+from grokstudy.trainables.config import NUMERICS, RunConfig
+from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage.store import DamagedError, Store
+
+MARKERS = ("run.json", "lease.json", "DONE.json", "FAILED.json")
+PART = re.compile(r"part-(?P<start>\d{9})\.parquet")
+CHECKPOINT = re.compile(r"(?P<kind>step|event)-(?P<step>\d{9})-(?P<digest>[0-9a-f]{16})\.pt")
+_ID = r"(?P<run_id>[0-9a-f]{16}|ext-[0-9a-f]{12})"
+OURS = re.compile(
+    rf"runs/{_ID}/(?:{'|'.join(map(re.escape, MARKERS))}|checkpoints/{CHECKPOINT.pattern})"
+    rf"|metrics/(?P<table>{'|'.join(TABLES)})/run_id={_ID.replace('run_id', 'rows_of')}/{PART.pattern}"
+)
+"""Every path that a run's file can have; that of imported curves begins with `ext-`."""
 
 _NEEDED: dict[str, dict[str, type]] = {
     "DONE.json": {"step": int, "reason": str},
@@ -24,6 +38,20 @@ _NEEDED: dict[str, dict[str, type]] = {
 _WORDS = {int: "whole number", str: "text"}
 MOST_ATTEMPTS, MOST_STEPS = 2**15 - 1, 10**9
 """What fits into the column `attempt`, and into the name of a part."""
+
+
+def run_ids(store: Store) -> list[str]:
+    """The runs of a root that have begun. Costs one listing."""
+    return [PurePosixPath(path).name for path in store.list("runs")]
+
+
+def run_of(path: str) -> str | None:
+    """The run that a path of a root belongs to, by its folders alone; None for a file of no run."""
+    parts = PurePosixPath(path).parts
+    if len(parts) > 2 and parts[0] == "runs":
+        return parts[1]
+    rows = len(parts) > 3 and parts[0] == "metrics" and parts[1] in TABLES and parts[2].startswith("run_id=")
+    return parts[2].removeprefix("run_id=") if rows else None
 
 
 class LeaseLostError(RuntimeError):
@@ -50,6 +78,22 @@ class RunDir:
     def parts(self, table: str) -> str:
         """Folder of the parts of one table."""
         return f"metrics/{table}/run_id={self.run_id}"
+
+    @property
+    def folders(self) -> list[str]:
+        """Every folder that holds files of the run."""
+        return [*(self.parts(table) for table in TABLES), self.folder]
+
+    def config(self) -> RunConfig | None:
+        """The configuration in run.json; None when the run has not begun. Raises DamagedError when it is none."""
+        about = self.read("run.json")
+        if about is None:
+            return None
+        try:
+            return RunConfig.from_dict({"numerics": about.get("numerics", NUMERICS), **about["config"]})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            path = self.store.path(f"{self.folder}/run.json")
+            raise DamagedError(f"{path}: cannot be read ({error}); run the study again") from None
 
     def part(self, table: str, first_step: int) -> str:
         """Name of the part whose first row is at `first_step`."""

@@ -1,0 +1,127 @@
+"""Where the files of one study lie: `studies/<name>/`. Names and paths, and reading what needs no data frame.
+
+studies/<name>/study.yaml          the file as it was run last
+studies/<name>/study.json          what it says, read and checked, with versions
+studies/<name>/trials.parquet      a row per trial (schema.TRIAL_COLUMNS)
+studies/<name>/extensions.json     lengths asked for after the fact
+studies/<name>/report/             the page, its figures, answer.json
+
+Writers: `orchestrator/runs/study_dir.py`, and for the report `analysis/report/report.py`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from grokstudy.trainables.schema import TRIAL_COLUMNS
+from grokstudy.trainables.storage.records import arrow_schema
+from grokstudy.trainables.storage.store import DamagedError, Store
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
+"""What a study can be called."""
+FIXED = arrow_schema(TRIAL_COLUMNS)
+"""The columns of trials.parquet that every study has; its axes follow."""
+FILES = ("study.yaml", "study.json", "extensions.json", "trials.parquet")
+OURS = re.compile(rf"studies/(?P<study>{NAME.pattern})/(?:{'|'.join(map(re.escape, FILES))})")
+"""Every path that a study's file can have; the report is drawn anew and not counted."""
+
+
+@dataclass(frozen=True)
+class StudyDir:
+    """The folder of one study in a root."""
+
+    store: Store
+    name: str
+
+    @property
+    def folder(self) -> str:
+        """The folder, relative to the root."""
+        return f"studies/{self.name}"
+
+    @property
+    def text(self) -> str:
+        """The study file as it was run last."""
+        return f"{self.folder}/study.yaml"
+
+    @property
+    def spec(self) -> str:
+        """What it says, as JSON."""
+        return f"{self.folder}/study.json"
+
+    @property
+    def trials(self) -> str:
+        """The table of its trials."""
+        return f"{self.folder}/trials.parquet"
+
+    @property
+    def extensions(self) -> str:
+        """Lengths asked for after the fact, by run."""
+        return f"{self.folder}/extensions.json"
+
+    @property
+    def report(self) -> str:
+        """The folder of its report."""
+        return f"{self.folder}/report"
+
+    @property
+    def page(self) -> str:
+        """The report's page."""
+        return f"{self.report}/index.html"
+
+    @property
+    def answer(self) -> str:
+        """The answer as JSON."""
+        return f"{self.report}/answer.json"
+
+    def read_trials(self, *columns: str) -> pa.Table:
+        """The table of its trials, in which these columns must be. Raises DamagedError for a torn or foreign one."""
+        content = self.store.read(self.trials)
+        try:
+            rows = pq.ParquetFile(io.BytesIO(content)).read(use_threads=False)
+            for column in {*columns} | {*FIXED.names} & {*rows.column_names}:
+                place = rows.schema.get_field_index(column)
+                rows = rows.set_column(place, column, rows[column].cast(FIXED.field(column).type))
+            rows.validate(full=True)
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            detail = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
+            again = "delete it; grokstudy run with the study's file writes it again"
+            raise DamagedError(f"{self.store.path(self.trials)}: cannot be read ({detail}); {again}") from None
+        return rows
+
+    def trial_rows(self) -> list[dict[str, Any]]:
+        """Its trials as rows. Raises DamagedError."""
+        rows: list[dict[str, Any]] = self.read_trials("run_id", "trial_id", "horizon", "seed").to_pylist()
+        return rows
+
+    def has_trials(self) -> bool:
+        """Whether its trials have been put down."""
+        return self.store.exists(self.trials)
+
+    def read_text(self) -> str:
+        """The study file as it was run last; empty when there is none, as for imported curves."""
+        return self.store.read(self.text).decode(errors="replace") if self.store.exists(self.text) else ""
+
+    def find_spec(self) -> dict[str, Any] | None:
+        """study.json; None when it is not there. Raises DamagedError."""
+        return self.store.read_json(self.spec)
+
+    def read_spec(self) -> dict[str, Any]:
+        """study.json. Raises FileNotFoundError naming the studies that there are."""
+        spec = self.find_spec()
+        if spec is None:
+            known = ", ".join(study_names(self.store)) or "none"
+            raise FileNotFoundError(f"{self.store.uri}: there is no study {self.name!r}; studies here: {known}")
+        return spec
+
+
+def study_names(store: Store) -> list[str]:
+    """The studies of a root."""
+    names = [PurePosixPath(path).name for path in store.list("studies")]
+    return [name for name in names if store.exists(StudyDir(store, name).spec)]
