@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from grokstudy.orchestrator.execution.driver import Driver
-from grokstudy.orchestrator.execution.tuner import launch, ray_session, set_environment, workers_here
+from grokstudy.orchestrator.execution.resources import workers_here
+from grokstudy.orchestrator.execution.tuner import launch, ray_session, set_environment
 from grokstudy.orchestrator.planning import packing as packer
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.load import load_study

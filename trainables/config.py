@@ -292,7 +292,7 @@ def _of_another_family(model: Model) -> Iterator[Problem]:
 
 
 def _cross_checks(config: RunConfig) -> Iterator[Problem]:
-    from grokstudy.trainables.probes import PROBES
+    from grokstudy.trainables.measurements import PROBES
 
     model, train = config.model, config.train
     yield from _of_another_family(model)

@@ -62,7 +62,7 @@ def run(
     from grokstudy.orchestrator.execution.breaker import HaltedError
     from grokstudy.orchestrator.execution.driver import Cut, Driver
     from grokstudy.orchestrator.execution.lock import RootBusyError, driver_lock
-    from grokstudy.orchestrator.execution.tuner import ResourcesError
+    from grokstudy.orchestrator.execution.resources import ResourcesError
     from grokstudy.orchestrator.runs.study_dir import write_study
     from grokstudy.trainables.storage.store import StorageError, Store
 

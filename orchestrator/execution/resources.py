@@ -1,7 +1,8 @@
-"""What a launched cluster may grow to. `ray up` leaves its file on the head, where the driver runs; it says so.
+"""What one worker gets, and how many there is room for: on this machine, or in what a launched cluster may grow to.
 
-Packs are cut for the workers that may come, not for those that are there: a cluster that has shrunk to its head
-would otherwise get one pack with everything in it, and never grow.
+`ray up` leaves its file on the head, where the driver runs; it says what may come. Packs are cut for the workers that
+may come, not for those that are there: a cluster that has shrunk to its head would otherwise get one pack with
+everything in it, and never grow.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from grokstudy.orchestrator.study.study import Study
 
 LAUNCHED = Path("~/ray_bootstrap_config.yaml")
 
@@ -56,3 +59,43 @@ def workers_in_reach(types: list[NodeType], asked: Mapping[str, float]) -> int:
 def gpus_in_reach(types: list[NodeType]) -> bool:
     """Whether a node with a GPU may come."""
     return any(kind.most and kind.resources.get("GPU") for kind in types)
+
+
+def granted(study: Study) -> dict[str, float]:
+    """CPUs and GPUs of one worker; `auto` is one core, and one whole GPU where the cluster has any or may get some."""
+    import ray
+
+    cpu, gpu = study.resources.cpu, study.resources.gpu
+    if gpu == "auto":
+        gpu = 1.0 if ray.cluster_resources().get("GPU") or gpus_in_reach(node_types()) else 0.0
+    return {"cpu": 1.0 if cpu == "auto" else float(cpu), "gpu": float(gpu)}
+
+
+def workers_here(study: Study) -> int:
+    """Workers that the cluster has room for, or may grow to have room for; at least one."""
+    import ray
+
+    here, resources = ray.cluster_resources(), granted(study)
+    fit = [int(here.get(name.upper(), 0.0) / asked) for name, asked in resources.items() if asked]
+    room = max(min(fit), workers_in_reach(node_types(), resources))
+    asked = study.resources.workers
+    if isinstance(asked, int):
+        return asked if "RAY_ADDRESS" in os.environ else max(1, min(room, asked))
+    return max(1, room)
+
+
+class ResourcesError(ValueError):
+    """The study asks for more than this machine has."""
+
+
+def check_resources(study: Study) -> None:
+    """Raise ResourcesError where a worker could never be placed. A cluster may still grow, so it is not checked."""
+    import ray
+
+    if "RAY_ADDRESS" in os.environ:
+        return
+    here = ray.cluster_resources()
+    for name, asked in granted(study).items():
+        if asked > here.get(name.upper(), 0.0):
+            found = f"this machine has {here.get(name.upper(), 0.0):g}"
+            raise ResourcesError(f"resources.{name}: {asked:g} asked per worker, {found}; use --{name} to ask for less")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
-from grokstudy.orchestrator.execution.resources import gpus_in_reach, node_types, workers_in_reach
+from grokstudy.orchestrator.execution.resources import check_resources, granted, workers_here
 from grokstudy.orchestrator.planning.packing import bundles_of, packs_of
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.trials import Run
@@ -105,23 +105,6 @@ def ray_session() -> Iterator[None]:
         ray.shutdown()
 
 
-class ResourcesError(ValueError):
-    """The study asks for more than this machine has."""
-
-
-def check_resources(study: Study) -> None:
-    """Raise ResourcesError where a worker could never be placed. A cluster may still grow, so it is not checked."""
-    import ray
-
-    if "RAY_ADDRESS" in os.environ:
-        return
-    here = ray.cluster_resources()
-    for name, asked in granted(study).items():
-        if asked > here.get(name.upper(), 0.0):
-            found = f"this machine has {here.get(name.upper(), 0.0):g}"
-            raise ResourcesError(f"resources.{name}: {asked:g} asked per worker, {found}; use --{name} to ask for less")
-
-
 def _bundles(study: Study, runs: list[Run], store: Store) -> list[dict[str, Any]]:
     """Put runs together as far as that pays, and packs into bundles: what a worker gets as one trial of Tune's.
 
@@ -138,7 +121,8 @@ def _bundles(study: Study, runs: list[Run], store: Store) -> list[dict[str, Any]
     workers = workers_here(study)
     packs = packs_of(runs, steps, size, workers)
     shared = {"root": store.uri, "resources": resources, "max_failures": study.resources.max_failures}
-    shared |= {"keep": keep_of(study), "engine": study.resources.engine}
+    shared |= {"keep": Keep(tuple(study.events.values()), study.resources.checkpoint_bytes)}
+    shared |= {"engine": study.resources.engine}
     return [
         {
             **shared,
@@ -147,19 +131,6 @@ def _bundles(study: Study, runs: list[Run], store: Store) -> list[dict[str, Any]
         }
         for bundle in ([[pack] for pack in packs] if alone else bundles_of(packs, workers))
     ]
-
-
-def workers_here(study: Study) -> int:
-    """Workers that the cluster has room for, or may grow to have room for; at least one."""
-    import ray
-
-    here, resources = ray.cluster_resources(), granted(study)
-    fit = [int(here.get(name.upper(), 0.0) / asked) for name, asked in resources.items() if asked]
-    room = max(min(fit), workers_in_reach(node_types(), resources))
-    asked = study.resources.workers
-    if isinstance(asked, int):
-        return asked if "RAY_ADDRESS" in os.environ else max(1, min(room, asked))
-    return max(1, room)
 
 
 def _tuner(study: Study, bundles: list[dict[str, Any]], callback: Any, scratch: str) -> Any:
@@ -188,21 +159,6 @@ def _tuner(study: Study, bundles: list[dict[str, Any]], callback: Any, scratch: 
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # would need storage shared by all nodes
         ),
     )
-
-
-def granted(study: Study) -> dict[str, float]:
-    """CPUs and GPUs of one worker; `auto` is one core, and one whole GPU where the cluster has any or may get some."""
-    import ray
-
-    cpu, gpu = study.resources.cpu, study.resources.gpu
-    if gpu == "auto":
-        gpu = 1.0 if ray.cluster_resources().get("GPU") or gpus_in_reach(node_types()) else 0.0
-    return {"cpu": 1.0 if cpu == "auto" else float(cpu), "gpu": float(gpu)}
-
-
-def keep_of(study: Study) -> Keep:
-    """A checkpoint where an event begins, so that another study can start there; and the budget."""
-    return Keep(tuple(study.events.values()), study.resources.checkpoint_bytes)
 
 
 def _scheduler(study: Study, bundles: list[dict[str, Any]]) -> Any:

@@ -16,8 +16,8 @@ from grokstudy.orchestrator.study.errors import Findings, Steps
 from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.resolve import ResolveError, point_text
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.measurements import measured_by
 from grokstudy.trainables.options import Problem
-from grokstudy.trainables.probes import measured_by
 from grokstudy.trainables.schema import METRICS
 from grokstudy.trainables.tasks import TASKS
 

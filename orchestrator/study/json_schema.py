@@ -20,7 +20,7 @@ from grokstudy.orchestrator.study.read_space import MAX_POINTS
 from grokstudy.orchestrator.study.sections import Resources, StartFrom
 from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.events import Event
-from grokstudy.trainables.probes import PROBES, measurements
+from grokstudy.trainables.measurements import PROBES, measurements
 from grokstudy.trainables.schema import METRICS, SPLITS
 from grokstudy.trainables.tasks import TASKS
 

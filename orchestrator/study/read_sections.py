@@ -12,8 +12,8 @@ from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
 from grokstudy.orchestrator.study.read_options import read_block, read_mapping
 from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, Resources
 from grokstudy.trainables.events import Event
+from grokstudy.trainables.measurements import measured_by, measurements
 from grokstudy.trainables.options import did_you_mean
-from grokstudy.trainables.probes import measured_by, measurements
 from grokstudy.trainables.schema import METRICS, SPLITS
 from grokstudy.trainables.tasks import TASKS
 

@@ -17,7 +17,7 @@ from grokstudy.orchestrator.study.resolve import Resolver
 from grokstudy.orchestrator.study.sections import Resources
 from grokstudy.trainables.config import Eval, RunConfig, canonical_json
 from grokstudy.trainables.events import Event
-from grokstudy.trainables.probes import measured_by
+from grokstudy.trainables.measurements import measured_by
 from grokstudy.trainables.schema import METRICS
 
 

@@ -1,0 +1,66 @@
+"""Registry of probes. A probe is one file and one line here; contract tests run over every entry.
+
+`MEASURED` says what each measures, so that validation and the JSON Schema need no torch. A test holds that each probe
+measures exactly what its line says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from grokstudy.trainables.registry import Registry
+
+if TYPE_CHECKING:
+    from grokstudy.trainables.probes.base import Probe
+
+
+class Measured(NamedTuple):
+    """The names of what a probe measures."""
+
+    summaries: tuple[str, ...]
+    """Measured once per split."""
+    sites: tuple[str, ...] = ()
+    """Measured at each depth and position."""
+
+
+_LENS = tuple(f"lens_{token}_{kind}" for token in ("bridge", "answer", "r2") for kind in ("hit", "mrr", "rank", "prob"))
+_BRIDGE = ("bridge_hit", "bridge_hit_any", "bridge_mrr", "bridge_hit_permuted", "bridge_hit_any_permuted", "r2_mrr")
+_STRENGTH = ("causal_strength", "causal_strength_ld", "causal_strength_all")
+_RESTORED = ("restoration", "restoration_ld")
+_COSINES = ("cohesion", "cohesion_margin", "alignment", "alignment_margin", "separation")
+_HALVES = ("hop1_writer", "hop2_reader")
+_SHARES = ("consistency_hit_given_correct", "consistency_correct_given_hit", "consistency_phi")
+
+PROBES: Registry[Probe] = Registry(
+    "probe",
+    {
+        "logit_lens": "trainables.probes.logit_lens:logit_lens",
+        "patching": "trainables.probes.patching:patching",
+        "restoration": "trainables.probes.restoration:restoration",
+        "cqsp": "trainables.probes.cqsp:cqsp",
+        "cosine": "trainables.probes.cosine:cosine",
+        "circuit": "trainables.probes.circuit:circuit",
+        "consistency": "trainables.probes.consistency:consistency",
+    },
+)
+
+MEASURED = {
+    "logit_lens": Measured(_BRIDGE, _LENS),
+    "patching": Measured(_STRENGTH, ("patch_effect", "patch_effect_ld")),
+    "restoration": Measured(_RESTORED, ("restore", "restore_ld")),
+    "cqsp": Measured(("cqsp", "site_depth"), ("cqsp",)),
+    "cosine": Measured(_COSINES, _COSINES),
+    "circuit": Measured((*_HALVES, "circuit_strength"), _HALVES),
+    "consistency": Measured(_SHARES),
+}
+"""What each probe measures."""
+
+
+def measured_by(metric: str, sited: bool) -> set[str]:
+    """The probes that measure this, at sites or as a summary."""
+    return {name for name, probe in MEASURED.items() if metric in (probe.sites if sited else probe.summaries)}
+
+
+def measurements() -> list[str]:
+    """Everything that a probe measures."""
+    return sorted({name for probe in MEASURED.values() for name in (*probe.summaries, *probe.sites)})
