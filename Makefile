@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
-test: setup check  ## format, lint, types, all tests
+test: setup check  ## format, lint, types, imports, all tests
 	./scripts/system-packages.sh
 	$(BIN)/python -m pytest
 
@@ -32,10 +32,11 @@ test-faults: setup  ## kill, stop, starve and tear real processes and files; end
 	    $(BIN)/python -m pytest -m faults
 	$(BIN)/python benchmarks/faults.py test-output/faults.jsonl
 
-check: setup  ## lint, format and types
+check: setup  ## lint, format, types and the order of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:  ## remove the environment (results stay)
 	rm -rf $(VENV)

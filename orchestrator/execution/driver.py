@@ -107,7 +107,7 @@ class Driver:
         return state
 
     def _follow(self, execute: Execute | None, retry_failed: bool) -> StudyState:
-        ledger = Ledger(self.store, [], False)
+        ledger = None
         while self._batch or self._ask():
             ledger = self._ledger(self._batch_trials)
             if execute is not None and (todo := ledger.unsettled(retry_failed)):
@@ -121,7 +121,7 @@ class Driver:
             self._values |= dict.fromkeys(self._refused)
             self._batch = []
         complete = self._points == self._searcher.count(self.study.axes, self.study.search)
-        if len(self._trials) != len(self._batch_trials):  # else there was one batch, and its ledger is the study's
+        if ledger is None or len(self._trials) != len(self._batch_trials):  # else one batch was all, with its ledger
             ledger = self._ledger(self._trials)
         return StudyState(self._trials, list(ledger.runs.values()), ledger, complete)
 
