@@ -41,10 +41,11 @@ def is_written(store: Store, study: Study, trials: list[Trial], ledger: Ledger) 
     if (folder.find_spec() or {}).get("spec_hash") != study.spec_hash:
         return False
     try:
-        written = folder.read_trials(*FIXED.names).select(FIXED.names)
+        written = folder.read_trials(*FIXED.names)
     except (FileNotFoundError, DamagedError):
         return False
-    return bool(written.equals(trial_table(trials, ledger).select(FIXED.names)))
+    asked = trial_table(trials, ledger)
+    return all(written[name].equals(asked[name]) for name in FIXED.names)
 
 
 def write_external(
