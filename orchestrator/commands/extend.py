@@ -84,7 +84,11 @@ def _ask(
     from grokstudy.orchestrator.runs.study_dir import extend as ask
     from grokstudy.orchestrator.runs.study_dir import write_study
 
-    rows = [row for row in _rows(study, store, where) if event is None or _lacks(row, event)]
+    rows = [
+        row
+        for row in _rows(study, store, where)
+        if event is None or (row["event"], row["state"]) == (event, "censored")
+    ]
     lengths = {row["run_id"]: steps or min(2 * int(row["trial_horizon"]), most or 0) for row in rows}
     longer = {row["run_id"]: lengths[row["run_id"]] for row in rows if lengths[row["run_id"]] > row["trial_horizon"]}
     if not longer:
@@ -105,10 +109,6 @@ def _refuse_if_length_matters(trials: list[Trial], longer: dict[str, int]) -> No
                 f"{trial.trial_id}: its learning rate depends on the length (optim.schedule: "
                 f"{trial.config.optim.schedule}), so it cannot be extended; change train.steps and run the study"
             )
-
-
-def _lacks(row: dict[str, Any], event: str) -> bool:
-    return bool(row["event"] == event and row["state"] == "censored")
 
 
 def _rows(study: Study, store: Store, where: str | None) -> list[dict[str, Any]]:

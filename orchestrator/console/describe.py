@@ -63,26 +63,21 @@ def starts_text(trials: list[Trial]) -> str:
     """Trials that cannot be trained because of their start, each with its source and what to do; empty for none."""
     lines = []
     for state, meaning in NO_START.items():
-        mine = [trial for trial in trials if trial.no_start is not None and trial.no_start.state == state]
-        if mine:
-            lines.append(f"{len(mine)} trial{'' if len(mine) == 1 else 's'} {meaning}:")
-            lines += [f"  {trial.trial_id} ({_point(trial)}): {_note(trial)}" for trial in mine[:MOST_STARTS]]
-            lines += [f"  and {len(mine) - MOST_STARTS} more"] if len(mine) > MOST_STARTS else []
+        starts = [(trial, trial.no_start) for trial in trials if trial.no_start is not None]
+        waiting = [(trial, no_start) for trial, no_start in starts if no_start.state == state]
+        if waiting:
+            lines.append(f"{len(waiting)} trial{'' if len(waiting) == 1 else 's'} {meaning}:")
+            for trial, no_start in waiting[:MOST_STARTS]:
+                place = point_text(trial.point) or str(trial.start_from)
+                lines.append(f"  {trial.trial_id} ({place}): {no_start.note}")
+            lines += [f"  and {len(waiting) - MOST_STARTS} more"] if len(waiting) > MOST_STARTS else []
     return "\n".join(lines)
 
 
 def starts_json(trials: list[Trial]) -> dict[str, list[dict[str, str]]]:
     """The same as plain values, under `without_start`; empty for none."""
-    found = [{"trial_id": trial.trial_id, **vars(trial.no_start)} for trial in trials if trial.no_start is not None]
-    return {"without_start": found} if found else {}
-
-
-def _point(trial: Trial) -> str:
-    return point_text(trial.point) or str(trial.start_from)
-
-
-def _note(trial: Trial) -> str:
-    return "" if trial.no_start is None else trial.no_start.note
+    starts = [{"trial_id": trial.trial_id, **vars(trial.no_start)} for trial in trials if trial.no_start is not None]
+    return {"without_start": starts} if starts else {}
 
 
 def failures_text(ledger: Ledger) -> str:

@@ -22,7 +22,7 @@ from grokstudy.trainables.storage.store import Store
 OnProgress = Callable[[list[dict[str, Any]]], None]
 
 
-class Heartbeat(tune.Callback):  # type: ignore[misc]
+class LaunchCallback(tune.Callback):  # type: ignore[misc]
     """Hears every report of every pack."""
 
     def __init__(self, on_progress: OnProgress, store: Store, breaker: Breaker) -> None:

@@ -41,31 +41,31 @@ def driver_lock(store: Store, study: str) -> Iterator[None]:
             f"{store.uri}: study {holder['study']!r} is being driven by process {holder['pid']} on {holder['host']}; "
             "wait for it, stop it, or use another --root"
         )
-    mine = {"study": study, "host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
-    mine["born"] = _born(os.getpid())
+    own = {"study": study, "host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
+    own["born"] = _born(os.getpid())
     ended = threading.Event()
-    store.write_json(NAME, {**mine, "beat": 0})
+    store.write_json(NAME, {**own, "beat": 0})
     time.sleep(SETTLE_S if store.local else 5 * SETTLE_S)
-    if (winner := _holder(store) or mine)["token"] != mine["token"]:
+    if (winner := _holder(store) or own)["token"] != own["token"]:
         raise RootBusyError(f"{store.uri}: process {winner['pid']} on {winner['host']} took it at the same moment")
-    beating = threading.Thread(target=_beat, args=(store, mine, ended), daemon=True)
+    beating = threading.Thread(target=_beat, args=(store, own, ended), daemon=True)
     beating.start()
     try:
         yield
     finally:
         ended.set()
         beating.join()
-        if (_holder(store) or {}).get("token") == mine["token"]:
+        if (_holder(store) or {}).get("token") == own["token"]:
             store.delete(NAME)
 
 
 def _holder(store: Store) -> dict[str, Any] | None:
     """Content of driver.json. Raises DamagedError when it is not what a driver wrote."""
-    found = store.read_json(NAME)
+    holder = store.read_json(NAME)
     kinds = {"study": str, "host": str, "pid": int, "token": str, "beat": int}
-    if found is not None and any(type(found.get(key)) is not kind for key, kind in kinds.items()):
+    if holder is not None and any(type(holder.get(key)) is not kind for key, kind in kinds.items()):
         raise DamagedError(f"{store.path(NAME)}: was not written by a driver; delete it if none is at work here")
-    return found
+    return holder
 
 
 def driver_of(store: Store) -> dict[str, Any] | None:
@@ -76,15 +76,15 @@ def driver_of(store: Store) -> dict[str, Any] | None:
     return holder
 
 
-def _beat(store: Store, mine: dict[str, Any], ended: threading.Event) -> None:
+def _beat(store: Store, own: dict[str, Any], ended: threading.Event) -> None:
     count = 0
     while not ended.wait(BEAT_S):
         count += 1
         with contextlib.suppress(OSError):
-            if (_holder(store) or mine)["token"] != mine["token"]:
+            if (_holder(store) or own)["token"] != own["token"]:
                 os.kill(os.getpid(), signal.SIGINT)
                 return
-            store.write_json(NAME, {**mine, "beat": count})
+            store.write_json(NAME, {**own, "beat": count})
 
 
 def _alive(store: Store, holder: dict[str, Any]) -> bool:

@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.run_dir import LeaseLostError, RunDir, last_lease
 from grokstudy.trainables.storage.store import DamagedError, StorageError, Store
@@ -30,7 +32,7 @@ class ProcessDiedError(RuntimeError):
     """The process of this run died again and again."""
 
 
-class Shift:
+class PackQueue:
     """The packs of one worker, one after the other."""
 
     def __init__(self, packs: list[list[RunConfig]], store: Store, open_pack: OpenPack, max_failures: int) -> None:
@@ -45,7 +47,8 @@ class Shift:
         self._queue: list[list[RunConfig]] = []
         for configs in packs:
             todo = [config for config in configs if not self._has_ended(config)]
-            self._queue += _pieces(todo, len(todo) >> (self._deaths(todo) // DEATHS_PER_HALVING))
+            deaths = max((last_lease(RunDir(store, config.run_id))["stuck"] for config in todo), default=0)
+            self._queue += _pieces(todo, len(todo) >> (deaths // DEATHS_PER_HALVING))
 
     @property
     def finished(self) -> bool:
@@ -121,7 +124,8 @@ class Shift:
         self._queue[:1] = instead
         self.pack = None
         gc.collect()
-        _give_back_gpu_memory()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _report(self, progress: list[Progress]) -> None:
         self.lines.update({line.run_id: vars(line) for line in progress})
@@ -137,17 +141,7 @@ class Shift:
         self._report([Progress(config.run_id, done["step"], config.train.steps, 0.0, done["reason"], {})])
         return True
 
-    def _deaths(self, configs: list[RunConfig]) -> int:
-        return max((last_lease(RunDir(self.store, config.run_id))["stuck"] for config in configs), default=0)
-
 
 def _pieces(configs: list[RunConfig], size: int) -> list[list[RunConfig]]:
     size = max(1, size)
     return [configs[start : start + size] for start in range(0, len(configs), size)]
-
-
-def _give_back_gpu_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
 """How many members of a pack pay and fit on each kind of GPU of the cluster. One of the few files that know Ray.
 
 Packs are cut for the kind that carries most. A worker on another kind cuts its pack again, into pieces that it trains
-one after the other (shift.py), so no pack waits for one kind and none is too large for where it lands. A kind that
+one after the other (pack_queue.py), so no pack waits for one kind and none is too large for where it lands. A kind that
 comes later is measured by its workers.
 """
 

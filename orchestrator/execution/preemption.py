@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import ray
 
 
-class Notice:
+class PreemptionNotice:
     """What a worker hears of its end, and how it goes: by `save`, then at once. Tune starts its pack elsewhere."""
 
     def __init__(self, save: Callable[[], None]) -> None:
@@ -25,7 +25,7 @@ class Notice:
         signal.signal(signal.SIGTERM, self._tell)
 
     @contextlib.contextmanager
-    def minded(self) -> Iterator[None]:
+    def watched(self) -> Iterator[None]:
         """Go after a stretch of training, not within it. Costs one request to the head each time."""
         self._busy = True
         try:

@@ -49,18 +49,18 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
     the process receives SIGINT. Raises HaltedError when it is pointless to go on.
     """
     set_environment()
-    from grokstudy.orchestrator.execution.callback import Heartbeat, mark_stopped
+    from grokstudy.orchestrator.execution.callback import LaunchCallback, mark_stopped
 
     # Tune warns once per trial that its own loggers, which are off, left no file.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     breaker = Breaker()
-    heartbeat = Heartbeat(on_progress, store, breaker)
+    callback = LaunchCallback(on_progress, store, breaker)
     with ray_session(), _scratch() as scratch:
         check_resources(study)
         bundles = _bundles(study, runs, store)
-        with heartbeat.watchdog:
-            _tuner(study, bundles, heartbeat, scratch).fit()
-    for run_id in heartbeat.stopped if study.scheduler.stops else ():
+        with callback.watchdog:
+            _tuner(study, bundles, callback, scratch).fit()
+    for run_id in callback.stopped if study.scheduler.stops else ():
         mark_stopped(RunDir(store, run_id))
     if breaker.reason is not None:
         raise HaltedError(breaker.reason)
@@ -155,7 +155,7 @@ def _tuner(study: Study, bundles: list[dict[str, Any]], callback: Any, scratch: 
             verbose=0,
             callbacks=[callback],
             stop=Brake(callback.breaker),
-            failure_config=tune.FailureConfig(max_failures=-1),  # of processes; see shift.py
+            failure_config=tune.FailureConfig(max_failures=-1),  # of processes; see pack_queue.py
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # would need storage shared by all nodes
         ),
     )

@@ -47,10 +47,10 @@ class Watchdog:
         """Who has been silent for too long; they are forgotten."""
         with self._lock:
             now = time.monotonic()
-            found = [name for name, at in self._heard.items() if now - at > self.limit_s]
-            for name in found:
+            names = [name for name, at in self._heard.items() if now - at > self.limit_s]
+            for name in names:
                 del self._heard[name]
-        return found
+        return names
 
     def _watch(self) -> None:
         while not self._ended.wait(min(1.0, self.limit_s / 4)):

@@ -2,7 +2,7 @@
 
 Each `step()` trains for a heartbeat's time and reports where the pack stands. Ray's own checkpoints are not used:
 a retried worker opens the run directories and goes on from what it finds there. Ray only ever retries a process that
-died; what fails inside it is handled by `shift.py`.
+died; what fails inside it is handled by `pack_queue.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from ray import tune
 
-from grokstudy.orchestrator.execution.pack_queue import Shift
+from grokstudy.orchestrator.execution.pack_queue import PackQueue
 from grokstudy.orchestrator.execution.pack_size import kind_here
-from grokstudy.orchestrator.execution.preemption import Notice
+from grokstudy.orchestrator.execution.preemption import PreemptionNotice
 from grokstudy.trainables.bench.speed import pack_size
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.store import Store
@@ -39,12 +39,12 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         def open_pack(runs: list[RunConfig]) -> Pack:
             return Pack(runs, store, _device(), threads, bundle["engine"], bundle["keep"])
 
-        self.shift = Shift(_packs(bundle), store, open_pack, bundle["max_failures"])
-        self.notice = Notice(self.cleanup)
+        self.pack_queue = PackQueue(_packs(bundle), store, open_pack, bundle["max_failures"])
+        self.notice = PreemptionNotice(self.cleanup)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take over another bundle in the same process; the old one may have been ended by the scheduler."""
-        if self.shift.unusable:
+        if self.pack_queue.unusable:
             os._exit(1)  # the next worker starts in a process of its own
         self.cleanup()
         self.setup(new_config)
@@ -52,12 +52,12 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train for a heartbeat."""
-        with self.notice.minded():
-            lines = self.shift.advance(HEARTBEAT_S)
+        with self.notice.watched():
+            lines = self.pack_queue.advance(HEARTBEAT_S)
         return {
             "progress": lines,
-            "done": self.shift.finished,
-            "halt": self.shift.halt,
+            "done": self.pack_queue.finished,
+            "halt": self.pack_queue.halt,
             "step": lines[0]["step"] if lines else 0,
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -67,7 +67,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
     def cleanup(self) -> None:
         """Leave a checkpoint when ended from outside."""
         with contextlib.suppress(Exception):
-            self.shift.checkpoint_now()
+            self.pack_queue.checkpoint_now()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: the run directory is the state."""

@@ -23,32 +23,24 @@ class Garbage:
 
 def garbage(store: Store, orphans: bool = False) -> list[Garbage]:
     """What can be removed. With `orphans`, the runs that no study asks for, too. Only while nobody drives the root."""
+    from grokstudy.trainables.storage.checkpoint import surplus
+
     files = files_of(store)
     runs, _ = group_by_run(files)
-    found = [Garbage(path, "half-written") for path in _temporary(store)]
+    items = [Garbage(path, "half-written") for path in _temporary(store)]
     asked, torn = asked_runs(store, files)
     budgets = {} if torn else _budgets(store, files)  # of a study that cannot be read nothing is known
     for run_id, own in sorted(runs.items()):
         if orphans and run_id not in asked:
-            found += [Garbage(path, "of a run that no study asks for") for path in own]
+            items += [Garbage(path, "of a run that no study asks for") for path in own]
             continue
         run = RunDir(store, run_id)
-        faults = damaged_checkpoints(run, own)
-        damaged = [fault.path for fault in faults]
-        found += [Garbage(path, "damaged checkpoint") for path in damaged]
-        beyond = _beyond(run, damaged, budgets.get(run_id))
-        found += [Garbage(path, "checkpoint beyond the budget") for path in beyond]
-    return found
-
-
-def _beyond(run: RunDir, damaged: list[str], budget: int | None) -> list[str]:
-    """Checkpoints beyond a budget in bytes; none without one."""
-    if budget is None:
-        return []
-    from grokstudy.trainables.storage.checkpoint import surplus
-
-    whole = {path: size for path, size in run.store.sizes(run.checkpoints).items() if path not in damaged}
-    return surplus(whole, budget)
+        damaged = [fault.path for fault in damaged_checkpoints(run, own)]
+        items += [Garbage(path, "damaged checkpoint") for path in damaged]
+        if (budget := budgets.get(run_id)) is not None:
+            whole = {path: size for path, size in store.sizes(run.checkpoints).items() if path not in damaged}
+            items += [Garbage(path, "checkpoint beyond the budget") for path in surplus(whole, budget)]
+    return items
 
 
 def _budgets(store: Store, files: list[str]) -> dict[str, int | None]:
@@ -61,9 +53,9 @@ def _budgets(store: Store, files: list[str]) -> dict[str, int | None]:
     return {run_id: None if None in given else max(filter(None, given)) for run_id, given in granted.items()}
 
 
-def remove(store: Store, found: list[Garbage]) -> None:
+def remove(store: Store, items: list[Garbage]) -> None:
     """Remove it, markers and run.json last, so that a removal that is cut short can be seen."""
-    for item in sorted(found, key=lambda item: (item.path.endswith(".json"), item.path)):
+    for item in sorted(items, key=lambda item: (item.path.endswith(".json"), item.path)):
         store.delete(item.path)
     if store.local:
         _remove_empty_folders(store)

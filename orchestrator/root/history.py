@@ -14,10 +14,10 @@ from grokstudy.trainables.storage.store import Store
 
 def find_run(store: Store, begin: str) -> str:
     """The run whose id begins so. Raises ValueError when there is none or more than one."""
-    found = [run_id for run_id in run_ids(store) if run_id.startswith(begin)]
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} runs begin so: {', '.join(found[:5])}" if found else "there is no such run"
+    matches = [run_id for run_id in run_ids(store) if run_id.startswith(begin)]
+    if len(matches) == 1:
+        return matches[0]
+    what = f"{len(matches)} runs begin so: {', '.join(matches[:5])}" if matches else "there is no such run"
     raise ValueError(f"{store.uri}: {begin!r}: {what}")
 
 
@@ -51,15 +51,17 @@ def _attempts(folder: RunDir) -> list[dict[str, int]]:
     ]
 
 
-def story_text(told: Mapping[str, Any]) -> str:
+def story_text(facts: Mapping[str, Any]) -> str:
     """The story in lines."""
-    began = "never began" if told["started"] is None else f"began {_clock(told['started'])} on {told['host']}"
-    lines = [f"run {told['run_id']}: {began}"]
-    lines += [f"  {key:<9} {told[key]}" for key in ("commit", "data_hash") if told[key]]
-    lines += [f"  attempt {row['attempt']}: steps {row['first']:,} to {row['last']:,}" for row in told["rows"]]
-    lost = told["attempts"] - len(told["rows"])
-    lines += [f"  {lost} of {told['attempts']} attempts left no step"] if lost > 0 else []
-    return "\n".join([*lines, *_end(told["done"], told["failed"], told["checkpoints"])])
+    began = "never began"
+    if facts["started"] is not None:
+        began = f"began {datetime.fromtimestamp(facts['started'], UTC):%Y-%m-%d %H:%M:%S} UTC on {facts['host']}"
+    lines = [f"run {facts['run_id']}: {began}"]
+    lines += [f"  {key:<9} {facts[key]}" for key in ("commit", "data_hash") if facts[key]]
+    lines += [f"  attempt {row['attempt']}: steps {row['first']:,} to {row['last']:,}" for row in facts["rows"]]
+    lost = facts["attempts"] - len(facts["rows"])
+    lines += [f"  {lost} of {facts['attempts']} attempts left no step"] if lost > 0 else []
+    return "\n".join([*lines, *_end(facts["done"], facts["failed"], facts["checkpoints"])])
 
 
 def _end(done: Mapping[str, Any] | None, failed: Mapping[str, Any] | None, checkpoints: list[str]) -> list[str]:
@@ -76,7 +78,3 @@ def _end(done: Mapping[str, Any] | None, failed: Mapping[str, Any] | None, check
         newest = checkpoints[-1] if checkpoints else "none yet"
         lines.append(f"  not ended; newest checkpoint: {newest}")
     return lines
-
-
-def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -67,8 +67,9 @@ class External:
         for name in wanted:
             if name not in table.column_names:
                 raise ValueError(f"{self.path}: there is no column {name!r}; columns: {', '.join(table.column_names)}")
-            if name != self.trial and not _numeric(table[name].type):
-                raise ValueError(f"{self.path}: column {name!r} holds {table[name].type}, not numbers")
+            kind = table[name].type
+            if name != self.trial and not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+                raise ValueError(f"{self.path}: column {name!r} holds {kind}, not numbers")
         return table.select(wanted)
 
 
@@ -78,10 +79,10 @@ def import_external(store: Store, name: str, source: External, events: Mapping[s
     content = hashlib.sha256(source.path.read_bytes()).hexdigest()[:16]
     rows = []
     for label in pc.unique(table[source.trial]).to_pylist():
-        mine = table.filter(pc.equal(table[source.trial], pa.scalar(label))).sort_by(source.step)
+        own_rows = table.filter(pc.equal(table[source.trial], pa.scalar(label))).sort_by(source.step)
         run = RunDir(store, "ext-" + hashlib.sha256(f"{content}/{label}".encode()).hexdigest()[:12])
-        last = int(pc.max(mine[source.step]).as_py())
-        for kind, part in _parts(mine, source):
+        last = int(pc.max(own_rows[source.step]).as_py())
+        for kind, part in _parts(own_rows, source):
             store.write(run.part(kind, 0), encode(part))
         about = {"external": source.path.name, "sha256": content, "label": str(label)}
         since = (run.read("run.json") or {}).get("imported", time.time())
@@ -92,24 +93,20 @@ def import_external(store: Store, name: str, source: External, events: Mapping[s
     return len(rows)
 
 
-def _numeric(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _parts(mine: pa.Table, source: External) -> Iterator[tuple[str, pa.Table]]:
+def _parts(own_rows: pa.Table, source: External) -> Iterator[tuple[str, pa.Table]]:
     for kind in ("evals", "probes"):
         curves = [curve for curve in source.curves if (curve.metric in METRICS) == (kind == "evals")]
-        pieces = [_rows(kind, mine, source.step, curve) for curve in curves]
+        pieces = [_rows(kind, own_rows, source.step, curve) for curve in curves]
         if pieces:
             yield kind, pa.concat_tables(pieces).sort_by("step")
 
 
-def _rows(kind: str, mine: pa.Table, step: str, curve: Curve) -> pa.Table:
+def _rows(kind: str, own_rows: pa.Table, step: str, curve: Curve) -> pa.Table:
     """Rows of one curve; a missing value leaves no row."""
-    mine = mine.filter(pc.is_valid(mine[curve.column]))
-    n = len(mine)
-    value = pc.cast(mine[curve.column], pa.float32())
-    known: dict[str, Any] = {"step": pc.cast(mine[step], pa.int64()), "split": pa.array([curve.split] * n)}
+    own_rows = own_rows.filter(pc.is_valid(own_rows[curve.column]))
+    n = len(own_rows)
+    value = pc.cast(own_rows[curve.column], pa.float32())
+    known: dict[str, Any] = {"step": pc.cast(own_rows[step], pa.int64()), "split": pa.array([curve.split] * n)}
     known |= {curve.metric: value} if kind == "evals" else {"probe": pa.array([curve.metric] * n), "value": value}
     known["attempt"] = pa.array([0] * n, pa.int16())
     schema = SCHEMAS[kind]

@@ -1,4 +1,4 @@
-"""A worker's shift: halving, retries, halts, and runs that have ended already."""
+"""A worker's packs: halving, retries, halts, and runs that have ended already."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from grokstudy.orchestrator.execution.breaker import Breaker
-from grokstudy.orchestrator.execution.pack_queue import DEATHS, Shift
+from grokstudy.orchestrator.execution.pack_queue import DEATHS, PackQueue
 from grokstudy.orchestrator.execution.watchdog import Watchdog
 from grokstudy.orchestrator.runs.state import cause
 from grokstudy.trainables.config import RunConfig
@@ -20,11 +20,13 @@ from grokstudy.trainables.training.pack import Pack
 Small = Callable[..., RunConfig]
 
 
-def work(configs: list[RunConfig], store: Store, open_pack: Callable[[list[RunConfig]], Pack] | None = None) -> Shift:
-    shift = Shift([configs], store, open_pack or (lambda runs: Pack(runs, store)), max_failures=2)
-    while not shift.finished:
-        shift.advance(60.0)
-    return shift
+def work(
+    configs: list[RunConfig], store: Store, open_pack: Callable[[list[RunConfig]], Pack] | None = None
+) -> PackQueue:
+    pack_queue = PackQueue([configs], store, open_pack or (lambda runs: Pack(runs, store)), max_failures=2)
+    while not pack_queue.finished:
+        pack_queue.advance(60.0)
+    return pack_queue
 
 
 class Memory:
@@ -45,9 +47,9 @@ class Memory:
 def test_a_pack_that_does_not_fit_is_halved(small: Small, store: Store, error: type[Exception]) -> None:
     configs = [small(seed=seed) for seed in range(5)]
     machine = Memory(store, 2, error)
-    shift = work(configs, store, machine.open)
+    pack_queue = work(configs, store, machine.open)
     assert machine.tried == [5, 2, 2, 1]
-    assert {line["outcome"] for line in shift.lines.values()} == {"finished"}
+    assert {line["outcome"] for line in pack_queue.lines.values()} == {"finished"}
     for config in configs:
         run = RunDir(store, config.run_id)
         assert run.read("FAILED.json") is None
@@ -62,13 +64,13 @@ def test_the_member_at_fault_is_found_and_the_others_finish(small: Small, store:
             raise RuntimeError("seed 2 is cursed")
         return Pack(runs, store)
 
-    shift = work(configs, store, open_pack)
-    assert [shift.lines[config.run_id]["outcome"] for config in configs] == [
+    pack_queue = work(configs, store, open_pack)
+    assert [pack_queue.lines[config.run_id]["outcome"] for config in configs] == [
         "finished", "finished", "failed", "finished",
     ]  # fmt: skip
     failed = RunDir(store, configs[2].run_id).read("FAILED.json") or {}
     assert failed["error"] == "RuntimeError: seed 2 is cursed"
-    assert shift.lines[configs[2].run_id]["error"]["traceback"] == failed["traceback"]
+    assert pack_queue.lines[configs[2].run_id]["error"]["traceback"] == failed["traceback"]
 
 
 def test_a_run_alone_is_retried_as_often_as_allowed(small: Small, store: Store) -> None:
@@ -87,15 +89,15 @@ def test_a_run_alone_is_retried_as_often_as_allowed(small: Small, store: Store) 
 def test_storage_that_stays_away_halts_and_blames_no_run(
     small: Small, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shift = Shift([[small()]], store, lambda runs: Pack(runs, store), max_failures=2)
-    shift.advance(0.01)
+    pack_queue = PackQueue([[small()]], store, lambda runs: Pack(runs, store), max_failures=2)
+    pack_queue.advance(0.01)
     with monkeypatch.context() as full:
         full.setattr(Store, "_put", _full)
         store.patience_s = 0.2
-        while not shift.finished:
-            shift.advance(60.0)
-    assert shift.halt is not None
-    assert "No space left on device" in shift.halt
+        while not pack_queue.finished:
+            pack_queue.advance(60.0)
+    assert pack_queue.halt is not None
+    assert "No space left on device" in pack_queue.halt
     run = RunDir(store, small().run_id)
     assert (run.read("FAILED.json"), run.read("DONE.json")) == (None, None)
     assert work([small()], store).lines[run.run_id]["outcome"] == "finished"
@@ -110,17 +112,17 @@ def test_a_broken_gpu_context_ends_the_process_but_not_the_study(small: Small, s
     def open_pack(runs: list[RunConfig]) -> Pack:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    shift = work([small()], store, open_pack)
-    assert shift.unusable
-    assert shift.lines[small().run_id]["outcome"] == "failed"
+    pack_queue = work([small()], store, open_pack)
+    assert pack_queue.unusable
+    assert pack_queue.lines[small().run_id]["outcome"] == "failed"
 
 
 def test_runs_that_have_ended_are_only_reported(small: Small, store: Store) -> None:
     done, left = small(seed=0), small(seed=1)
     work([done], store)
     before = RunDir(store, done.run_id).read("lease.json")
-    shift = work([done, left], store)
-    assert [line["outcome"] for line in shift.lines.values()] == ["finished", "finished"]
+    pack_queue = work([done, left], store)
+    assert [line["outcome"] for line in pack_queue.lines.values()] == ["finished", "finished"]
     assert RunDir(store, done.run_id).read("lease.json") == before
 
 
@@ -128,24 +130,24 @@ def test_a_process_that_dies_again_and_again_gets_less_to_do_and_then_fails(smal
     configs = [small(seed=seed) for seed in range(4)]
     sizes = []
     for _ in range(DEATHS):
-        shift = Shift([configs], store, lambda runs: Pack(runs, store), max_failures=2)
-        sizes.append(len(shift._queue[0]))
-        shift._open(shift._queue[0])  # and dies
+        pack_queue = PackQueue([configs], store, lambda runs: Pack(runs, store), max_failures=2)
+        sizes.append(len(pack_queue._queue[0]))
+        pack_queue._open(pack_queue._queue[0])  # and dies
     assert sizes[:7] == [4, 4, 4, 4, 2, 2, 2]
     assert sizes[-1] == 1
-    shift = work([configs[0]], store)
-    assert shift.lines[configs[0].run_id]["outcome"] == "failed"
-    assert "died" in shift.lines[configs[0].run_id]["error"]["error"]
+    pack_queue = work([configs[0]], store)
+    assert pack_queue.lines[configs[0].run_id]["outcome"] == "failed"
+    assert "died" in pack_queue.lines[configs[0].run_id]["error"]["error"]
     assert work([configs[0]], store).lines[configs[0].run_id]["outcome"] == "finished", "a retry starts a new count"
 
 
 def test_a_run_taken_over_by_another_worker_is_left_to_it(small: Small, store: Store) -> None:
-    shift = Shift([[small()]], store, lambda runs: Pack(runs, store), max_failures=2)
-    shift.advance(0.01)
+    pack_queue = PackQueue([[small()]], store, lambda runs: Pack(runs, store), max_failures=2)
+    pack_queue.advance(0.01)
     Lease.take(RunDir(store, small().run_id))
-    while not shift.finished:
-        shift.advance(60.0)
-    assert shift.lines[small().run_id]["outcome"] is None
+    while not pack_queue.finished:
+        pack_queue.advance(60.0)
+    assert pack_queue.lines[small().run_id]["outcome"] is None
     assert RunDir(store, small().run_id).read("FAILED.json") is None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from grokstudy.orchestrator.execution.pack_queue import Shift
+from grokstudy.orchestrator.execution.pack_queue import PackQueue
 from grokstudy.orchestrator.execution.tuner import set_environment
 from grokstudy.trainables.bench import speed
 from grokstudy.trainables.config import RunConfig
@@ -36,7 +36,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     set_environment()  # Ray reads it when it is imported
     from grokstudy.orchestrator.execution import worker as module
 
-    monkeypatch.setattr(module, "Notice", lambda _: SimpleNamespace())
+    monkeypatch.setattr(module, "PreemptionNotice", lambda _: SimpleNamespace())
     before = torch.get_num_threads()
     yield module
     torch.set_num_threads(before)
@@ -48,10 +48,10 @@ def test_a_worker_that_is_used_again_takes_the_threads_of_its_new_grant(
     seen = []
     trainable = worker.PackTrainable(bundle(store, [small(seed=0)], cpu=2.0))
     for number, cpu in enumerate((1.0, 3.5, 0.5), start=1):
-        trainable.shift.advance(0.01)
+        trainable.pack_queue.advance(0.01)
         seen.append(torch.get_num_threads())
         assert trainable.reset_config(bundle(store, [small(seed=number)], cpu=cpu))
-    trainable.shift.advance(0.01)
+    trainable.pack_queue.advance(0.01)
     assert [*seen, torch.get_num_threads()] == [2, 1, 3, 1]
 
 
@@ -78,7 +78,7 @@ def test_a_worker_saves_and_goes_after_a_notice(
     monkeypatch.setattr("os._exit", done.append)
     before = signal.getsignal(signal.SIGTERM)
     try:
-        with notice.Notice(lambda: done.append("saved")).minded():
+        with notice.PreemptionNotice(lambda: done.append("saved")).watched():
             if told:
                 signal.raise_signal(signal.SIGTERM)
             assert not done, "not within a stretch of training"
@@ -136,11 +136,11 @@ def test_the_packs_of_a_bundle_are_trained_one_after_the_other(small: Small, sto
         return Pack(configs, store)
 
     wide = [small(seed=seed, model={"width": 32}) for seed in (0, 1)]
-    shift = Shift([wide, [small(seed=2)], [small(seed=3)]], store, open_pack, 2)
-    while not shift.finished:
-        shift.advance(60.0)
+    pack_queue = PackQueue([wide, [small(seed=2)], [small(seed=3)]], store, open_pack, 2)
+    while not pack_queue.finished:
+        pack_queue.advance(60.0)
     assert opened == [[0, 1], [2], [3]]
-    assert [line["outcome"] for line in shift.lines.values()] == ["finished"] * 4
+    assert [line["outcome"] for line in pack_queue.lines.values()] == ["finished"] * 4
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +185,6 @@ def test_packs_have_the_size_that_fits_the_gpu_where_they_are_placed(small: Smal
     for kind in CARRIES:
         on_it = ray.remote(num_cpus=1, num_gpus=1, label_selector={KIND: kind})(PackTrainable)
         there = on_it.remote(bundle(store, configs, **sizes))
-        found[kind] = ray.get(there.__ray_call__.remote(lambda self: [len(piece) for piece in self.shift._queue]))
+        found[kind] = ray.get(there.__ray_call__.remote(lambda self: [len(piece) for piece in self.pack_queue._queue]))
         ray.kill(there)
     assert found == {"BIG": [8], "TINY": [2, 2, 2, 2]}
