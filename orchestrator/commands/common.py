@@ -33,6 +33,14 @@ Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Training leng
 First = Annotated[int | None, typer.Option("--first", min=1, help="Only the first so many trials.")]
 Cpu = Annotated[float | None, typer.Option("--cpu", min=0.0, help="CPU cores of a worker instead of the study's.")]
 Gpu = Annotated[float | None, typer.Option("--gpu", min=0.0, help="GPUs of a worker instead of the study's.")]
+Local = Annotated[
+    bool | None,
+    typer.Option(
+        "--local/--ray",
+        help="Train on this machine without Ray, or with Ray Tune; by itself, without for what takes about a minute.",
+        show_default=False,
+    ),
+]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers at a time instead of the study's.")]
 
 

@@ -11,6 +11,7 @@ from grokstudy.orchestrator.commands.common import (
     Cpu,
     Gpu,
     Json,
+    Local,
     Quiet,
     Root,
     StudyFile,
@@ -45,6 +46,7 @@ def extend(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    local: Local = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -59,18 +61,20 @@ def extend(
             typer.echo(f"{read.name}: {len(lengths)} runs to {max(lengths.values()):,} steps")
         if until_event is None:
             break
-        _go_on(read.path, root, cpu, gpu, workers, silent)
+        _go_on(read.path, root, cpu, gpu, workers, local, silent)
     if until_event is None:
-        run(read.path, root, cpu=cpu, gpu=gpu, workers=workers, as_json=as_json, quiet=quiet)
+        run(read.path, root, cpu=cpu, gpu=gpu, workers=workers, local=local, as_json=as_json, quiet=quiet)
     if not silent:
         typer.echo(f"{read.name}: every run has reached {until_event}, or {max_steps:,} steps")
     report(read.name, root, as_json=as_json, quiet=quiet)
 
 
-def _go_on(study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, quiet: bool) -> None:
+def _go_on(
+    study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None, quiet: bool
+) -> None:
     """Train, and come back only if all went well."""
     try:
-        run(study, root, cpu=cpu, gpu=gpu, workers=workers, report=False, quiet=quiet)
+        run(study, root, cpu=cpu, gpu=gpu, workers=workers, local=local, report=False, quiet=quiet)
     except typer.Exit as ended:
         if ended.exit_code:
             raise

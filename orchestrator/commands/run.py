@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -20,6 +18,7 @@ from grokstudy.orchestrator.commands.common import (
     First,
     Gpu,
     Json,
+    Local,
     Quiet,
     Root,
     Steps,
@@ -32,8 +31,6 @@ from grokstudy.orchestrator.commands.mlflow import try_to_sync
 from grokstudy.orchestrator.commands.report import draw_report
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from grokstudy.orchestrator.execution.driver import Driver, StudyState
     from grokstudy.orchestrator.runs.trials import Run
     from grokstudy.orchestrator.study.study import Study
@@ -52,6 +49,7 @@ def run(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    local: Local = None,
     retry_failed: RetryFailed = False,
     report: Report = True,
     yes: Yes = False,
@@ -82,7 +80,7 @@ def run(
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         with driver_lock(store, read.name):
-            _train(driver, before, retry_failed, quiet)
+            _train(driver, before, local, retry_failed, quiet)
     except (RootBusyError, ResourcesError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
@@ -107,27 +105,27 @@ def _ask_if_contradicted(study: Study, store: Store, before: StudyState, yes: bo
     typer.confirm("Go on with the changed file?", abort=True, err=True)
 
 
-def _train(driver: Driver, before: StudyState, retry_failed: bool, quiet: bool) -> None:
+def _train(driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool) -> None:
     from rich.console import Console
 
+    from grokstudy.orchestrator.console.progress import Board, Display
+    from grokstudy.orchestrator.execution.executor import Executor
     from grokstudy.orchestrator.runs.state import older_runs, older_text
 
     study, store, console = driver.study, driver.store, Console(quiet=quiet)
-    todo = len(before.ledger.unsettled(retry_failed))
-    if said := older_text(older_runs(store, before.ledger.unsettled(retry_failed))):
-        typer.echo(said, err=True)
-    settled = len(before.runs) - todo
-    console.print(f"{study.name}: {todo} runs to train, {settled} already done. Starting Ray...", highlight=False)
-    stand = {run_id: state.step for run_id, state in before.ledger.states.items()}
-    driver.train(partial(_launch, study, store, console, stand), retry_failed)
+    todo, steps = before.ledger.unsettled(retry_failed), {i: s.step for i, s in before.ledger.states.items()}
+    if message := older_text(older_runs(store, todo)):
+        typer.echo(message, err=True)
+    left = [(run.config, run.config.train.steps - steps[run.run_id]) for run in todo]
+    executor = Executor.choose(study, left, local)
+    settled = len(before.runs) - len(todo)
+    console.print(f"{study.name}: {len(todo)} runs to train, {settled} already done; {executor}", highlight=False)
 
+    def execute(runs: list[Run]) -> None:
+        with Display(Board({run.run_id: run for run in runs}, steps), console) as display:
+            executor.launch(study, runs, store, display, lambda message: typer.echo(message, err=True))
 
-def _launch(study: Study, store: Store, console: Console, stand: Mapping[str, int], runs: list[Run]) -> None:
-    from grokstudy.orchestrator.console.progress import Board, Display
-    from grokstudy.orchestrator.execution.tuner import launch
-
-    with Display(Board({run.run_id: run for run in runs}, stand), console) as display:
-        launch(study, runs, store, display)
+    driver.train(execute, retry_failed)
 
 
 def _conclude(study: Study, store: Store, state: StudyState, report: bool, quiet: bool) -> None:

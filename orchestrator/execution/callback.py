@@ -15,7 +15,6 @@ from ray import tune
 
 from grokstudy.orchestrator.execution.breaker import Breaker
 from grokstudy.orchestrator.execution.watchdog import LIMIT_S, Watchdog
-from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
@@ -65,8 +64,8 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A pack has ended in a way that is not retried."""
         self.watchdog.forget(trial.trial_id)
-        for raw in chain.from_iterable(trial.config["bundle"]["packs"]):
-            record_loss(RunDir(self.store, RunConfig.from_dict(raw).run_id), trial.get_error())
+        for config in chain.from_iterable(trial.config["bundle"].packs):
+            record_loss(RunDir(self.store, config.run_id), trial.get_error())
 
     def _kill(self, trial_id: str) -> None:
         """End a silent worker: here by its process id, as one that is stopped answers nobody; elsewhere through Ray."""

@@ -40,6 +40,8 @@ class PackQueue:
         self.store, self.open_pack, self.max_failures = store, open_pack, max_failures
         self.lines: dict[str, dict[str, Any]] = {}
         self.halt: str | None = None
+        self.stopping = False
+        """Set by `stop`: `advance` returns at the next whole chunk of steps."""
         self.unusable = False
         """Whether this process can train nothing more (its GPU context is broken)."""
         self._failures: Counter[str] = Counter()
@@ -58,9 +60,15 @@ class PackQueue:
     def advance(self, seconds: float) -> list[dict[str, Any]]:
         """Train for about this long; returns where every run of the worker stands."""
         begun = time.monotonic()
-        while not self.finished and (left := seconds - (time.monotonic() - begun)) > 0:
+        while not self.finished and not self.stopping and (left := seconds - (time.monotonic() - begun)) > 0:
             self._advance(self._queue[0], left)
         return list(self.lines.values())
+
+    def stop(self) -> None:
+        """Have `advance` return soon; may be called from a signal handler."""
+        self.stopping = True
+        if self.pack is not None:
+            self.pack.stopping = True
 
     def checkpoint_now(self) -> None:
         """Commit what there is, before a pause."""

@@ -19,7 +19,6 @@ KIND = "ray.io/accelerator-type"
 """The label by which Ray names the kind of GPU of a node, such as L4 or H100."""
 Probe = Callable[[RunConfig, int, str, int, float], int]
 """(configuration, most members, device, threads, share of the GPU) -> members that pay and fit."""
-Sizes = dict[str, int]
 
 
 class Sizer:
@@ -28,18 +27,18 @@ class Sizer:
     def __init__(self, resources: Mapping[str, float], probe: Probe = pack_size) -> None:
         """For workers with these `cpu` and `gpu`."""
         self._resources, self._probe = resources, probe
-        self._found: dict[Any, Sizes] = {}
+        self._found: dict[Any, dict[str, int]] = {}
 
     def __call__(self, config: RunConfig, most: int) -> int:
         """Members that pay where most of them do."""
         self._found[config.shape()] = sizes = self._measured(config, most)
         return max(sizes.values())
 
-    def sizes(self, config: RunConfig) -> Sizes:
+    def sizes(self, config: RunConfig) -> dict[str, int]:
         """What was found for runs of this shape; empty when nothing was measured."""
         return self._found.get(config.shape(), {})
 
-    def _measured(self, config: RunConfig, most: int) -> Sizes:
+    def _measured(self, config: RunConfig, most: int) -> dict[str, int]:
         cpu, gpu = self._resources["cpu"], self._resources["gpu"]
         threads = max(1, int(cpu))
         if not gpu:

@@ -12,19 +12,21 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
+from grokstudy.orchestrator.execution.bundle import Bundle, make_bundles
+from grokstudy.orchestrator.execution.executor import RayStartError
 from grokstudy.orchestrator.execution.resources import check_resources, granted, workers_here
-from grokstudy.orchestrator.planning.packing import bundles_of, packs_of
-from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.schedulers.asha import Asha
 from grokstudy.orchestrator.study.study import Study
-from grokstudy.trainables.storage.retention import Keep
+from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
@@ -39,6 +41,8 @@ ENVIRONMENT = {
 }
 
 SCRATCH = "grokstudy-tune-"
+WARM, WARM_S = "import ray.dashboard.agent, ray._private.runtime_env.agent.main", 120.0
+"""What Ray's agents import: once read, it comes from memory."""
 OnProgress = Callable[[list[dict[str, Any]]], None]
 
 
@@ -50,6 +54,7 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
     """
     set_environment()
     from grokstudy.orchestrator.execution.callback import LaunchCallback, mark_stopped
+    from grokstudy.orchestrator.execution.pack_size import Sizer
 
     # Tune warns once per trial that its own loggers, which are off, left no file.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
@@ -57,7 +62,9 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
     callback = LaunchCallback(on_progress, store, breaker)
     with ray_session(), _scratch() as scratch:
         check_resources(study)
-        bundles = _bundles(study, runs, store)
+        resources = granted(study)
+        sizer = Sizer(resources)
+        bundles = make_bundles(study, runs, store, resources, workers_here(study), sizer, sizer.sizes)
         with callback.watchdog:
             _tuner(study, bundles, callback, scratch).fit()
     for run_id in callback.stopped if study.scheduler.stops else ():
@@ -85,6 +92,23 @@ def set_environment() -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
+def _start_ray(ray: Any) -> None:
+    """Start Ray here or join it, the second time with its agent's imports warm: Ray gives the agent 15 s to come up."""
+    for again in (False, True):
+        try:
+            ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+            return
+        except Exception as error:  # Ray raises plain Exception when its processes do not come up
+            ray.shutdown()
+            if "RAY_ADDRESS" in os.environ:
+                raise HaltedError(f"Ray did not answer at {os.environ['RAY_ADDRESS']}: {first_line(error)}") from error
+            if again:
+                logs = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray/session_latest/logs")
+                raise RayStartError(f"Ray did not start: {first_line(error)} (its logs: {logs})") from error
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                subprocess.run([sys.executable, "-c", WARM], capture_output=True, timeout=WARM_S, check=False)
+
+
 @contextlib.contextmanager
 def ray_session() -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS, or start Ray on this machine and end it afterwards."""
@@ -95,45 +119,16 @@ def ray_session() -> Iterator[None]:
         return
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
-    except Exception as error:  # Ray raises plain Exception when its processes do not come up
-        raise HaltedError(f"Ray did not start: {error}") from error
-    signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler there that aborts
+        _start_ray(ray)
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler there that aborts
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _bundles(study: Study, runs: list[Run], store: Store) -> list[dict[str, Any]]:
-    """Put runs together as far as that pays, and packs into bundles: what a worker gets as one trial of Tune's.
-
-    Packs are as large as the study says, or as measured. A scheduler that stops trials needs each run by itself.
-    """
-    from grokstudy.orchestrator.execution.pack_size import Sizer
-
-    steps = {run_id: state.step for run_id, state in Ledger(store, runs, False).states.items()}
-    resources = granted(study)
-    asked, measure = study.resources.pack, Sizer(resources)
-    alone = study.scheduler.stops
-    fixed = 1 if alone else asked
-    size = measure if isinstance(fixed, str) else lambda _, most: min(fixed, most)
-    workers = workers_here(study)
-    packs = packs_of(runs, steps, size, workers)
-    shared = {"root": store.uri, "resources": resources, "max_failures": study.resources.max_failures}
-    shared |= {"keep": Keep(tuple(study.events.values()), study.resources.checkpoint_bytes)}
-    shared |= {"engine": study.resources.engine}
-    return [
-        {
-            **shared,
-            "packs": [[run.config.to_dict() for run in pack] for pack in bundle],
-            "sizes": [measure.sizes(pack[0].config) for pack in bundle],
-        }
-        for bundle in ([[pack] for pack in packs] if alone else bundles_of(packs, workers))
-    ]
-
-
-def _tuner(study: Study, bundles: list[dict[str, Any]], callback: Any, scratch: str) -> Any:
+def _tuner(study: Study, bundles: list[Bundle], callback: Any, scratch: str) -> Any:
     from ray import tune
 
     from grokstudy.orchestrator.execution.callback import Brake
@@ -161,7 +156,7 @@ def _tuner(study: Study, bundles: list[dict[str, Any]], callback: Any, scratch: 
     )
 
 
-def _scheduler(study: Study, bundles: list[dict[str, Any]]) -> Any:
+def _scheduler(study: Study, bundles: list[Bundle]) -> Any:
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
     options = study.scheduler
@@ -171,7 +166,7 @@ def _scheduler(study: Study, bundles: list[dict[str, Any]]) -> Any:
         time_attr="step",
         metric=f"{options.metric}/{options.split}",
         mode=options.mode,
-        max_t=max(run["train"]["steps"] for bundle in bundles for pack in bundle["packs"] for run in pack),
+        max_t=max(config.train.steps for bundle in bundles for pack in bundle.packs for config in pack),
         grace_period=options.grace_steps,
         reduction_factor=options.reduction_factor,
     )

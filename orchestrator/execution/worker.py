@@ -15,15 +15,11 @@ from typing import Any
 
 from ray import tune
 
-from grokstudy.orchestrator.execution.pack_queue import PackQueue
+from grokstudy.orchestrator.execution.bundle import HEARTBEAT_S, Bundle, Sizes
 from grokstudy.orchestrator.execution.pack_size import kind_here
 from grokstudy.orchestrator.execution.preemption import PreemptionNotice
 from grokstudy.trainables.bench.speed import pack_size
 from grokstudy.trainables.config import RunConfig
-from grokstudy.trainables.storage.store import Store
-from grokstudy.trainables.training.pack import Pack
-
-HEARTBEAT_S = 2.0
 
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]
@@ -33,13 +29,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         """Take over the bundle, on what Ray granted."""
         if not gc.get_freeze_count():
             gc.freeze()  # what the imports left; looking through it after each pack takes longer than a tiny run
-        bundle = config["bundle"]
-        store, threads = Store(bundle["root"]), _threads(bundle)
-
-        def open_pack(runs: list[RunConfig]) -> Pack:
-            return Pack(runs, store, _device(), threads, bundle["engine"], bundle["keep"])
-
-        self.pack_queue = PackQueue(_packs(bundle), store, open_pack, bundle["max_failures"])
+        bundle: Bundle = config["bundle"]
+        self.pack_queue = bundle.open(_packs(bundle))
         self.notice = PreemptionNotice(self.cleanup)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -77,28 +68,19 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         """Nothing: `setup` has restored the run directory."""
 
 
-def _packs(bundle: dict[str, Any]) -> list[list[RunConfig]]:
+def _packs(bundle: Bundle) -> list[list[RunConfig]]:
     """The packs as they fit here: those cut for a larger GPU are cut again."""
     cut = []
-    for runs, sizes in zip(bundle["packs"], bundle["sizes"], strict=True):
-        configs = [RunConfig.from_dict(raw) for raw in runs]
+    for configs, sizes in zip(bundle.packs, bundle.sizes, strict=True):
         most = _most(configs, sizes, bundle)
         cut += [configs[start : start + most] for start in range(0, len(configs), most)]
     return cut
 
 
-def _most(configs: list[RunConfig], sizes: dict[str, int], bundle: dict[str, Any]) -> int:
+def _most(configs: list[RunConfig], sizes: Sizes, bundle: Bundle) -> int:
     """Members that fit here: as the driver measured on this kind of GPU, or as measured now."""
     if len(configs) == 1 or not sizes:
         return len(configs)
     if (kind := kind_here()) in sizes:
         return sizes[kind]
-    return pack_size(configs[0], len(configs), _device(), _threads(bundle), min(bundle["resources"]["gpu"], 1.0))
-
-
-def _threads(bundle: dict[str, Any]) -> int:
-    return max(1, int(bundle["resources"]["cpu"]))
-
-
-def _device() -> str:
-    return "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu"
+    return pack_size(configs[0], len(configs), bundle.device, bundle.threads, min(bundle.gpu, 1.0))

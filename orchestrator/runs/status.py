@@ -86,7 +86,7 @@ class StudyStatus:
     @property
     def steps(self) -> int:
         """Steps that are safe."""
-        return sum(run.state.step for run in self.runs)
+        return sum(min(run.state.step, run.horizon) for run in self.runs)
 
     @property
     def asked(self) -> int:

@@ -50,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, subpr
     folder = tmp_path_factory.mktemp("trained")
     path = folder / "tiny.yaml"
     path.write_text(STUDY)
-    return folder / "root", path, grokstudy("run", path, root=folder / "root")
+    return folder / "root", path, grokstudy("run", path, "--ray", root=folder / "root")
 
 
 def test_every_command_has_help_with_an_example() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from grokstudy.orchestrator.execution.bundle import Bundle
 from grokstudy.orchestrator.execution.pack_queue import PackQueue
 from grokstudy.orchestrator.execution.tuner import set_environment
 from grokstudy.trainables.bench import speed
@@ -24,10 +25,9 @@ Small = Callable[..., RunConfig]
 CARRIES = {"BIG": 8, "TINY": 2}
 
 
-def bundle(store: Store, configs: list[RunConfig], cpu: float = 1.0, **sizes: int) -> dict[str, Any]:
-    how = {"max_failures": 2, "keep": KEEP, "engine": "auto"}
-    about = {"root": store.uri, "resources": {"cpu": cpu, "gpu": 0.0}, **how}
-    return {"bundle": {**about, "packs": [[config.to_dict() for config in configs]], "sizes": [sizes]}}
+def bundle(store: Store, configs: list[RunConfig], cpu: float = 1.0, gpu: float = 0.0, **sizes: int) -> dict[str, Any]:
+    how: dict[str, Any] = {"max_failures": 2, "keep": KEEP, "engine": "auto"}
+    return {"bundle": Bundle(root=store.uri, cpu=cpu, gpu=gpu, packs=[configs], sizes=[sizes], **how)}
 
 
 @pytest.fixture
@@ -55,13 +55,13 @@ def test_a_worker_that_is_used_again_takes_the_threads_of_its_new_grant(
     assert [*seen, torch.get_num_threads()] == [2, 1, 3, 1]
 
 
-def test_the_device_is_what_ray_made_visible(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert worker._device() == "cpu"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # how Ray says: none
-    assert worker._device() == "cpu"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    assert worker._device() == "cuda"
+@pytest.mark.parametrize("visible", ["-1", "0", "NoDevFiles", "", "3"])
+def test_the_device_follows_the_grant_and_not_what_is_visible(
+    small: Small, store: Store, monkeypatch: pytest.MonkeyPatch, visible: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert bundle(store, [small()])["bundle"].device == "cpu"
+    assert bundle(store, [small()], gpu=0.25)["bundle"].device == "cuda"
 
 
 @pytest.mark.parametrize(("drains", "told", "goes"), [(["here"], 0, 1), (["there"], 0, 0), ([], 1, 1), ([], 0, 0)])

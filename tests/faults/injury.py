@@ -89,7 +89,7 @@ class Patient:
 
     def drive(self, *options: str, **environment: str) -> subprocess.Popen[str]:
         """Start `grokstudy run` in a process group of its own."""
-        words = [str(BINARY), "run", str(self.path), "--root", self.store.uri, "--no-report", *options]
+        words = [str(BINARY), "run", str(self.path), "--root", self.store.uri, "--no-report", "--ray", *options]
         into = (self.folder / f"driver-{len(self.drivers)}.log").open("w")
         given = {**os.environ, "FAULTS_TOKEN": self.token, "GROKSTUDY_PATIENCE_S": "60", **environment}
         driver = subprocess.Popen(words, stdout=into, stderr=into, text=True, env=given, start_new_session=True)

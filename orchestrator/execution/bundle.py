@@ -1,0 +1,89 @@
+"""A bundle: packs that one worker trains one after the other, with all that it must know to do so. It travels.
+
+Ray Tune's workers and the processes of `--local` open the same bundles, so that both leave the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from grokstudy.orchestrator.execution.pack_queue import PackQueue
+from grokstudy.orchestrator.planning.packing import PackSize, bundles_of, packs_of
+from grokstudy.orchestrator.runs.state import read_states
+from grokstudy.orchestrator.runs.trials import Run
+from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.retention import Keep
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.training.pack import Pack
+from grokstudy.trainables.training.stepper import Mode
+
+HEARTBEAT_S = 2.0
+"""How long a worker trains before it says where it stands."""
+Sizes = Mapping[str, int]
+"""Members of a pack that pay, by kind of GPU; empty when nothing was measured."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What one worker is given."""
+
+    root: str
+    packs: list[list[RunConfig]]
+    sizes: list[Sizes]
+    """Of each pack, what was measured for its shape."""
+    cpu: float
+    gpu: float
+    max_failures: int
+    keep: Keep
+    engine: Mode
+
+    @property
+    def threads(self) -> int:
+        """Threads that torch may use."""
+        return max(1, int(self.cpu))
+
+    @property
+    def device(self) -> str:
+        """The device follows what was granted, not what happens to be visible: a CPU worker never touches a GPU."""
+        return "cuda" if self.gpu else "cpu"
+
+    def open(self, packs: list[list[RunConfig]] | None = None) -> PackQueue:
+        """Begin to work on its packs, or on these, cut to what fits."""
+        store = Store(self.root)
+
+        def open_pack(configs: list[RunConfig]) -> Pack:
+            return Pack(configs, store, self.device, self.threads, self.engine, self.keep)
+
+        return PackQueue(self.packs if packs is None else packs, store, open_pack, self.max_failures)
+
+
+def make_bundles(
+    study: Study, runs: list[Run], store: Store, resources: Mapping[str, float], workers: int, size: PackSize,
+    sizes: Callable[[RunConfig], Sizes] = lambda _: {},
+) -> list[Bundle]:  # fmt: skip
+    """Put runs together as far as that pays, and packs into bundles.
+
+    Packs are as large as the study says, or as `size` measures. A scheduler that stops trials needs each run by itself.
+    """
+    horizons = {run.run_id: run.config.train.steps for run in runs}
+    steps = {run_id: state.step for run_id, state in read_states(store, horizons, scheduler_stops=False).items()}
+    alone, asked = study.scheduler.stops, study.resources.pack
+    fixed = 1 if alone else asked
+    packs = packs_of(runs, steps, size if isinstance(fixed, str) else lambda _, most: min(fixed, most), workers)
+    groups = [[pack] for pack in packs] if alone else bundles_of(packs, workers)
+    keep = Keep(tuple(study.events.values()), study.resources.checkpoint_bytes)
+    return [
+        Bundle(
+            root=store.uri,
+            packs=[[run.config for run in pack] for pack in group],
+            sizes=[sizes(pack[0].config) for pack in group],
+            cpu=resources["cpu"],
+            gpu=resources["gpu"],
+            max_failures=study.resources.max_failures,
+            keep=keep,
+            engine=study.resources.engine,
+        )
+        for group in groups
+    ]

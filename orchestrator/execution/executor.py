@@ -1,0 +1,98 @@
+"""Who carries a launch out: Ray Tune, or the workers of this machine without Ray. Same files, same bits.
+
+Ray Tune is the engine of everything that outgrows a moment: clusters, schedulers that stop trials, hours of training.
+Where the work is over in about a minute and no cluster is asked for, starting Ray would take longer than training.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from grokstudy.orchestrator.execution.breaker import HaltedError
+from grokstudy.orchestrator.runs.trials import Run
+from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.config import RunConfig, eval_steps
+from grokstudy.trainables.storage.store import Store
+
+OnProgress = Callable[[list[dict[str, Any]]], None]
+SHORT_S, MOMENT_S = 60.0, 15.0
+"""Seconds of one core, roughly estimated, up to which work is not worth starting Ray for, or more than one process."""
+FLOPS, LEAST_STEP_S = 2e10, 0.003
+"""What a core makes of matrix products in small models, and what a step takes at least; for a rough estimate."""
+
+
+class RayStartError(HaltedError):
+    """Ray's processes did not come up on this machine."""
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Where runs are trained."""
+
+    kind: str
+    """ray or local."""
+    workers: int
+    """Of the local one."""
+
+    measured: bool = True
+    """Whether the local one measures how many members of a pack pay; for a moment's work that takes longer than it."""
+
+    @classmethod
+    def choose(cls, study: Study, left: Iterable[tuple[RunConfig, int]], local: bool | None) -> Executor:
+        """By what was asked; else by what is `left` to do: each configuration with the steps that it lacks."""
+        if local is False or (local is None and not _is_possible(study)):
+            return cls("ray", 0)
+        seconds = _rough_seconds(left)
+        if local is None and seconds > SHORT_S:
+            return cls("ray", 0)
+        from grokstudy.orchestrator.execution.local import local_workers
+
+        asked = isinstance(study.resources.workers, int)
+        workers = 1 if seconds <= MOMENT_S and not asked else local_workers(study)
+        return cls("local", workers, seconds > SHORT_S)
+
+    def __str__(self) -> str:
+        """Told on the first line of a run."""
+        if self.kind == "local":
+            place = "in this process" if self.workers == 1 else f"in up to {self.workers} processes of this machine"
+            return f"training {place}, without Ray (--ray starts it)"
+        address = os.environ.get("RAY_ADDRESS")
+        return "starting Ray Tune on this machine" if address is None else f"on the Ray cluster at {address}"
+
+    def launch(
+        self, study: Study, runs: list[Run], store: Store, on_progress: OnProgress, say: Callable[[str], None]
+    ) -> None:
+        """Train these runs to their length. Where Ray does not start, this machine trains without it, and says so."""
+        from grokstudy.orchestrator.execution import local, tuner
+
+        workers = self.workers
+        if self.kind == "ray":
+            try:
+                tuner.launch(study, runs, store, on_progress)
+                return
+            except RayStartError as error:
+                if study.scheduler.stops:
+                    raise
+                workers = local.local_workers(study)
+                say(f"{error}\ntraining on this machine without Ray instead, as --local does")
+        local.launch(study, runs, store, on_progress, workers, self.measured)
+
+
+def _is_possible(study: Study) -> bool:
+    return "RAY_ADDRESS" not in os.environ and not study.scheduler.stops and not study.resources.gpu
+
+
+def _rough_seconds(left: Iterable[tuple[RunConfig, int]]) -> float:
+    """Seconds of one core, without measuring anything; more than SHORT_S is not looked at closely."""
+    from grokstudy.trainables.models import step_flops
+
+    seconds = 0.0
+    for config, steps in left:
+        step = max(step_flops(config.model, config.data.vocabulary, config.train.batch) / FLOPS, LEAST_STEP_S)
+        seconds += step * (steps + 10 * len(eval_steps(config.eval, steps)))
+        if seconds > SHORT_S:
+            break
+    return seconds

@@ -1,0 +1,264 @@
+"""The executor without Ray: the packs of a launch, trained in this process or in processes of this machine.
+
+The same bundles and pack queues as under Ray Tune, so the same files, to the bit. One worker trains in this process,
+where `breakpoint()` works and nothing has to start; more are processes of their own. One that dies is started again
+with its bundle: what it had done is in the root, and its lease counts how often it died at the same step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
+from grokstudy.orchestrator.execution.bundle import HEARTBEAT_S, Bundle, make_bundles
+from grokstudy.orchestrator.execution.pack_queue import PackQueue
+from grokstudy.orchestrator.execution.resources import ResourcesError
+from grokstudy.orchestrator.execution.watchdog import LIMIT_S, Watchdog
+from grokstudy.orchestrator.runs.trials import Run
+from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.bench.speed import pack_size
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.machine import cores
+from grokstudy.trainables.storage.store import Store
+
+OnProgress = Callable[[list[dict[str, Any]]], None]
+STILLBORN = 3
+"""Processes in a row that end before they say a word, after which the launch is given up."""
+STOP_WAIT_S = 60.0
+"""How long processes may take to write a checkpoint before they are killed."""
+
+
+def launch(
+    study: Study, runs: list[Run], store: Store, on_progress: OnProgress, workers: int, measured: bool = True
+) -> None:
+    """Train these runs to their length, each with its retries, by so many workers.
+
+    Unless `measured`, runs of a pack of size `auto` train alone.
+
+    A run that fails for good ends up as FAILED.json, not as an exception. On Ctrl-C every pack leaves a checkpoint at
+    its next whole chunk of steps, then KeyboardInterrupt is raised; a second one ends at once. Raises HaltedError when
+    it is pointless to go on, ResourcesError where the study asks for what only Ray Tune has.
+    """
+    if study.scheduler.stops:
+        raise ResourcesError(f"scheduler: {study.scheduler_kind} is carried out by Ray Tune; run without --local")
+    resources = local_resources(study)
+    sizes: dict[Any, int] = {}
+
+    def size(config: RunConfig, most: int) -> int:
+        if not measured:
+            return 1
+        if config.shape() not in sizes:
+            device, threads = "cuda" if resources["gpu"] else "cpu", max(1, int(resources["cpu"]))
+            sizes[config.shape()] = pack_size(config, most, device, threads, min(resources["gpu"], 1.0))
+        return sizes[config.shape()]
+
+    bundles = make_bundles(study, runs, store, resources, workers, size)
+    launcher = _Launch(on_progress, Breaker())
+    if workers == 1:
+        launcher.here(bundles)
+    else:
+        launcher.in_processes(bundles, min(workers, len(bundles)))
+    if launcher.breaker.reason is not None:
+        raise HaltedError(launcher.breaker.reason)
+
+
+def local_resources(study: Study) -> dict[str, float]:
+    """CPUs and GPUs of one worker on this machine; `auto` is one core, and one whole GPU where torch sees any."""
+    cpu, gpu = study.resources.cpu, study.resources.gpu
+    found = _gpus() if gpu else 0
+    if isinstance(gpu, float | int) and gpu > found:
+        raise ResourcesError(f"resources.gpu: {gpu:g} asked per worker, torch sees {found} here; use --gpu 0")
+    return {"cpu": 1.0 if cpu == "auto" else float(cpu), "gpu": float(bool(found)) if gpu == "auto" else float(gpu)}
+
+
+def local_workers(study: Study) -> int:
+    """Workers that this machine has room for, or that were asked for."""
+    asked, resources = study.resources.workers, local_resources(study)
+    room = cores() / resources["cpu"]
+    if resources["gpu"]:
+        room = min(room, _gpus() / resources["gpu"])
+    return asked if isinstance(asked, int) else max(1, int(room))
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+@dataclass
+class _Worker:
+    """A process, what it works on, and the way to talk to it."""
+
+    process: BaseProcess
+    connection: Connection
+    bundle: Bundle | None = None
+    spoke: bool = False
+
+
+class _Launch:
+    """Bundles on their way through the workers of this machine."""
+
+    def __init__(self, on_progress: OnProgress, breaker: Breaker) -> None:
+        self.on_progress, self.breaker = on_progress, breaker
+        self._stillborn = 0
+
+    def here(self, bundles: list[Bundle]) -> None:
+        """Train in this process."""
+        for bundle in bundles:
+            queue = bundle.open()
+            with _interrupts_stop(queue.stop):
+                while not queue.finished and not queue.stopping and self.breaker.reason is None:
+                    self._hear(queue.advance(HEARTBEAT_S), queue.halt)
+                queue.checkpoint_now()
+            if queue.stopping:
+                raise KeyboardInterrupt
+            if self.breaker.reason is not None:
+                return
+
+    def in_processes(self, bundles: list[Bundle], count: int) -> None:
+        """Train in processes, each given the next bundle when it has ended one."""
+        left = deque(bundles)
+        workers = {str(number): _start(number, bundles[0].gpu) for number in range(count)}
+        limit = float(os.environ.get("GROKSTUDY_SILENCE_S", LIMIT_S))
+        watchdog = Watchdog(limit, lambda name: workers[name].process.kill())
+        try:
+            with watchdog:
+                while workers and self.breaker.reason is None:
+                    for name, worker in list(workers.items()):
+                        if worker.bundle is None:
+                            if not left:
+                                self._end(workers.pop(name))
+                                watchdog.forget(name)
+                                continue
+                            worker.bundle = left.popleft()
+                            with contextlib.suppress(OSError):  # it has died: it is started again below
+                                worker.connection.send(worker.bundle)
+                            watchdog.beat(name)
+                    ready = wait([worker.connection for worker in workers.values()], timeout=1.0)
+                    for name, worker in workers.items():
+                        if worker.connection in ready:
+                            watchdog.beat(name)
+                            if not self._listen(worker):
+                                workers[name] = self._replace(int(name), worker)
+        finally:
+            try:
+                for worker in workers.values():
+                    worker.process.terminate()  # it leaves a checkpoint, and goes
+                for worker in workers.values():
+                    self._end(worker)
+            except KeyboardInterrupt:  # the second: at once
+                for worker in workers.values():
+                    worker.process.kill()
+                raise
+
+    def _listen(self, worker: _Worker) -> bool:
+        """Take in what a worker says; False when it is gone."""
+        try:
+            while worker.connection.poll():
+                lines, halt, done = worker.connection.recv()
+                worker.spoke, self._stillborn = True, 0
+                self._hear(lines, halt)
+                if done:
+                    worker.bundle = None
+        except (EOFError, OSError):
+            return False
+        return True
+
+    def _replace(self, number: int, gone: _Worker) -> _Worker:
+        """Another process for the bundle of one that died."""
+        gone.process.join()
+        self._stillborn += not gone.spoke
+        if self._stillborn >= STILLBORN:
+            code = gone.process.exitcode
+            raise HaltedError(f"{STILLBORN} worker processes in a row ended at their start (exit code {code})")
+        worker = _start(number, gone.bundle.gpu if gone.bundle else 0.0)
+        if gone.bundle is not None:
+            worker.bundle = gone.bundle
+            worker.connection.send(gone.bundle)
+        return worker
+
+    @staticmethod
+    def _end(worker: _Worker) -> None:
+        worker.connection.close()
+        worker.process.join(STOP_WAIT_S)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+
+    def _hear(self, lines: list[dict[str, Any]], halt: str | None) -> None:
+        if halt is not None:
+            self.breaker.reason = halt
+        for line in lines:
+            self.breaker.hear(line)
+        self.on_progress(lines)
+
+
+@contextlib.contextmanager
+def _interrupts_stop(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C asks to stop, the second ends at once."""
+
+    def on_interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _start(number: int, gpu: float) -> _Worker:
+    """A fresh process; where workers share GPUs, each sees the one that it works on."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    visible = {} if not gpu else {"CUDA_VISIBLE_DEVICES": _gpu_of(number, gpu)}
+    process = context.Process(target=_work, args=(theirs, visible), daemon=True, name=f"grokstudy-{number}")
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _gpu_of(number: int, gpu: float) -> str:
+    known = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = known.split(",") if known else [str(index) for index in range(_gpus())]
+    return names[int(number * gpu) % len(names)]
+
+
+def _work(connection: Connection, environment: Mapping[str, str]) -> None:
+    """What a process does: open the bundles that it is sent, one after the other, and say where they stand."""
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the driver decides
+    ended = threading.Event()
+    queue: PackQueue | None = None
+
+    def end(*_: object) -> None:
+        ended.set()
+        if queue is not None:
+            queue.stop()
+
+    signal.signal(signal.SIGTERM, end)
+    with contextlib.suppress(EOFError, OSError):  # the driver has no more, or is gone
+        while not ended.is_set():
+            if not connection.poll(0.2):
+                continue
+            queue = connection.recv().open()
+            try:
+                while not queue.finished and not queue.stopping:
+                    lines = queue.advance(HEARTBEAT_S)
+                    connection.send((lines, queue.halt, queue.finished))
+            finally:
+                queue.checkpoint_now()  # also when the driver does not listen any more
+            if queue.unusable:
+                os._exit(1)  # its GPU context is broken: another process goes on
