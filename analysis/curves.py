@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from grokstudy.analysis.tables.parquet import scan
+from grokstudy.analysis.tables.parquet import Scan, Skipped
 from grokstudy.trainables.schema import SPLITS, TABLES
 from grokstudy.trainables.storage.store import Store
 
@@ -29,19 +29,23 @@ SCALARS = ("loss", "grad_norm", "weight_norm")
 
 
 def tracked_curves(
-    store: Store, run_id: str, horizon: int, times: Iterable[float | None] = (), first: Iterable[str] = ()
-) -> pl.DataFrame:
-    """The curves of one run up to a step (`SCHEMA`); probes named in `first` come before the others."""
-    rows = {table: _rows(store, table, run_id, horizon) for table in TABLES}
+    store: Store, run_id: str, horizon: int, times: Iterable[float | None] = (), first: Iterable[str] = (),
+    skipped: dict[str, Skipped] | None = None,
+) -> pl.DataFrame:  # fmt: skip
+    """The curves of one run up to a step (`SCHEMA`); probes named in `first` come before the others.
+
+    Files that cannot be read are noted in `skipped`.
+    """
+    noted = {} if skipped is None else skipped
+    rows = {table: _rows(Scan(store, table, [run_id], TABLES[table], noted), horizon) for table in TABLES}
     tidy = [*_accuracies(rows["evals"]), *_training(rows["steps"]), *_summaries(rows["probes"], list(first))]
     kept = [decimate(frame, horizon, times) for frame in tidy[:CURVES]]
     return pl.concat([pl.DataFrame(schema=SCHEMA), *kept])
 
 
-def _rows(store: Store, table: str, run_id: str, horizon: int) -> pl.DataFrame:
-    found, _ = scan(store, table, [run_id], TABLES[table])
-    within = pl.col("step") < horizon if table == "steps" else pl.col("step") <= horizon
-    return found.filter(within).collect()
+def _rows(scan: Scan, horizon: int) -> pl.DataFrame:
+    within = pl.col("step") < horizon if scan.table == "steps" else pl.col("step") <= horizon
+    return scan.frame.filter(within).collect()
 
 
 def _training(steps: pl.DataFrame) -> list[pl.DataFrame]:

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from grokstudy.analysis.events import find_events, measures, series_of
-from grokstudy.analysis.tables.parquet import Skipped, polars_schema, scan
+from grokstudy.analysis.tables.parquet import Scan, Skipped, polars_schema
 from grokstudy.trainables.events import Event, events_of
 from grokstudy.trainables.schema import TABLES, TRIAL_COLUMNS
 from grokstudy.trainables.storage.store import DamagedError, Store
@@ -44,11 +44,18 @@ class StudyTables:
     steps: pl.LazyFrame
     evals: pl.LazyFrame
     probes: pl.LazyFrame
-    skipped: tuple[Skipped, ...] = ()
+    scans: tuple[Scan, ...] = ()
+    damaged: tuple[Skipped, ...] = ()
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Files that were left out, or whose rows were not taken twice, as far as has been read."""
+        parts = [skipped for scan in self.scans for _, skipped in sorted(scan.skipped.items())]
+        return (*self.damaged, *parts)
 
     @property
     def warnings(self) -> list[str]:
-        """One line per file that was left out."""
+        """One line per such file."""
         return [str(skipped) for skipped in self.skipped]
 
     @property
@@ -97,20 +104,16 @@ def axes_of(spec: dict[str, Any]) -> list[str]:
 
 
 def load(root: str | Path, study: str) -> StudyTables:
-    """Open a study. Raises FileNotFoundError when there is none of that name; a bad part is only named."""
+    """Open a study; nothing of its metrics is read yet. Raises FileNotFoundError when there is none of that name."""
     store = Store(root)
     folder = StudyDir(store, study)
     spec = _spec(folder)
-    trials, skipped = _trials(folder, axes_of(spec))
+    trials, damaged = _trials(folder, axes_of(spec))
     run_ids = trials["run_id"].drop_nulls().unique(maintain_order=True).to_list()
-    frames = {}
-    for table, columns in TABLES.items():
-        frame, bad = scan(store, table, run_ids, columns)
-        frames[table] = _of_trials(frame, trials, axes_of(spec), last=table != "steps")
-        skipped += bad
-    return StudyTables(
-        study, spec, events_of(spec), folder.read_text(), trials.lazy(), **frames, skipped=tuple(skipped)
-    )
+    scans = {table: Scan(store, table, run_ids, columns) for table, columns in TABLES.items()}
+    frames = {name: _of_trials(scan.frame, trials, axes_of(spec), last=name != "steps") for name, scan in scans.items()}
+    declared, text, readers = events_of(spec), folder.read_text(), tuple(scans.values())
+    return StudyTables(study, spec, declared, text, trials.lazy(), **frames, scans=readers, damaged=tuple(damaged))
 
 
 def _spec(folder: StudyDir) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -67,6 +67,15 @@ def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, w
     asked = {"cpu": cpu, "gpu": gpu, "workers": workers}
     changed: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     return dataclasses.replace(study, resources=dataclasses.replace(study.resources, **changed))
+
+
+def warn_of(warnings: Iterable[str]) -> None:
+    """Name on standard error what was left out of an answer, and end as partly failed if there is any."""
+    lines = list(dict.fromkeys(warnings))
+    for line in lines:
+        typer.echo(f"warning: {line}", err=True)
+    if lines:
+        raise typer.Exit(SOME_FAILED)
 
 
 def existing(root: str) -> Store:

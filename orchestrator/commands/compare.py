@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, existing, stop
+from grokstudy.orchestrator.commands.common import Json, Root, existing, stop, warn_of
 from grokstudy.orchestrator.commands.complete import studies
 
 Words = Annotated[
@@ -40,7 +40,8 @@ def compare(sides: Words, root: Root = "results", as_json: Json = False, html: H
         typer.echo(f"page: {html}", err=True)
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))
-        return
-    wide = width() or 1000
-    blocks = [f"{fill(title, wide)}\n{table(rows(result), width())}" for title, rows in SECTIONS if rows(result)]
-    typer.echo("\n\n".join([*blocks, *(fill(note, wide) for note in result.notes)]))
+    else:
+        wide = width() or 1000
+        blocks = [f"{fill(title, wide)}\n{table(rows(result), width())}" for title, rows in SECTIONS if rows(result)]
+        typer.echo("\n\n".join([*blocks, *(fill(note, wide) for note in result.notes)]))
+    warn_of(line for one in found for line in one.tables.warnings)

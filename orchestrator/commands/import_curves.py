@@ -43,7 +43,7 @@ def import_curves(
         count = import_external(store, name, source, dict(Event.parse(text) for text in event))
     except ValueError as error:
         stop(str(error))
-    text, index = draw_report(store, name, as_json)
+    text, index, _ = draw_report(store, name, as_json)
     try_to_sync(store, name)
     if as_json:
         typer.echo(text)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Quiet, Root, existing, stop
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, existing, stop, warn_of
 from grokstudy.orchestrator.commands.complete import studies as studies_of_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from grokstudy.analysis.tables.parquet import Skipped
     from grokstudy.orchestrator.runs.status import RunRecord
     from grokstudy.orchestrator.tracking.mlflow_sync import Synced
     from grokstudy.trainables.storage.store import Store
@@ -44,18 +45,19 @@ def mlflow(
     named = words[1:] if words[:1] == ["sync"] else words
     done = {name: _synced(store, name, rebuild) for name in map(_stem, named or study_names(store))}
     if as_json:
-        typer.echo(json.dumps([{"study": name, **asdict(synced)} for name, synced in done.items()], indent=1))
+        typer.echo(json.dumps([{"study": name, **asdict(synced)} for name, (synced, _) in done.items()], indent=1))
     elif not quiet:
-        for name, synced in done.items():
+        for name, (synced, _) in done.items():
             counts = f"{synced.written} runs written, {synced.kept} up to date, {synced.removed} removed"
             typer.echo(f"{name}: {counts}: {synced.uri}")
+    warn_of(line for _, warnings in done.values() for line in warnings)
 
 
 def _stem(named: str) -> str:
     return Path(named).stem if named.endswith((".yaml", ".yml")) else named
 
 
-def _synced(store: Store, name: str, rebuild: bool) -> Synced:
+def _synced(store: Store, name: str, rebuild: bool) -> tuple[Synced, list[str]]:
     """Sync one study, or say what is wrong."""
     try:
         return sync_study(store, name, rebuild)
@@ -65,8 +67,8 @@ def _synced(store: Store, name: str, rebuild: bool) -> Synced:
         stop(f"MLflow: {first_line(error)}; is MLFLOW_TRACKING_URI right, and does it answer?")
 
 
-def sync_study(store: Store, name: str, rebuild: bool = False) -> Synced:
-    """Read what the tracker is shown from the tables, and write it."""
+def sync_study(store: Store, name: str, rebuild: bool = False) -> tuple[Synced, list[str]]:
+    """Read what the tracker is shown from the tables, and write it; names the files that were left out."""
     from grokstudy.analysis import load
     from grokstudy.analysis.curves import event_times, tracked_curves
     from grokstudy.orchestrator.tracking.mlflow_sync import sync
@@ -75,18 +77,20 @@ def sync_study(store: Store, name: str, rebuild: bool = False) -> Synced:
     asked = tables.trials.sort("horizon").unique("run_id", keep="last").select("trial_id", "run_id")
     times = event_times(tables.events.join(asked, on="trial_id").collect())
     first = [event.metric for event in tables.declared.values()]
+    skipped: dict[str, Skipped] = {}
 
     def curves(run: RunRecord) -> Iterator[tuple[str, int, float]]:
-        found = tracked_curves(store, run.run_id, run.horizon, times.get(run.run_id, {}).values(), first)
-        return found.iter_rows()
+        reached = times.get(run.run_id, {}).values()
+        return tracked_curves(store, run.run_id, run.horizon, reached, first, skipped).iter_rows()
 
-    return sync(store, name, times, curves, rebuild)
+    synced = sync(store, name, times, curves, rebuild)
+    return synced, [*tables.warnings, *map(str, skipped.values())]
 
 
 def try_to_sync(store: Store, name: str) -> str | None:
     """Sync at the end of a run: the tracking URI, or a warning and None. A finished study does not fail by its view."""
     try:
-        return sync_study(store, name).uri
+        return sync_study(store, name)[0].uri
     except Exception as error:
         again = f"grokstudy mlflow sync {name} --root {store.uri}"
         said = f"warning: MLflow was not brought up to date: {first_line(error)}; do it later with\n  {again}"

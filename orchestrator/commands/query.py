@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, existing, stop
+from grokstudy.orchestrator.commands.common import Json, Root, existing, stop, warn_of
 from grokstudy.orchestrator.commands.complete import studies
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def query(sql: Sql, study: OfStudy = None, root: Root = "results", as_json: Json
 
     store = existing(root)
     try:
-        frame = asked(load(store.uri, _study(store, study)), sql)
+        tables = load(store.uri, _study(store, study))
+        frame = asked(tables, sql)
     except (ValueError, FileNotFoundError) as error:
         stop(str(error))
     if as_json:
@@ -43,6 +44,7 @@ def query(sql: Sql, study: OfStudy = None, root: Root = "results", as_json: Json
         typer.echo(table(frame.head(ROWS).to_dicts(), width()))
         if frame.height > ROWS:
             typer.echo(f"... and {frame.height - ROWS:,} more rows; --csv and --json print all", err=True)
+    warn_of(tables.warnings)
 
 
 def _study(store: Store, named: str | None) -> str:

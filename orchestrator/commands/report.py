@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Quiet, Root, StudyName, existing, stop
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, StudyName, existing, stop, warn_of
 
 if TYPE_CHECKING:
     from grokstudy.trainables.storage.store import Store
@@ -31,11 +31,12 @@ def report(
     if figure is not None:
         _draw_figure(root, Path(study).stem, figure, column, quiet)
         return
-    text, index = draw_report(Store(root), Path(study).stem, as_json)
+    text, index, warnings = draw_report(Store(root), Path(study).stem, as_json)
     if as_json:
         typer.echo(text)
     elif not quiet:
         typer.echo(f"{text}\nreport: {index}")
+    warn_of(warnings)
 
 
 def _draw_figure(root: str, name: str, figure: str, column: bool, quiet: bool) -> None:
@@ -49,8 +50,8 @@ def _draw_figure(root: str, name: str, figure: str, column: bool, quiet: bool) -
         typer.echo("\n".join(files))
 
 
-def draw_report(store: Store, name: str, as_json: bool = False) -> tuple[str, str]:
-    """Write the report of a study; returns the answer as text or JSON, and the path of the page."""
+def draw_report(store: Store, name: str, as_json: bool = False) -> tuple[str, str, list[str]]:
+    """Write the report of a study; returns the answer as text or JSON, the page's path, and what was left out."""
     from grokstudy.analysis.answer import as_json_text, as_text
     from grokstudy.analysis.report.report import write_report
     from grokstudy.orchestrator.console.tables import width
@@ -59,7 +60,5 @@ def draw_report(store: Store, name: str, as_json: bool = False) -> tuple[str, st
         written = write_report(store.uri, name)
     except (FileNotFoundError, ValueError) as error:
         stop(str(error))
-    for warning in written.warnings:
-        typer.echo(f"warning: {warning}", err=True)
     text = as_json_text(written.answer) if as_json else as_text(written.answer, min(80, width() or 80)).rstrip()
-    return text, written.index
+    return text, written.index, written.warnings

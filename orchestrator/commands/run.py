@@ -26,6 +26,7 @@ from grokstudy.orchestrator.commands.common import (
     Workers,
     read_study,
     stop,
+    warn_of,
 )
 from grokstudy.orchestrator.commands.mlflow import try_to_sync
 from grokstudy.orchestrator.commands.report import draw_report
@@ -145,13 +146,13 @@ def _conclude(study: Study, store: Store, state: StudyState, report: bool, quiet
         if not quiet:
             typer.echo(f"{study.name}: all {len(state.runs)} runs are settled")
         return
-    text, index = draw_report(store, study.name)
+    text, index, warnings = draw_report(store, study.name)
     uri = try_to_sync(store, study.name)
-    if quiet:
-        return
-    typer.echo(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
-    if uri is not None:
-        typer.echo(f"MLflow:  {_how_to_open(uri)}")
+    if not quiet:
+        typer.echo(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
+        if uri is not None:
+            typer.echo(f"MLflow:  {_how_to_open(uri)}")
+    warn_of(warnings)
 
 
 def _how_to_open(uri: str) -> str:

@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import heapq
 import math
-import os
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.trials import Run, Trial
 from grokstudy.trainables.config import Eval, RunConfig, eval_steps
+from grokstudy.trainables.machine import cores
 
 Measure = Callable[[RunConfig], float]
 Stretch = tuple[RunConfig, int, int]
@@ -140,8 +140,7 @@ def make_plan(
 
 def workers_here(cpu: float | str, asked: int | str) -> int:
     """Workers that this machine runs at a time."""
-    cores = os.cpu_count() or 1
-    fit = max(1, int(cores / (1.0 if isinstance(cpu, str) else cpu)))
+    fit = max(1, int(cores() / (1.0 if isinstance(cpu, str) else cpu)))
     return fit if isinstance(asked, str) else min(fit, asked)
 
 

@@ -24,7 +24,7 @@ PATIENCE_MS = 90_000
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, dict[str, str]]]:
     """A server over a study's own mlflow.db: its address, the experiment, and MLflow's id of each of our keys."""
     root = build_tracked(tmp_path_factory.mktemp("served"), seeds=2)
-    uri = sync_study(Store(root), "regimes").uri
+    uri = sync_study(Store(root), "regimes")[0].uri
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("grokstudy").experiment_id
     runs = {run.data.tags["grokstudy.key"]: run.info.run_id for run in client.search_runs([experiment])}

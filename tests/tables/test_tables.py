@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from synthetic import REGIMES, build, run_id, trial_row, write_run, write_study
 
-from grokstudy.analysis.tables.parquet import polars_schema
+from grokstudy.analysis.tables.parquet import Scan, polars_schema
 from grokstudy.analysis.tables.study import load
 from grokstudy.trainables.schema import EVALS, PROBES, STEPS
 from grokstudy.trainables.storage.store import Store
@@ -91,12 +94,12 @@ def test_files_that_cannot_be_read_are_named_and_skipped(tmp_path: Path) -> None
     pl.DataFrame({"step": ["a"]}).write_parquet(torn.parent / "part-000005000.parquet")
     pl.DataFrame({"other": [1]}).write_parquet(torn.parent / "part-000006000.parquet")
     tables = load(tmp_path, "regimes")
+    assert tables.evals.collect().height == whole - 16 * 4
     named = {skipped.path.rsplit("/", 1)[1]: skipped.reason for skipped in tables.skipped}
     assert set(named) == {"notes.txt", *(f"part-{n:09d}.parquet" for n in (1500, 4000, 5000, 6000))}
     assert "torn" in named["part-000001500.parquet"]
     assert "column step is" in named["part-000005000.parquet"]
     assert "no column step" in named["part-000006000.parquet"]
-    assert tables.evals.collect().height == whole - 16 * 4
     assert len(tables.warnings) == 5
 
 
@@ -107,9 +110,69 @@ def test_damaged_pages_are_found(tmp_path: Path) -> None:
     content[20:200] = b"\xff" * 180
     part.write_bytes(bytes(content))
     tables = load(tmp_path, "regimes")
-    assert [skipped.path for skipped in tables.skipped] == [PART.format(0)]
-    assert "damaged" in tables.skipped[0].reason
     assert tables.evals.collect().height > 0
+    assert [skipped.path for skipped in tables.skipped] == [PART.format(0)]
+    assert "torn" in tables.skipped[0].reason
+
+
+@pytest.mark.parametrize("above", ["optim.lr=0.1", "seed=3", "step=7", "run_id=x", "a b", "what?now", "a#b", "[x]*"])
+def test_what_stands_above_the_root_is_no_column(tmp_path: Path, above: str) -> None:
+    build(tmp_path / "plain", seeds=1)
+    build(tmp_path / above / "results", seeds=1)
+    for name in ("steps", "evals", "probes"):
+        plain, odd = (
+            getattr(load(root, "regimes"), name) for root in (tmp_path / "plain", tmp_path / above / "results")
+        )
+        order = [column for column in plain.collect_schema() if column not in ("value", "margin", "loss")]
+        assert_frame_equal(odd.sort(order).collect(), plain.sort(order).collect())
+
+
+def test_rows_that_a_merge_left_twice_are_taken_once_and_named(tmp_path: Path) -> None:
+    build(tmp_path, seeds=1)
+    whole = load(tmp_path, "regimes").evals.collect()
+    first, second = (tmp_path / PART.format(start) for start in (0, 1500))
+    merged = pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in (first, second)])
+    merged.write_parquet(first)  # and killed before the second was removed
+    tables = load(tmp_path, "regimes")
+    order = ["trial_id", "step", "split"]
+    assert_frame_equal(tables.evals.sort(order).collect(), whole.sort(order))
+    assert [skipped.path for skipped in tables.skipped] == [PART.format(0)]
+    assert "taken once" in tables.warnings[0]
+
+
+def test_only_what_a_query_needs_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, seeds=1)
+    asked: list[str] = []
+    read = Scan._read
+
+    def noted(scan: Scan, *words: Any) -> Iterator[pl.DataFrame]:
+        asked.append(scan.table)
+        return read(scan, *words)
+
+    monkeypatch.setattr(Scan, "_read", noted)
+    tables = load(tmp_path, "regimes")
+    assert tables.trials.collect().height
+    assert asked == []
+    tables.evals.select("accuracy").head(3).collect()
+    assert asked == ["evals"]
+
+
+def test_a_folder_that_may_not_be_read_is_an_error_and_no_empty_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, seeds=1)
+    closed, scan = str((tmp_path / PART.format(0)).parent), os.scandir
+
+    def refused(path: Any) -> Any:
+        if str(path) == closed:  # root may read everything, so the system's answer is put in its place
+            raise PermissionError(13, "Permission denied", closed)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises((PermissionError, pl.exceptions.ComputeError), match="Permission denied"):
+        load(tmp_path, "regimes").evals.collect()
+    with pytest.raises(PermissionError):
+        Store(tmp_path).list("metrics", recursive=True)
 
 
 def test_a_torn_trials_file_is_named(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, empty: Path) -> Path:
     """A root that tests only read, synced once to its own sqlite."""
     root = build_tracked(tmp_path_factory.mktemp("kept"))
     shutil.copy(empty, root)
-    sync_study(Store(root), "regimes")
+    sync_study(Store(root), "regimes")[0]
     return root
 
 
@@ -89,7 +89,7 @@ def test_every_run_is_shown_once_with_its_own_times(kept: Path) -> None:
 
 def test_children_hang_on_the_study_and_the_report_too(root: Path) -> None:
     Store(root).write("studies/regimes/report/index.html", b"<p>answer</p>")
-    sync_study(Store(root), "regimes")
+    sync_study(Store(root), "regimes")[0]
     client = MlflowClient(local(root))
     runs = client.search_runs([str(client.get_experiment_by_name("grokstudy").experiment_id)])
     parent = next(run for run in runs if run.data.tags["grokstudy.key"] == "regimes")
@@ -100,10 +100,10 @@ def test_children_hang_on_the_study_and_the_report_too(root: Path) -> None:
 
 def test_syncing_again_writes_nothing_and_rebuilding_gives_the_same(kept: Path) -> None:
     before = contents(local(kept))
-    again = sync_study(Store(kept), "regimes")
+    again = sync_study(Store(kept), "regimes")[0]
     assert (again.written, again.kept) == (0, RUNS)
     assert contents(local(kept)) == before
-    anew = sync_study(Store(kept), "regimes", rebuild=True)
+    anew = sync_study(Store(kept), "regimes", rebuild=True)[0]
     assert anew.written == RUNS
     assert contents(local(kept)) == before
 
@@ -113,7 +113,7 @@ def test_a_run_that_went_on_is_replaced_and_a_second_of_its_key_removed(root: Pa
     store.delete(f"runs/{run_id(0)}/DONE.json")
     store.write_json(f"runs/{run_id(1)}/FAILED.json", {"error": "RuntimeError: no memory", "traceback": "", "step": 7})
     store.delete(f"runs/{run_id(1)}/DONE.json")
-    sync_study(store, "regimes")
+    sync_study(store, "regimes")[0]
     first = contents(local(root))
     assert first[f"regimes/{run_id(0)}"][0][1] == "KILLED"
     assert first[f"regimes/{run_id(0)}"][2]["state"] == "interrupted"
@@ -125,19 +125,19 @@ def test_a_run_that_went_on_is_replaced_and_a_second_of_its_key_removed(root: Pa
     experiment = str(client.get_experiment_by_name("grokstudy").experiment_id)
     client.create_run(experiment, tags={"grokstudy.key": f"regimes/{run_id(2)}"})
     write_markers(root, run_id(0), 0)
-    done = sync_study(store, "regimes")
+    done = sync_study(store, "regimes")[0]
     assert done.written == 1
     assert contents(local(root))[f"regimes/{run_id(0)}"][0][1] == "FINISHED"
 
 
 def test_redefining_an_event_replaces_its_time(root: Path) -> None:
-    sync_study(Store(root), "regimes")
+    sync_study(Store(root), "regimes")[0]
     lower = {**EVENTS, "memorised": {**EVENTS["memorised"], "at_least": 0.5}}
     path = "studies/regimes/study.json"
     spec = Store(root).read_json(path)
     before = contents(local(root))[f"regimes/{run_id(0)}"][3]["t/memorised"]
     Store(root).write_json(path, {**(spec or {}), "events": lower})
-    sync_study(Store(root), "regimes")
+    sync_study(Store(root), "regimes")[0]
     _, _, _, last, points = contents(local(root))[f"regimes/{run_id(0)}"]
     assert last["t/memorised"] < before
     assert len(points["t/memorised"]) == 1
@@ -214,12 +214,12 @@ def test_long_curves_keep_their_ends_and_stay_within_bounds() -> None:
 def test_a_server_shows_the_same_as_the_embedded_store(
     root: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync_study(Store(root), "regimes")
+    sync_study(Store(root), "regimes")[0]
     shutil.copy(empty, tmp_path / "server.db")
     with mlflow_server(tmp_path, f"sqlite:///{tmp_path}/server.db") as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
         for rebuild, written in ((False, 4), (False, 0), (True, 4)):
-            assert sync_study(Store(root), "regimes", rebuild).written == written
+            assert sync_study(Store(root), "regimes", rebuild)[0].written == written
         assert contents(server.uri, CHOSEN) == contents(local(root), CHOSEN)
 
 
@@ -227,16 +227,16 @@ def test_a_server_shows_the_same_as_the_embedded_store(
 def test_postgresql_shows_the_same_directly_and_behind_a_server(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync_study(Store(root), "regimes")
+    sync_study(Store(root), "regimes")[0]
     with postgres(tmp_path) as database:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", database.uri)
-        assert sync_study(Store(root), "regimes").written == 4
+        assert sync_study(Store(root), "regimes")[0].written == 4
         assert contents(database.uri) == contents(local(root))
         with mlflow_server(tmp_path, database.uri) as server:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-            assert sync_study(Store(root), "regimes").written == 0, "written in bulk, found by the public API"
+            assert sync_study(Store(root), "regimes")[0].written == 0, "written in bulk, found by the public API"
             write_markers(root, run_id(0), 0, ended=1.7e9 + 900)
-            assert sync_study(Store(root), "regimes").written == 1
+            assert sync_study(Store(root), "regimes")[0].written == 1
             monkeypatch.delenv("MLFLOW_TRACKING_URI")
-            sync_study(Store(root), "regimes")
+            sync_study(Store(root), "regimes")[0]
             assert contents(server.uri, CHOSEN) == contents(local(root), CHOSEN)

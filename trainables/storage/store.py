@@ -97,15 +97,21 @@ class Store:
 
     def list(self, relative: str, *, recursive: bool = False) -> list[str]:
         """Files and folders below a folder, as sorted relative paths; empty when it does not exist."""
-        selector = fs.FileSelector(self.path(relative), recursive=recursive, allow_not_found=True)
-        if self.local and recursive:  # Arrow would follow links
-            walked = self._patiently(f"list {selector.base_dir}", lambda: list(os.walk(selector.base_dir)))
-            paths = [f"{folder}/{name}" for folder, folders, files in walked for name in (*folders, *files)]
+        top = self.path(relative)
+        if self.local:  # Arrow would follow links
+            paths = self._patiently(f"list {top}", lambda: _walk(top) if recursive else _scan(top))
         else:
-            found = self._patiently(f"list {selector.base_dir}", lambda: self.fs.get_file_info(selector))
-            paths = [info.path for info in found]
-        names = [path for path in paths if not _temporary(path)]
-        return sorted(str(PurePosixPath(name).relative_to(self.base)) for name in names)
+            selector = fs.FileSelector(top, recursive=recursive, allow_not_found=True)
+            paths = self._patiently(f"list {top}", lambda: [info.path for info in self.fs.get_file_info(selector)])
+        skip = len(self.base.rstrip("/")) + 1
+        return sorted(path[skip:] for path in paths if not _temporary(path))
+
+    def places(self, relative: str) -> dict[str, str]:
+        """The files in a folder, each with its full path inside the file system: checked once, opened by the caller."""
+        top = self.path(relative)
+        names = [name.rpartition("/")[2] for name in self.list(relative)]
+        links = {name for name in names if self.local and os.path.islink(f"{top}/{name}")}
+        return {name: self.path(f"{relative}/{name}") if name in links else f"{top}/{name}" for name in names}
 
     def sizes(self, relative: str) -> dict[str, int]:
         """Bytes of the files in a folder."""
@@ -153,6 +159,26 @@ class Store:
                     ) from error
             time.sleep(wait)
             wait = min(2 * wait, 5.0)
+
+
+def _scan(top: str) -> list[str]:
+    """What is in a folder of this machine; nothing when it is not there, an error when it may not be read."""
+    try:
+        with os.scandir(top) as entries:
+            return [entry.path for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _walk(top: str) -> list[str]:
+    """What is below a folder of this machine, links not followed."""
+
+    def raised(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise error  # os.walk would leave the folder out without a word
+
+    walked = os.walk(top, onerror=raised)
+    return [f"{folder}/{name}" for folder, folders, files in walked for name in (*folders, *files)]
 
 
 def _may_pass(error: OSError) -> bool:
