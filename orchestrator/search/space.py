@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from grokstudy.orchestrator.study.expressions import Expression
+from grokstudy.orchestrator.search.expressions import Expression
 
 Value = int | float | str | bool | None
 """What an axis can be at: one value, so that it fits a column."""
 Setting = Any
 """The value of an option (a Value, or a tuple of words), or the Expression that gives it."""
 START_FROM = "start_from"
-"""The one setting that is no option of a run: it says where the run begins (`orchestrator/study/start_from.py`)."""
+"""The one setting that is no option of a run: it says where the run begins (`StartFrom`)."""
 Point = dict[str, Value]
 """A place in the space: axis name -> value."""
 

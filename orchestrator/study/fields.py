@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from grokstudy.orchestrator.search.expressions import Expression, ExpressionError
 from grokstudy.orchestrator.study.errors import shown
-from grokstudy.orchestrator.study.expressions import Expression, ExpressionError
 from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.options import bounds_text, did_you_mean, fits, spelled, within
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from grokstudy.orchestrator.search.expressions import Expression, ExpressionError
 from grokstudy.orchestrator.search.space import START_FROM, Setting
 from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
-from grokstudy.orchestrator.study.expressions import Expression, ExpressionError
 from grokstudy.orchestrator.study.fields import FieldError, OptionField, check_names, config_fields, fields_of
 from grokstudy.orchestrator.study.sections import StartFrom
 from grokstudy.trainables.config import NUMERICS, sections_of

@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from grokstudy.orchestrator.search.expressions import Expression
 from grokstudy.orchestrator.search.space import START_FROM, Arms, Axis, Choices, Range, Setting
 from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
-from grokstudy.orchestrator.study.expressions import Expression
 from grokstudy.orchestrator.study.fields import OptionField, config_fields
 from grokstudy.orchestrator.study.read_options import read_mapping, read_setting, read_start, unknown_option
 from grokstudy.trainables.config import sections_of

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from grokstudy.orchestrator.search.expressions import Expression, ExpressionError, Number
 from grokstudy.orchestrator.search.space import START_FROM, Axis, Point, Setting, Value
 from grokstudy.orchestrator.study.errors import shown
-from grokstudy.orchestrator.study.expressions import Expression, ExpressionError, Number
 from grokstudy.orchestrator.study.fields import OptionField, config_fields
 from grokstudy.trainables.config import NUMERICS, RunConfig, sections_of
 

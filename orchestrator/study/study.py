@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from grokstudy.orchestrator.search.expressions import Expression
 from grokstudy.orchestrator.search.space import Axis, Setting, Value, plain
-from grokstudy.orchestrator.study.expressions import Expression
 from grokstudy.orchestrator.study.resolve import Resolver
 from grokstudy.orchestrator.study.sections import Resources
 from grokstudy.trainables.config import Eval, RunConfig, canonical_json
