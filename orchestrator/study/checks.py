@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.search.space import Choices, Point, Range
-from grokstudy.orchestrator.study.errors import Findings, Steps
+from grokstudy.orchestrator.study.errors import Findings, KeyPath
 from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.resolve import ResolveError, point_text
 from grokstudy.trainables.config import RunConfig
@@ -68,21 +68,21 @@ def _check_count(study: Study, findings: Findings) -> None:
 
 def _check_measured(study: Study, findings: Findings) -> None:
     """What the file looks at and none of its trials measures would be a false 'never'."""
-    looked_at: dict[Steps, tuple[str, bool]]
+    looked_at: dict[KeyPath, tuple[str, bool]]
     looked_at = {("events", name): (event.metric, event.sited) for name, event in study.events.items()}
     looked_at[("scheduler",)] = (getattr(study.scheduler, "metric", METRICS[0]), False)
     objective = getattr(study.search, "objective", None)
     looked_at[("search", "objective")] = (getattr(objective, "metric", METRICS[0]), False)
-    for steps, (metric, sited) in looked_at.items():
-        if steps in findings.places and not study.measures(metric, sited):
+    for key_path, (metric, sited) in looked_at.items():
+        if key_path in findings.places and not study.measures(metric, sited):
             probes = " or ".join(sorted(measured_by(metric, sited)))
             found = f"it takes {probes}, and eval.probes is {', '.join(sorted(study.probes)) or 'empty'}"
-            findings.at_value((*steps, "metric"), f"nothing measures {metric}: {found}")
+            findings.at_value((*key_path, "metric"), f"nothing measures {metric}: {found}")
 
 
 @dataclass
 class _Occurrence:
-    steps: Steps
+    key_path: KeyPath
     first: Problem
     point: str
     messages: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ class _PointCheck:
 
     study: Study
     findings: Findings
-    found: dict[tuple[Steps, str], _Occurrence] = field(default_factory=dict)
+    found: dict[tuple[KeyPath, str], _Occurrence] = field(default_factory=dict)
     data_checked: set[tuple[object, int]] = field(default_factory=set)
     data_work: int = 0
     n_points: int = 0
@@ -138,9 +138,9 @@ class _PointCheck:
 
     def _note(self, point: Point, problem: Problem) -> None:
         """Collect problems of one place that differ in their numbers only."""
-        steps = locate(self.study, problem, point)
-        known = (steps, re.sub(r"[-+.\d]+", "#", problem.message))
-        new = _Occurrence(steps, problem, point_text(point))
+        key_path = locate(self.study, problem, point)
+        known = (key_path, re.sub(r"[-+.\d]+", "#", problem.message))
+        new = _Occurrence(key_path, problem, point_text(point))
         self.found.setdefault(known, new).messages.append(problem.message)
 
     def _report(self, occurrence: _Occurrence) -> None:
@@ -149,10 +149,10 @@ class _PointCheck:
         where = [f"at {occurrence.point}"] if occurrence.point and not everywhere else []
         where += [f"and {len(messages) - 1} more like it"] if len(messages) > 1 and not everywhere else []
         message = f"{problem.message} ({', '.join(where)})" if where else problem.message
-        if occurrence.steps in self.findings.places:
-            self.findings.at_value(occurrence.steps, message)
+        if occurrence.key_path in self.findings.places:
+            self.findings.at_value(occurrence.key_path, message)
         else:
-            self.findings.at_key(occurrence.steps, message, key=problem.key)
+            self.findings.at_key(occurrence.key_path, message, key=problem.key)
 
     def _check_grace(self) -> None:
         grace = getattr(self.study.scheduler, "grace_steps", 0)
@@ -163,16 +163,16 @@ class _PointCheck:
             )
 
 
-def locate(study: Study, problem: Problem, point: Point) -> Steps:
+def locate(study: Study, problem: Problem, point: Point) -> KeyPath:
     """Where the file sets the option at fault; when that is a default, an option that the message speaks of."""
     words = set(re.findall(r"[a-z_]+", problem.message))
     spoken_of = [key for key in config_fields(study.task) if key.partition(".")[2] in words]
     places = [_set_at(study, key, point) for key in (problem.key, *spoken_of)]
-    found = [steps for steps in places if steps]
+    found = [key_path for key_path in places if key_path]
     return found[0] if found else ("base", *problem.key.split("."))
 
 
-def _set_at(study: Study, key: str, point: Point) -> Steps:
+def _set_at(study: Study, key: str, point: Point) -> KeyPath:
     """Where the file sets an option at a point; empty when it does not."""
     for axis in study.axes:
         value = point[axis.name]

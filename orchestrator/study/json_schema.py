@@ -14,12 +14,13 @@ from typing import Any
 from grokstudy.orchestrator.schedulers import SCHEDULERS
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.search.space import START_FROM
-from grokstudy.orchestrator.study.fields import OptionField, config_fields, fields_of
+from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.load import SECTIONS
 from grokstudy.orchestrator.study.read_space import MAX_POINTS
 from grokstudy.orchestrator.study.sections import Resources, StartFrom
 from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.events import Event
+from grokstudy.trainables.options import OptionField, fields_of
 from grokstudy.trainables.probes import PROBES, measurements
 from grokstudy.trainables.schema import METRICS, SPLITS
 from grokstudy.trainables.tasks import TASKS
@@ -177,7 +178,7 @@ def _type(field: OptionField) -> Schema:
         return {"enum": [*METRICS, *measurements()]}
     if field.is_list:
         return _list({"enum": list(PROBES)} if field.key == "probes" else {"type": "string"})
-    bounds = {_BOUNDS[name]: bound for name, bound in field.bounds}
+    bounds = {_BOUNDS[name]: bound for name, bound in field.bounds.items()}
     words = [{"enum": field.choices}] if field.choices else []
     plain = [{"type": _TYPES[hint]} for hint in field.members if hint in _TYPES]
     forms = [

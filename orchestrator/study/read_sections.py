@@ -8,10 +8,11 @@ from typing import Any
 
 from grokstudy.orchestrator.schedulers import SCHEDULERS
 from grokstudy.orchestrator.search import SEARCHERS
-from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
+from grokstudy.orchestrator.study.errors import BROKEN, Findings, KeyPath
 from grokstudy.orchestrator.study.read_options import read_block, read_mapping
 from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, Resources
 from grokstudy.trainables.events import Event
+from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import did_you_mean
 from grokstudy.trainables.probes import measured_by, measurements
 from grokstudy.trainables.schema import METRICS, SPLITS
@@ -91,26 +92,26 @@ def read_scheduler(findings: Findings, raw: Any) -> tuple[str, Any]:
     return read_kind(findings, "scheduler", raw, SCHEDULERS, "fifo")
 
 
-def check_word(findings: Findings, steps: Steps, raw: Any) -> None:
+def check_word(findings: Findings, key_path: KeyPath, raw: Any) -> None:
     """Report a metric or a split that there is not."""
-    if steps[-1] == "metric":
-        _check_metric(findings, steps, raw)
-    elif steps[-1] == "split":
-        _check_splits(findings, steps, raw)
+    if key_path[-1] == "metric":
+        _check_metric(findings, key_path, raw)
+    elif key_path[-1] == "split":
+        _check_splits(findings, key_path, raw)
 
 
-def _check_metric(findings: Findings, steps: Steps, metric: str) -> None:
+def _check_metric(findings: Findings, key_path: KeyPath, metric: str) -> None:
     known = [*METRICS, *measurements()]
     if metric not in known:
-        findings.at_value(steps, f"{shown(metric)} is unknown; {did_you_mean(metric, known)}")
-    elif steps[0] != "events" and metric not in METRICS and not measured_by(metric, sited=False):
-        findings.at_value(steps, f"{metric} is measured at sites only, and has no value over all of them")
+        findings.at_value(key_path, f"{shown(metric)} is unknown; {did_you_mean(metric, known)}")
+    elif key_path[0] != "events" and metric not in METRICS and not measured_by(metric, sited=False):
+        findings.at_value(key_path, f"{metric} is measured at sites only, and has no value over all of them")
 
 
-def _check_splits(findings: Findings, steps: Steps, raw: str | list[str]) -> None:
+def _check_splits(findings: Findings, key_path: KeyPath, raw: str | list[str]) -> None:
     if not raw:
-        findings.at_value(steps, f"is empty; known: {', '.join(SPLITS)}")
-    placed = {steps: raw} if isinstance(raw, str) else {(*steps, index): split for index, split in enumerate(raw)}
+        findings.at_value(key_path, f"is empty; known: {', '.join(SPLITS)}")
+    placed = {key_path: raw} if isinstance(raw, str) else {(*key_path, index): split for index, split in enumerate(raw)}
     for here, split in placed.items():
         if split and split not in SPLITS:
             findings.at_value(here, f"{shown(split)} is unknown; {did_you_mean(split, list(SPLITS))}")
@@ -120,48 +121,50 @@ def read_events(findings: Findings, raw: Any, task: str) -> dict[str, Event]:
     """The events by name. A given block replaces the default ones."""
     events = {}
     for name, block in read_mapping(findings, ("events",), raw, "events by name").items():
-        steps = ("events", name)
+        key_path = ("events", name)
         if not _NAME.fullmatch(name):
-            findings.at_key(steps, "is no name for an event; use lower-case letters, digits and _")
-        event = read_block(findings, steps, block, Event, check_word)
+            findings.at_key(key_path, "is no name for an event; use lower-case letters, digits and _")
+        event = read_block(findings, key_path, block, Event, check_word)
         if event is not None:
-            _check_threshold(findings, steps, event)
-            _check_site(findings, steps, event, task)
+            _check_threshold(findings, key_path, event)
+            _check_site(findings, key_path, event, task)
             events[name] = event
     return events
 
 
-def _check_threshold(findings: Findings, steps: Steps, event: Event) -> None:
+def _check_threshold(findings: Findings, key_path: KeyPath, event: Event) -> None:
     if (event.at_least is None) == (event.at_most is None):
         found = "neither is given" if event.at_least is None else "both are given"
-        findings.at_key(steps, f"needs either at_least or at_most, and {found}")
+        findings.at_key(key_path, f"needs either at_least or at_most, and {found}")
         return
     name, threshold = ("at_most", event.at_most) if event.at_least is None else ("at_least", event.at_least)
     if event.metric == "accuracy" and threshold is not None and not 0 <= threshold <= 1:
         remedy = f"; did you mean {threshold / 100:g}?" if 1 < threshold <= 100 else ""
-        findings.at_value((*steps, name), f"{threshold:g} is no accuracy, which lies between 0 and 1{remedy}")
+        findings.at_value((*key_path, name), f"{threshold:g} is no accuracy, which lies between 0 and 1{remedy}")
 
 
-def _check_site(findings: Findings, steps: Steps, event: Event, task: str) -> None:
+def _check_site(findings: Findings, key_path: KeyPath, event: Event, task: str) -> None:
     own = TASKS[task].splits
     for split in event.split:
         if split in SPLITS and split not in own:
-            findings.at_value((*steps, "split"), f"task {task} has no {shown(split)}; it has {', '.join(own)}")
+            findings.at_value((*key_path, "split"), f"task {task} has no {shown(split)}; it has {', '.join(own)}")
     if event.metric in METRICS:
         for name in ("layer", "position"):
             if getattr(event, name) is not None:
-                findings.at_key((*steps, name), f"belongs to probes; {event.metric} is measured at the output")
+                findings.at_key((*key_path, name), f"belongs to probes; {event.metric} is measured at the output")
         return
     if event.position is not None and event.position not in TASKS[task].positions:
         known = list(TASKS[task].positions)
         findings.at_value(
-            (*steps, "position"), f"{shown(event.position)} is unknown; {did_you_mean(event.position, known)}"
+            (*key_path, "position"), f"{shown(event.position)} is unknown; {did_you_mean(event.position, known)}"
         )
     if (event.layer is None) != (event.position is None):
-        findings.at_key(steps, "names half a site: give both layer and position, or neither for the summary over sites")
+        findings.at_key(
+            key_path, "names half a site: give both layer and position, or neither for the summary over sites"
+        )
     elif event.metric in measurements() and not measured_by(event.metric, event.sited):
         remedy = "leave layer and position out" if event.sited else "give layer and position"
-        findings.at_value((*steps, "metric"), f"{event.metric} is measured {_WHERE[event.sited]} only; {remedy}")
+        findings.at_value((*key_path, "metric"), f"{event.metric} is measured {_WHERE[event.sited]} only; {remedy}")
 
 
 def read_resources(findings: Findings, raw: Any) -> Resources:

@@ -23,7 +23,8 @@ from yaml.reader import Reader, ReaderError
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
-from grokstudy.orchestrator.study.errors import BROKEN, Findings, Mistake, Place, Steps, StudyError, dotted, shown
+from grokstudy.orchestrator.study.errors import BROKEN, Findings, KeyPath, Mistake, Place, StudyError, dotted
+from grokstudy.trainables.messages import shown
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 50_000
@@ -141,14 +142,14 @@ class _Converter:
         self._count = 0
         self._open: set[int] = set()
 
-    def mapping(self, node: yaml.MappingNode, steps: Steps) -> dict[str, Any]:
-        self._findings.places.setdefault(steps, _place(node, node))
+    def mapping(self, node: yaml.MappingNode, key_path: KeyPath) -> dict[str, Any]:
+        self._findings.places.setdefault(key_path, _place(node, node))
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = self._key(key_node, steps)
+            key = self._key(key_node, key_path)
             if key is None:
                 continue
-            here = (*steps, key)
+            here = (*key_path, key)
             if key in result:
                 self._duplicate(key_node, here)
                 continue
@@ -156,48 +157,48 @@ class _Converter:
             result[key] = self._value(value_node, here)
         return result
 
-    def _duplicate(self, node: yaml.Node, steps: Steps) -> None:
-        first, again = self._findings.line_of(steps), node.start_mark.line + 1
-        self._report(node, steps, f"is given twice, in line {first} and in line {again}; keep one")
+    def _duplicate(self, node: yaml.Node, key_path: KeyPath) -> None:
+        first, again = self._findings.line_of(key_path), node.start_mark.line + 1
+        self._report(node, key_path, f"is given twice, in line {first} and in line {again}; keep one")
 
-    def _key(self, node: yaml.Node, steps: Steps) -> str | None:
+    def _key(self, node: yaml.Node, key_path: KeyPath) -> str | None:
         try:
             return _key(node)
         except ScalarError as error:
-            self._report(node, steps, str(error))
+            self._report(node, key_path, str(error))
             return None
 
-    def _report(self, node: yaml.Node, steps: Steps, message: str) -> None:
-        self._findings.add(node.start_mark.line + 1, node.start_mark.column + 1, dotted(steps), message)
+    def _report(self, node: yaml.Node, key_path: KeyPath, message: str) -> None:
+        self._findings.add(node.start_mark.line + 1, node.start_mark.column + 1, dotted(key_path), message)
 
-    def _value(self, node: yaml.Node, steps: Steps) -> Any:
+    def _value(self, node: yaml.Node, key_path: KeyPath) -> Any:
         self._count += 1
         if self._count == MAX_NODES:
             self._findings.at_value((), f"has more than {MAX_NODES:,} values once its aliases are written out")
         if self._count >= MAX_NODES or id(node) in self._tagged:
             return BROKEN
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, steps)
+            return self._scalar(node, key_path)
         if id(node) in self._open or len(self._open) >= MAX_DEPTH:
-            self._findings.at_value(steps, "contains itself" if id(node) in self._open else "is nested too deeply")
+            self._findings.at_value(key_path, "contains itself" if id(node) in self._open else "is nested too deeply")
             return BROKEN
         self._open.add(id(node))
-        value = self.mapping(node, steps) if isinstance(node, yaml.MappingNode) else self._items(node, steps)
+        value = self.mapping(node, key_path) if isinstance(node, yaml.MappingNode) else self._items(node, key_path)
         self._open.remove(id(node))
         return value
 
-    def _items(self, node: yaml.Node, steps: Steps) -> list[Any]:
+    def _items(self, node: yaml.Node, key_path: KeyPath) -> list[Any]:
         items = []
         for index, item in enumerate(node.value):
-            self._findings.places[(*steps, index)] = _place(item, item)
-            items.append(self._value(item, (*steps, index)))
+            self._findings.places[(*key_path, index)] = _place(item, item)
+            items.append(self._value(item, (*key_path, index)))
         return items
 
-    def _scalar(self, node: yaml.ScalarNode, steps: Steps) -> Any:
+    def _scalar(self, node: yaml.ScalarNode, key_path: KeyPath) -> Any:
         try:
             return _scalar(node)
         except ScalarError as error:
-            self._findings.at_value(steps, str(error))
+            self._findings.at_value(key_path, str(error))
             return BROKEN
 
 
