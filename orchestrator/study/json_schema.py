@@ -87,12 +87,7 @@ def _section(name: str, options: type[Any]) -> Schema:
     keys = [key.removeprefix(f"{name}.") for key in _fields() if key.startswith(f"{name}.")]
     properties = {key: {"$ref": f"#/$defs/{name}.{key}"} for key in keys}
     description = _first_line(options)
-    return {
-        "description": description,
-        "type": "object",
-        "additionalProperties": False,
-        "properties": properties,
-    }
+    return {"description": description, "type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _space() -> Schema:
@@ -108,11 +103,7 @@ def _space() -> Schema:
             START_FROM: starts,
         },
         "patternProperties": {
-            f"^(?!{START_FROM}$)[a-z][a-z0-9_]*$": {
-                "type": "object",
-                "minProperties": 1,
-                "additionalProperties": arms,
-            }
+            f"^(?!{START_FROM}$)[a-z][a-z0-9_]*$": {"type": "object", "minProperties": 1, "additionalProperties": arms}
         },
         "additionalProperties": False,
     }
@@ -181,10 +172,7 @@ def _type(field: OptionField) -> Schema:
     bounds = {_BOUNDS[name]: bound for name, bound in field.bounds.items()}
     words = [{"enum": field.choices}] if field.choices else []
     plain = [{"type": _TYPES[hint]} for hint in field.members if hint in _TYPES]
-    forms = [
-        *({**schema, **bounds} if schema["type"] in ("integer", "number") else schema for schema in plain),
-        *words,
-    ]
+    forms = [*({**schema, **bounds} if schema["type"] in ("integer", "number") else schema for schema in plain), *words]
     return forms[0] if len(forms) == 1 else {"anyOf": forms}
 
 
