@@ -60,7 +60,7 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train what is missing, then answer the study's question. The same command goes on after an interruption."""
+    """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
     from grokstudy.orchestrator.execution.driver import Cut, standing
     from grokstudy.orchestrator.execution.lock import RootBusyError, driver_lock
@@ -144,7 +144,7 @@ def _conclude(study: Study, store: Store, state: Standing, report: bool, quiet: 
     if not state.idle():
         counts = ", ".join(f"{n} {name}" for name, n in sorted(state.ledger.counts().items()))
         again = f"grokstudy {' '.join(sys.argv[1:])}"
-        typer.echo(f"interrupted ({counts}). Nothing is lost; go on with:\n  {again}", err=quiet)
+        typer.echo(f"interrupted ({counts}). Nothing is lost; resume with:\n  {again}", err=quiet)
         return
     if not report or not state.runs:
         if not quiet:

@@ -168,6 +168,6 @@ def board_table(board: Board) -> Table:
     for label, ended, running, all_runs, accuracy in board.by_regime():
         cells = [f"{accuracy[split]:.2f}" if split in accuracy else "" for split in SHOWN_SPLITS]
         table.add_row(label, str(ended), str(running), str(all_runs), *cells)
-    table.caption = "median accuracy over the seeds that have begun; Ctrl-C stops, the same command goes on"
+    table.caption = "median accuracy over the seeds that have begun; Ctrl-C stops, the same command resumes"
     table.caption_justify = "left"
     return table
