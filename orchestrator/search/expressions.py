@@ -52,8 +52,8 @@ class Expression:
     @property
     def names(self) -> tuple[str, ...]:
         """The options it depends on, each once, in order."""
-        found = [_name(node) for node in ast.walk(_parse(self.text)) if isinstance(node, ast.Attribute)]
-        return tuple(sorted(set(found)))
+        options = (node for node in ast.walk(_parse(self.text)) if isinstance(node, ast.Attribute))
+        return tuple(sorted({_name(node) for node in options}))
 
     @property
     def is_constant(self) -> bool:
@@ -66,6 +66,10 @@ class Expression:
     def value(self, lookup: Callable[[str], Number]) -> Number:
         """Compute it. Raises ExpressionError when there is no value."""
         return _value(_parse(self.text), lookup)
+
+    def to_json(self) -> str:
+        """The text, as in the file."""
+        return self.text
 
 
 @cache

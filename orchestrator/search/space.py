@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from grokstudy.orchestrator.search.expressions import Expression
-
 Value = int | float | str | bool | None
 """What an axis can be at: one value, so that it fits a column."""
 Setting = Any
@@ -136,10 +134,4 @@ Axis = Choices | Range | Arms
 
 def plain(settings: Mapping[str, Setting]) -> dict[str, Any]:
     """Settings as plain values; expressions as their text, starts as in the file."""
-    return {key: _plain(value) for key, value in settings.items()}
-
-
-def _plain(value: Setting) -> Any:
-    if isinstance(value, Expression):
-        return value.text
-    return value.to_json() if hasattr(value, "to_json") else value
+    return {key: value.to_json() if hasattr(value, "to_json") else value for key, value in settings.items()}

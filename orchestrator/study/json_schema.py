@@ -146,9 +146,9 @@ def _kind(name: str, options: type[Any]) -> Schema:
 def _block(options: type[Any]) -> Schema:
     fields = fields_of(options)
     properties = {key: _option(field, expressions=False) for key, field in fields.items()}
-    found: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    block: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
     required = [key for key, field in fields.items() if field.required]
-    return {**found, "required": required} if required else found
+    return {**block, "required": required} if required else block
 
 
 def _option(field: OptionField, *, expressions: bool) -> Schema:
