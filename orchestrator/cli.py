@@ -9,6 +9,7 @@ import typer
 
 from grokstudy.orchestrator.commands import COMMANDS, EXAMPLES
 from grokstudy.orchestrator.commands.common import BAD_INPUT, INTERRUPTED
+from grokstudy.trainables.messages import first_line
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,13 +30,14 @@ REMEDIES = {
 }
 
 
-def _said(error: ValueError | OSError) -> str:
+def _message(error: ValueError | OSError) -> str:
     """What went wrong in one line, with what to do about it."""
     if not isinstance(error, OSError) or type(error).__module__ != "builtins":
         return str(error)
-    text = f"{error.filename}: {error.strerror}" if error.filename else re.sub(r"^\[Errno \d+\] ", "", str(error))
+    named = f"{error.filename}: {error.strerror}"
+    text = named if error.filename else re.sub(r"^\[Errno \d+\] ", "", first_line(error, 1000))
     remedy = REMEDIES.get(type(error), "is --root right, and does its storage answer?")
-    return f"{text.splitlines()[0]}; {remedy} (GROKSTUDY_TRACEBACK=1 shows where)"
+    return f"{text}; {remedy} (GROKSTUDY_TRACEBACK=1 shows where)"
 
 
 def main() -> None:
@@ -49,5 +51,5 @@ def main() -> None:
 
         if not isinstance(error, DamagedError | OSError) or os.environ.get("GROKSTUDY_TRACEBACK"):
             raise
-        typer.echo(_said(error), err=True)
+        typer.echo(_message(error), err=True)
         raise SystemExit(INTERRUPTED if isinstance(error, StorageError) else BAD_INPUT) from None

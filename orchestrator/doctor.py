@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grokstudy.orchestrator.tracking.mlflow_sync import tracking_uri
+from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.versions import installed
 
@@ -46,33 +47,32 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:  # whatever it is, that is the finding
-        text = str(error).strip() or type(error).__name__
-        return Check(name, False, text.splitlines()[0], "see the message")
+        return Check(name, False, first_line(error, 1000), "see the message")
 
 
 def _versions() -> Check:
-    found = installed(*PACKAGES)
-    absent = [name for name in PACKAGES if not found.get(name)]
-    said = ", ".join(f"{name} {version}" for name, version in found.items())
+    versions = installed(*PACKAGES)
+    absent = [name for name in PACKAGES if not versions.get(name)]
+    text = ", ".join(f"{name} {version}" for name, version in versions.items())
     remedy = f"not installed: {', '.join(absent)}; run make setup" if absent else ""
-    return Check("versions", not absent, said, remedy)
+    return Check("versions", not absent, text, remedy)
 
 
 def _torch() -> Check:
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    said = ", ".join(gpus) if gpus else "no GPU: small models train well on the CPU"
+    names = ", ".join(gpus) if gpus else "no GPU: small models train well on the CPU"
     total = float(torch.ones(3, device="cuda" if gpus else "cpu").sum())
-    return Check("torch", total == 3.0, f"{said}; {os.cpu_count()} CPU cores", "torch cannot add; reinstall it")
+    return Check("torch", total == 3.0, f"{names}; {os.cpu_count()} CPU cores", "torch cannot add; reinstall it")
 
 
 def _compiler() -> Check:
     """Not needed: without one, `engine: compile` carries out steps one by one."""
     name = os.environ.get("CXX", "g++")
-    found = shutil.which(name)
-    said = f"{found}, for engine: compile" if found else f"no {name}: with engine: compile, steps are not compiled"
-    return Check("compiler", True, said)
+    path = shutil.which(name)
+    text = f"{path}, for engine: compile" if path else f"no {name}: with engine: compile, steps are not compiled"
+    return Check("compiler", True, text)
 
 
 def _ray() -> Check:
@@ -89,8 +89,7 @@ def _ray() -> Check:
 def _root(root: str) -> Check:
     store = Store(root)
     store.patience_s = 0.0
-    there = store.exists("")
-    if there:
+    if store.exists(""):
         store.write(".doctor", b"written")
         store.delete(".doctor")
         return Check("root", True, f"{store.uri}: can be written")

@@ -52,11 +52,11 @@ def _name(parameter: Any) -> str:
 def _about(parameter: Any) -> str:
     """Help, default and environment variable in one cell."""
     default = parameter.default
-    said = "" if default in (None, False, "") or parameter.required else f" Default: `{default}`."
+    default_text = "" if default in (None, False, "") or parameter.required else f" Default: `{default}`."
     if default is True:
-        said = " On by default."
+        default_text = " On by default."
     variable = f" Also by `{parameter.envvar}`." if parameter.envvar else ""
-    return f"{parameter.help or ''}{said}{variable}".replace("|", "\\|")
+    return f"{parameter.help or ''}{default_text}{variable}".replace("|", "\\|")
 
 
 if __name__ == "__main__":

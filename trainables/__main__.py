@@ -1,6 +1,6 @@
 """`python -m trainables`: train runs without Ray, on any machine with torch, numpy and pyarrow.
 
-SIGTERM and Ctrl-C end it at the next whole chunk of steps, with a checkpoint and exit code 3; the same command goes on.
+SIGTERM and Ctrl-C end it at the next whole chunk of steps, with a checkpoint and exit code 3; the same command resumes.
 """
 
 from __future__ import annotations

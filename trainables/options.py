@@ -14,6 +14,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from grokstudy.trainables.messages import shown
+
 
 def option(
     default: Any,
@@ -40,14 +42,6 @@ class Problem:
         return f"{self.key}: {self.message}"
 
 
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options under dotted names: `{"model": {"layers": 2}}` as `{"model.layers": 2}`."""
-    dotted: dict[str, Any] = {}
-    for key, value in nested.items():
-        dotted |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return dotted
-
-
 _TESTS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "ge": (operator.ge, "at least"),
     "gt": (operator.gt, "more than"),
@@ -66,29 +60,114 @@ def within(value: float, bounds: Mapping[str, float]) -> bool:
     return all(_TESTS[name][0](value, bound) for name, bound in bounds.items())
 
 
-def misfits(options: Any) -> list[Problem]:
-    """A problem for each field of a dataclass instance that has not its declared type, words or bounds."""
-    kind: Any = type(options)
-    found = [(name, _misfit(getattr(options, name), hint, bounds)) for name, hint, bounds in _declared(kind)]
-    return [Problem(name, message) for name, message in found if message]
+@dataclasses.dataclass(frozen=True)
+class OptionField:
+    """One option as declared. `key` is its name in a file."""
+
+    key: str
+    attribute: str
+    hint: Any
+    bounds: Mapping[str, float]
+    doc: str
+    default: Any
+
+    @property
+    def members(self) -> tuple[Any, ...]:
+        """The types it may have."""
+        return get_args(self.hint) if get_origin(self.hint) in (Union, UnionType) else (self.hint,)
+
+    @property
+    def choices(self) -> list[Any]:
+        """The words it may be, if it is one of a few."""
+        return [word for hint in self.members if get_origin(hint) is Literal for word in get_args(hint)]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether a number, and so an expression, can stand here."""
+        return int in self.members or float in self.members
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the number must be whole."""
+        return int in self.members and float not in self.members
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the value is a list."""
+        return any(get_origin(hint) is tuple for hint in self.members)
+
+    @property
+    def block(self) -> type[Any] | None:
+        """The dataclass of a nested block of options."""
+        return self.hint if dataclasses.is_dataclass(self.hint) and isinstance(self.hint, type) else None
+
+    @property
+    def required(self) -> bool:
+        """Whether there is no default."""
+        return self.default is dataclasses.MISSING
+
+    @property
+    def expected(self) -> str:
+        """What can stand here, in words."""
+        return spelled(self.hint)
+
+    def misfit(self, value: Any) -> str | None:
+        """What is wrong with a value that has not the declared type, words or bounds; None when it fits."""
+        if fits(value, self.hint):
+            outside = isinstance(value, int | float) and not within(value, self.bounds)
+            return f"{shown(value)} is not possible; it must be {bounds_text(self.bounds)}" if outside else None
+        if self.choices and isinstance(value, str) and not self.is_number:
+            return f"{shown(value)} is unknown; {did_you_mean(value, [str(word) for word in self.choices])}"
+        if self.is_integer and isinstance(value, float) and value.is_integer():
+            return f"must be a whole number; write {int(value)} instead of {value!r}"
+        return (
+            f"is empty; it must be {self.expected}" if value is None else f"must be {self.expected}, not {shown(value)}"
+        )
 
 
-def _misfit(value: Any, hint: Any, bounds: Mapping[str, float]) -> str | None:
-    words = get_args(hint) if get_origin(hint) is Literal else ()
-    if isinstance(value, str) and words and value not in words:
-        return f"{value!r} is unknown; {did_you_mean(value, list(words))}"
-    if not fits(value, hint):
-        return f"{value!r} is not possible; it must be {spelled(hint)}"
-    if value is not None and not within(value, bounds):
-        return f"{value!r} is not possible; it must be {bounds_text(bounds)}"
-    return None
+def fields_of(options: type[Any]) -> Mapping[str, OptionField]:
+    """The fields of an options class by their name in a file (`for_` is written `for`)."""
+    hashable: Any = options
+    return _fields_of(hashable)
 
 
 @cache
-def _declared(options: Any) -> list[tuple[str, Any, Mapping[str, float]]]:
-    """Name, type and bounds of each field of a class of options."""
+def _fields_of(options: Any) -> Mapping[str, OptionField]:
     hints = get_type_hints(options)
-    return [(f.name, hints[f.name], f.metadata.get("bounds", {})) for f in dataclasses.fields(options)]
+    fields = {}
+    for field in dataclasses.fields(options):
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        bounds, doc = field.metadata.get("bounds", {}), field.metadata.get("doc", "")
+        key = field.name.rstrip("_")
+        fields[key] = OptionField(key, field.name, hints[field.name], bounds, doc, default)
+    return fields
+
+
+def misfits(options: Any) -> list[Problem]:
+    """A problem for each field of a dataclass instance that has not its declared type, words or bounds."""
+    fields = fields_of(type(options)).values()
+    found = [(field.key, field.misfit(getattr(options, field.attribute))) for field in fields]
+    return [Problem(key, message) for key, message in found if message]
+
+
+def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options that are nested by section, by dotted name."""
+    options: dict[str, Any] = {}
+    for key, value in sections.items():
+        options |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return options
+
+
+def nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by dotted name, by section as in a file; names without a dot stay where they are."""
+    sections: dict[str, Any] = {}
+    for name, value in options.items():
+        section, _, key = name.partition(".")
+        if key:
+            sections.setdefault(section, {})[key] = value
+        else:
+            sections[section] = value
+    return sections
 
 
 def fits(value: Any, hint: Any) -> bool:

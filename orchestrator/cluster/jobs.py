@@ -1,7 +1,8 @@
 """The Ray Jobs API, as far as `submit` and `cancel` need it. One of the few files that know Ray.
 
-A job runs the driver on the cluster's head, so the laptop may go. Its id follows from what is asked:
-`<study>-<hash of the study>`, and `.2`, `.3` for later goes at the same. Asking again while it runs finds it by its id.
+A job runs the driver on the cluster's head, so you can close the laptop. Its id follows from what is asked:
+`<study>-<hash of the study>`, and `.2`, `.3` for later jobs of the same study. Asking again while it
+runs finds it by its id.
 The token is read by Ray from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token, and never shown here.
 """
 
@@ -29,7 +30,7 @@ class ClusterError(RuntimeError):
 
 @dataclass(frozen=True)
 class Job:
-    """One go at a study, as the cluster knows it."""
+    """A job that runs a study, as the cluster knows it."""
 
     job_id: str
     status: str
@@ -51,7 +52,8 @@ class Jobs:
         """Connect to the Jobs API at an address such as http://127.0.0.1:8265. Raises ClusterError."""
         self.address = address
         os.environ["RAY_API_SERVER_ADDRESS"] = address
-        if _token_is_there():
+        token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+        if os.environ.get("RAY_AUTH_TOKEN") or token_file.is_file():
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         with _in_one_line(address):
             from ray.job_submission import JobSubmissionClient
@@ -63,9 +65,9 @@ class Jobs:
     def of_study(self, study: str) -> list[Job]:
         """All jobs of a study, the oldest first."""
         with _in_one_line(self.address):
-            found = [details for details in self._client.list_jobs() if details.submission_id]
-        found.sort(key=lambda details: details.start_time or 0)
-        return [job for job in map(_job, found) if job.study == study]
+            submitted = [details for details in self._client.list_jobs() if details.submission_id]
+        submitted.sort(key=lambda details: details.start_time or 0)
+        return [job for job in map(_job, submitted) if job.study == study]
 
     def get(self, job_id: str) -> Job:
         """A job as it stands now."""
@@ -101,10 +103,10 @@ class Jobs:
 
     def follow(self, job_id: str, say: Callable[[str], None]) -> Job:
         """Pass a job's log on until it ends; a lost connection is taken up again where it broke."""
-        said = 0
+        passed_on = 0
         while True:
             with contextlib.suppress(ClusterError, OSError, RuntimeError):
-                said = asyncio.run(self._tail(job_id, say, said))
+                passed_on = asyncio.run(self._tail(job_id, say, passed_on))
             job = self.get(job_id)
             if not job.active:
                 return job
@@ -122,12 +124,12 @@ class Jobs:
 
 
 def next_id(base: str, jobs: list[Job]) -> str:
-    """The id of the next go: the base itself, then base.2, base.3; the one that is at it, if there is one."""
-    mine = [job for job in jobs if job.job_id == base or job.job_id.startswith(f"{base}.")]
-    for job in mine:
+    """The id of the next job: the base itself, then base.2, base.3; that of a job that is running, if there is one."""
+    earlier = [job for job in jobs if job.job_id == base or job.job_id.startswith(f"{base}.")]
+    for job in earlier:
         if job.active:
             return job.job_id
-    return base if not mine else f"{base}.{len(mine) + 1}"
+    return base if not earlier else f"{base}.{len(earlier) + 1}"
 
 
 def _job(details: Any) -> Job:
@@ -135,11 +137,6 @@ def _job(details: Any) -> Job:
     status = getattr(details.status, "value", details.status)
     study, arguments = metadata.get("study", ""), metadata.get("arguments", "")
     return Job(details.submission_id, str(status), study, arguments, details.driver_exit_code)
-
-
-def _token_is_there() -> bool:
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
-    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(path).is_file()
 
 
 @contextlib.contextmanager

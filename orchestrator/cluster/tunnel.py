@@ -26,7 +26,9 @@ def tunnel(cluster: Path) -> Iterator[str]:
     """The dashboard of the cluster that `ray up <cluster>` launched, as a URL on this machine. Raises ClusterError."""
     if not cluster.is_file():
         raise ClusterError(f"{cluster}: no such file; give the file that `ray up` was given")
-    port = _free_port()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
     with tempfile.TemporaryFile("w+") as log:
         command = [sys.executable, "-m", "ray.scripts.scripts", "dashboard", "--port", str(port), str(cluster)]
         environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
@@ -36,18 +38,14 @@ def tunnel(cluster: Path) -> Iterator[str]:
         try:
             if not _opens(port, process):
                 log.seek(0)
-                raise ClusterError(f"{cluster}: {_last_words(log.read())}")
+                lines = [line.strip() for line in log.read().splitlines() if line.strip()]
+                reason = lines[-1] if lines else f"no tunnel to the head within {WAIT_S:.0f} s"
+                raise ClusterError(f"{cluster}: {reason} (is the cluster up? `ray up` starts it)")
             yield f"http://127.0.0.1:{port}"
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _opens(port: int, process: subprocess.Popen[bytes]) -> bool:
@@ -58,9 +56,3 @@ def _opens(port: int, process: subprocess.Popen[bytes]) -> bool:
             return True
         time.sleep(0.2)
     return False
-
-
-def _last_words(log: str) -> str:
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    said = lines[-1] if lines else f"no tunnel to the head within {WAIT_S:.0f} s"
-    return f"{said} (is the cluster up? `ray up` starts it)"

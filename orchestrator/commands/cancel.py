@@ -9,11 +9,11 @@ from grokstudy.orchestrator.commands.common import StudyFile, read_study
 
 
 def cancel(study: StudyFile, cluster: Cluster = None, address: Address = None) -> None:
-    """Stop a study on a cluster. Its workers leave checkpoints; submitting it again goes on from there."""
+    """Stop a study on a cluster. Its workers leave checkpoints; submitting it again resumes from there."""
     read = read_study(study)
     with jobs_of(cluster, address) as jobs:
         active = [job for job in jobs.of_study(read.name) if job.active]
         for job in active:
-            typer.echo(f"{job.job_id}: {jobs.stop(job.job_id).status.lower()}; `grokstudy submit` goes on")
+            typer.echo(f"{job.job_id}: {jobs.stop(job.job_id).status.lower()}; `grokstudy submit` resumes")
     if not active:
-        typer.echo(f"no job is at {read.name} there")
+        typer.echo(f"no job of {read.name} is running there")

@@ -14,13 +14,13 @@ def doctor(root: Root = "results", as_json: Json = False, quiet: Quiet = False) 
     """Check what a study needs: versions, GPUs, Ray, a root that can be written, room, MLflow. Exit code 1 if not."""
     from grokstudy.orchestrator.doctor import checkup
 
-    found = checkup(root)
+    checks = checkup(root)
     if as_json:
-        typer.echo(json.dumps([asdict(check) for check in found], indent=1))
+        typer.echo(json.dumps([asdict(check) for check in checks], indent=1))
     else:
-        for check in found:
+        for check in checks:
             if not quiet:
                 typer.echo(f"{'ok ' if check.ok else 'BAD'} {check.name:<9} {check.said}")
             if not check.ok:
                 typer.echo(f"    {check.name:<9} {check.remedy}", err=True)
-    raise typer.Exit(0 if all(check.ok for check in found) else SOME_FAILED)
+    raise typer.Exit(0 if all(check.ok for check in checks) else SOME_FAILED)

@@ -26,12 +26,12 @@ def gc(
 
     store = existing(root)
     with driving(store, "gc"):
-        found = garbage(store, orphans)
+        files = garbage(store, orphans)
         if not dry_run:
-            remove(store, found)
+            remove(store, files)
     if as_json:
-        typer.echo(json.dumps([{**asdict(item), "removed": not dry_run} for item in found], indent=1))
+        typer.echo(json.dumps([{**asdict(file), "removed": not dry_run} for file in files], indent=1))
     elif not quiet:
-        lines = [f"{item.path}: {item.why}" for item in found]
-        said = f"{store.uri}: {len(found)} files {'could be' if dry_run else 'were'} removed"
-        typer.echo("\n".join([*lines, said]))
+        for file in files:
+            typer.echo(f"{file.path}: {file.why}")
+        typer.echo(f"{store.uri}: {len(files)} files {'could be' if dry_run else 'were'} removed")

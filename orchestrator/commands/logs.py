@@ -22,7 +22,7 @@ def logs(run: RunId, root: Root = "results", as_json: Json = False) -> None:
 
     store = existing(root)
     try:
-        told = story(store, find_run(store, run))
+        run_story = story(store, find_run(store, run))
     except ValueError as error:
         stop(str(error))
-    typer.echo(json.dumps(told, indent=1) if as_json else story_text(told))
+    typer.echo(json.dumps(run_story, indent=1) if as_json else story_text(run_story))

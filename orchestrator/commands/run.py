@@ -57,7 +57,7 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train what is missing, then answer the study's question. The same command goes on after an interruption."""
+    """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
     from grokstudy.orchestrator.execution.driver import Cut, Driver
     from grokstudy.orchestrator.execution.lock import RootBusyError, driver_lock

@@ -45,7 +45,7 @@ def submit(
     retry_failed: RetryFailed = False,
     follow: Follow = False,
 ) -> None:
-    """Run a study on a Ray cluster. The driver runs on the head: this machine may go. Asking twice finds the first."""
+    """Run a study on a Ray cluster, driven on its head: you can close this machine. Asking twice finds the first."""
     read = read_study(study, cpu, gpu, workers)
     _check_root(root)
     options = {"root": root, "steps": steps, "first": first, "cpu": cpu, "gpu": gpu, "workers": workers}
@@ -61,14 +61,14 @@ def submit(
         try:
             ended = jobs.follow(job_id, lambda text: typer.echo(text, nl=False))
         except KeyboardInterrupt:
-            typer.echo(f"\n{job_id} goes on; stop it with `grokstudy cancel {study}`", err=True)
+            typer.echo(f"\n{job_id} keeps running; stop it with `grokstudy cancel {study}`", err=True)
             raise
     typer.echo(f"{ended.job_id}: {ended.status.lower()}")
     raise typer.Exit(_exit_code(ended))
 
 
 def _start(jobs: Jobs, study: Study, arguments: str) -> str:
-    """The id of the job that does this: the one that is at it already, or a new one."""
+    """The id of the job that does this: the one that is already running, or a new one."""
     from grokstudy.orchestrator.cluster.jobs import next_id
     from grokstudy.orchestrator.cluster.package import pack
     from grokstudy.trainables.versions import git_commit
@@ -77,15 +77,17 @@ def _start(jobs: Jobs, study: Study, arguments: str) -> str:
     job_id = next_id(f"{study.name}-{study.spec_hash}", known)
     for job in known:
         if job.active and (job.job_id, job.arguments) != (job_id, arguments):
-            stop(f"{job.job_id} is at this study with other settings ({job.arguments}); `grokstudy cancel` it first")
+            stop(
+                f"{job.job_id} is running this study with other settings ({job.arguments}); `grokstudy cancel` it first"
+            )
     if any(job.active for job in known):
-        typer.echo(f"{job_id} is at it already")
+        typer.echo(f"{job_id} is already running")
         return job_id
     commit = git_commit()
     with tempfile.TemporaryDirectory(prefix="grokstudy-job-") as folder:
         pack(study, Path(folder))
         fresh = jobs.start(job_id, study.name, arguments, Path(folder), {"GROKSTUDY_COMMIT": commit} if commit else {})
-    typer.echo(f"{job_id} {'submitted' if fresh else 'is at it already'}")
+    typer.echo(f"{job_id} {'submitted' if fresh else 'is already running'}")
     return job_id
 
 

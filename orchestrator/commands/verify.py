@@ -12,10 +12,10 @@ from grokstudy.orchestrator.commands.common import SOME_FAILED, Json, Quiet, Roo
 
 def verify(root: Root = "results", as_json: Json = False, quiet: Quiet = False) -> None:
     """Look for gaps, doubled rows, torn or foreign files, wrong checksums and orphans. Exit code 1 if there are any."""
-    from grokstudy.orchestrator.root.verify import verify as found_in
+    from grokstudy.orchestrator.root.verify import verify as faults_of
 
     store = existing(root)
-    faults = found_in(store)
+    faults = faults_of(store)
     if as_json:
         typer.echo(json.dumps([asdict(fault) for fault in faults], indent=1))
     elif not quiet:

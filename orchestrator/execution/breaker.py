@@ -39,5 +39,5 @@ class Breaker:
         if self._causes[key] >= self.same:
             self.reason = (
                 f"halted: {self._causes[key]} of the first {len(self._ended)} runs failed in the same way; repair the "
-                f"cause, then go on with --retry-failed\n{error['traceback'].strip()}"
+                f"cause, then resume with --retry-failed\n{error['traceback'].strip()}"
             )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from grokstudy.orchestrator.search.space import Axis, Point
+from grokstudy.orchestrator.search.space import Axis, Point, Value
 from grokstudy.trainables.options import option
 
 Batch = list[tuple[int, Point]]
@@ -31,15 +31,15 @@ class Searcher(ABC):
     def __init__(self, axes: tuple[Axis, ...], options: Any) -> None:
         """Start before the first batch."""
         self.axes, self.options = axes, options
-        self._asked: Batch = []
+        self._chosen: Batch = []
 
     def next_points(self, values: Mapping[int, float | None]) -> Batch:
         """The next batch of (number, point). Raises ValueError when an earlier point has no value."""
-        missing = [number for number, _ in self._asked if number not in values]
+        missing = [number for number, _ in self._chosen if number not in values]
         if missing:
             raise ValueError(f"point {missing[0]} has no value yet; give None for one that failed")
         batch = self._batch(values)
-        self._asked = [*self._asked, *batch]
+        self._chosen = [*self._chosen, *batch]
         return batch
 
     @classmethod
@@ -53,11 +53,15 @@ class Searcher(ABC):
 
     @abstractmethod
     def _batch(self, values: Mapping[int, float | None]) -> Batch:
-        """The batch after `self._asked`, all of which have values."""
+        """The batch after `self._chosen`, all of which have values."""
+
+
+def combinations(axes: tuple[Axis, ...], values: Iterable[Iterable[Value]]) -> Iterator[tuple[int, Point]]:
+    """Every combination of the values of each axis, as numbered points. The last axis turns fastest."""
+    names = [axis.name for axis in axes]
+    return enumerate(dict(zip(names, point, strict=True)) for point in itertools.product(*values))
 
 
 def corners(axes: tuple[Axis, ...]) -> Batch:
     """The ends of the space, the first 1,000 of them."""
-    names = [axis.name for axis in axes]
-    product = itertools.product(*(axis.corners() for axis in axes))
-    return list(enumerate(dict(zip(names, values, strict=True)) for values in itertools.islice(product, MAX_CORNERS)))
+    return list(itertools.islice(combinations(axes, [axis.corners() for axis in axes]), MAX_CORNERS))

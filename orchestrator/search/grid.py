@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from grokstudy.orchestrator.search.base import Batch, Searcher
+from grokstudy.orchestrator.search.base import Batch, Searcher, combinations
 from grokstudy.orchestrator.search.space import Axis
 
 
@@ -29,9 +28,7 @@ class Grid(Searcher):
 
     def preview(self) -> Batch:
         """All points."""
-        names = [axis.name for axis in self.axes]
-        product = itertools.product(*(axis.grid() for axis in self.axes))
-        return list(enumerate(dict(zip(names, values, strict=True)) for values in product))
+        return list(combinations(self.axes, [axis.grid() for axis in self.axes]))
 
     def _batch(self, values: Mapping[int, float | None]) -> Batch:
-        return [] if self._asked else self.preview()
+        return [] if self._chosen else self.preview()

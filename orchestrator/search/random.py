@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grokstudy.orchestrator.search.base import Batch, Searcher
-from grokstudy.orchestrator.search.space import Axis, Point
+from grokstudy.orchestrator.search.space import Axis
 from grokstudy.trainables.options import option
 from grokstudy.trainables.randomness import Stream
 
@@ -36,13 +36,13 @@ class Random(Searcher):
 
     def preview(self) -> Batch:
         """All points."""
-        return [(number, self._point(number)) for number in range(self.options.trials)]
+        return [
+            (number, {axis.name: axis.at(self._share(number, axis.name)) for axis in self.axes})
+            for number in range(self.options.trials)
+        ]
 
     def _batch(self, values: Mapping[int, float | None]) -> Batch:
-        return [] if self._asked else self.preview()
-
-    def _point(self, number: int) -> Point:
-        return {axis.name: axis.at(self._share(number, axis.name)) for axis in self.axes}
+        return [] if self._chosen else self.preview()
 
     def _share(self, number: int, name: str) -> float:
         return float(Stream(self.options.seed, f"search/{number}/{name}").uniform(1)[0])

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from grokstudy.orchestrator.study.expressions import Expression
-
 Value = int | float | str | bool | None
 """What an axis can be at: one value, so that it fits a column."""
 Setting = Any
 """The value of an option (a Value, or a tuple of words), or the Expression that gives it."""
 START_FROM = "start_from"
-"""The one setting that is no option of a run: it says where the run begins (`orchestrator/study/start_from.py`)."""
+"""The one setting that is no option of a run: it says where the run begins (`StartFrom`)."""
 Point = dict[str, Value]
 """A place in the space: axis name -> value."""
 
@@ -136,10 +134,4 @@ Axis = Choices | Range | Arms
 
 def plain(settings: Mapping[str, Setting]) -> dict[str, Any]:
     """Settings as plain values; expressions as their text, starts as in the file."""
-    return {key: _plain(value) for key, value in settings.items()}
-
-
-def _plain(value: Setting) -> Any:
-    if isinstance(value, Expression):
-        return value.text
-    return value.to_json() if hasattr(value, "to_json") else value
+    return {key: value.to_json() if hasattr(value, "to_json") else value for key, value in settings.items()}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from grokstudy.orchestrator.search.base import Batch, Objective, Searcher, corners
-from grokstudy.orchestrator.search.space import Axis, Point, Range, Value
+from grokstudy.orchestrator.search.space import Axis, Range, Value
 from grokstudy.trainables.options import option
 
 
@@ -50,10 +50,10 @@ class Tpe(Searcher):
     def _batch(self, values: Mapping[int, float | None]) -> Batch:
         for number, trial in self._open:
             self._tell(trial, values[number])
-        first = len(self._asked)
+        first = len(self._chosen)
         numbers = range(first, min(first + self.options.batch, self.options.trials))
         self._open = [(number, self._study().ask()) for number in numbers]
-        return [(number, self._point(trial)) for number, trial in self._open]
+        return [(number, {axis.name: _suggested(trial, axis) for axis in self.axes}) for number, trial in self._open]
 
     def _study(self) -> Any:
         if self._optuna is None:
@@ -72,9 +72,6 @@ class Tpe(Searcher):
             self._study().tell(trial, state=TrialState.FAIL)
         else:
             self._study().tell(trial, value)
-
-    def _point(self, trial: Any) -> Point:
-        return {axis.name: _suggested(trial, axis) for axis in self.axes}
 
 
 def _suggested(trial: Any, axis: Axis) -> Value:

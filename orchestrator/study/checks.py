@@ -1,6 +1,6 @@
 """Checks that need the whole study: its size, its expressions, and what is impossible at each of its points.
 
-They run only when the parts are sound by themselves, so that one mistake is not told twice.
+They run only when the parts are sound by themselves, so that one mistake is not reported twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.search.space import Choices, Point, Range
-from grokstudy.orchestrator.study.errors import Findings, Steps
+from grokstudy.orchestrator.study.errors import Findings, KeyPath
 from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.resolve import ResolveError, point_text
 from grokstudy.trainables.config import RunConfig
@@ -44,22 +44,15 @@ def _check_size(study: Study, findings: Findings) -> None:
     if study.search_kind == "grid":
         for axis in study.axes:
             if isinstance(axis, Range) and axis.points is None:
-                findings.at_value(
-                    ("space", axis.name),
-                    f"a grid needs points: {{{axis.scale}: [...], points: 5}}, or search: {{kind: random}}",
-                )
+                remedy = f"{{{axis.scale}: [...], points: 5}}, or search: {{kind: random}}"
+                findings.at_value(("space", axis.name), f"a grid needs points: {remedy}")
             elif isinstance(axis, Range) and len(axis.grid()) < (axis.points or 0):
-                findings.at_value(
-                    ("space", axis.name, "points"),
-                    f"there are only {len(axis.grid())} different whole numbers among {axis.points}",
-                )
+                fault = f"there are only {len(axis.grid())} different whole numbers among {axis.points}"
+                findings.at_value(("space", axis.name, "points"), fault)
     elif not study.axes:
         findings.at_key(("search",), "there is nothing to search: space has no axis")
-    if not findings.mistakes:
-        _check_count(study, findings)
-
-
-def _check_count(study: Study, findings: Findings) -> None:
+    if findings.mistakes:
+        return
     n_trials = SEARCHERS[study.search_kind].count(study.axes, study.search) * len(study.seeds)
     if n_trials > MAX_TRIALS:
         section = "space" if study.search_kind == "grid" else "search"
@@ -68,21 +61,22 @@ def _check_count(study: Study, findings: Findings) -> None:
 
 def _check_measured(study: Study, findings: Findings) -> None:
     """What the file looks at and none of its trials measures would be a false 'never'."""
-    looked_at: dict[Steps, tuple[str, bool]]
+    looked_at: dict[KeyPath, tuple[str, bool]]
     looked_at = {("events", name): (event.metric, event.sited) for name, event in study.events.items()}
     looked_at[("scheduler",)] = (getattr(study.scheduler, "metric", METRICS[0]), False)
     objective = getattr(study.search, "objective", None)
     looked_at[("search", "objective")] = (getattr(objective, "metric", METRICS[0]), False)
-    for steps, (metric, sited) in looked_at.items():
-        if steps in findings.places and not study.measures(metric, sited):
+    for key_path, (metric, sited) in looked_at.items():
+        if key_path in findings.places and not study.measures(metric, sited):
             probes = " or ".join(sorted(measured_by(metric, sited)))
-            found = f"it takes {probes}, and eval.probes is {', '.join(sorted(study.probes)) or 'empty'}"
-            findings.at_value((*steps, "metric"), f"nothing measures {metric}: {found}")
+            chosen = ", ".join(sorted(study.probes)) or "empty"
+            fault = f"nothing measures {metric}: it takes {probes}, and eval.probes is {chosen}"
+            findings.at_value((*key_path, "metric"), fault)
 
 
 @dataclass
 class _Occurrence:
-    steps: Steps
+    key_path: KeyPath
     first: Problem
     point: str
     messages: list[str] = field(default_factory=list)
@@ -94,7 +88,7 @@ class _PointCheck:
 
     study: Study
     findings: Findings
-    found: dict[tuple[Steps, str], _Occurrence] = field(default_factory=dict)
+    occurrences: dict[tuple[KeyPath, str], _Occurrence] = field(default_factory=dict)
     data_checked: set[tuple[object, int]] = field(default_factory=set)
     data_work: int = 0
     n_points: int = 0
@@ -105,10 +99,14 @@ class _PointCheck:
         for _, point in SEARCHERS[self.study.search_kind](self.study.axes, self.study.search).preview():
             self.n_points += 1
             for problem in self._problems(point):
-                self._note(point, problem)
-        for occurrence in self.found.values():
+                # Problems of one place that differ in their numbers only are one.
+                key_path = locate(self.study, problem, point)
+                kind = (key_path, re.sub(r"[-+.\d]+", "#", problem.message))
+                first = _Occurrence(key_path, problem, point_text(point))
+                self.occurrences.setdefault(kind, first).messages.append(problem.message)
+        for occurrence in self.occurrences.values():
             self._report(occurrence)
-        if not self.found:
+        if not self.occurrences:
             self._check_grace()
 
     def _problems(self, point: Point) -> Iterator[Problem]:
@@ -126,22 +124,12 @@ class _PointCheck:
     def _data_problems(self, config: RunConfig) -> Iterator[Problem]:
         for seed in self.study.seeds:
             work = self.data_work + config.data.vocabulary**2
-            if (
-                (config.data, seed) in self.data_checked
-                or work > MAX_DATA_WORK
-                or len(self.data_checked) >= MAX_DATA_CHECKS
-            ):
+            room = work <= MAX_DATA_WORK and len(self.data_checked) < MAX_DATA_CHECKS
+            if (config.data, seed) in self.data_checked or not room:
                 continue
             self.data_work = work
             self.data_checked.add((config.data, seed))
             yield from TASKS[config.task].check(config.data, seed)
-
-    def _note(self, point: Point, problem: Problem) -> None:
-        """Collect problems of one place that differ in their numbers only."""
-        steps = locate(self.study, problem, point)
-        known = (steps, re.sub(r"[-+.\d]+", "#", problem.message))
-        new = _Occurrence(steps, problem, point_text(point))
-        self.found.setdefault(known, new).messages.append(problem.message)
 
     def _report(self, occurrence: _Occurrence) -> None:
         problem, messages = occurrence.first, occurrence.messages
@@ -149,30 +137,27 @@ class _PointCheck:
         where = [f"at {occurrence.point}"] if occurrence.point and not everywhere else []
         where += [f"and {len(messages) - 1} more like it"] if len(messages) > 1 and not everywhere else []
         message = f"{problem.message} ({', '.join(where)})" if where else problem.message
-        if occurrence.steps in self.findings.places:
-            self.findings.at_value(occurrence.steps, message)
+        if occurrence.key_path in self.findings.places:
+            self.findings.at_value(occurrence.key_path, message)
         else:
-            self.findings.at_key(occurrence.steps, message, key=problem.key)
+            self.findings.at_key(occurrence.key_path, message, key=problem.key)
 
     def _check_grace(self) -> None:
         grace = getattr(self.study.scheduler, "grace_steps", 0)
         if grace >= self.longest:
-            self.findings.at_value(
-                ("scheduler", "grace_steps"),
-                f"{grace} is not below the longest train.steps, {self.longest}, so nothing could be stopped",
-            )
+            fault = f"{grace} is not below the longest train.steps, {self.longest}, so nothing could be stopped"
+            self.findings.at_value(("scheduler", "grace_steps"), fault)
 
 
-def locate(study: Study, problem: Problem, point: Point) -> Steps:
+def locate(study: Study, problem: Problem, point: Point) -> KeyPath:
     """Where the file sets the option at fault; when that is a default, an option that the message speaks of."""
     words = set(re.findall(r"[a-z_]+", problem.message))
     spoken_of = [key for key in config_fields(study.task) if key.partition(".")[2] in words]
-    places = [_set_at(study, key, point) for key in (problem.key, *spoken_of)]
-    found = [steps for steps in places if steps]
-    return found[0] if found else ("base", *problem.key.split("."))
+    places = (_set_at(study, key, point) for key in (problem.key, *spoken_of))
+    return next(filter(None, places), ("base", *problem.key.split(".")))
 
 
-def _set_at(study: Study, key: str, point: Point) -> Steps:
+def _set_at(study: Study, key: str, point: Point) -> KeyPath:
     """Where the file sets an option at a point; empty when it does not."""
     for axis in study.axes:
         value = point[axis.name]

@@ -5,16 +5,15 @@ Every check of a study adds to one `Findings`, so that all mistakes are shown at
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from grokstudy.trainables.messages import shown
 
 MAX_LINES = 100
 """Mistakes that an error spells; it holds them all."""
-Steps = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """The way from the top of the file to a value: keys, and numbers of list items."""
 
 
@@ -69,54 +68,44 @@ class Findings:
     """The mistakes of one file so far, and the places that they can be pinned to."""
 
     path: str
-    places: dict[Steps, Place] = field(default_factory=dict)
+    places: dict[KeyPath, Place] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
 
     def add(self, line: int, column: int, key: str, message: str) -> None:
         """Report something at a place that is known."""
         self.mistakes.append(Mistake(line, column, key, message))
 
-    def at_value(self, steps: Steps, message: str, key: str | None = None) -> None:
+    def at_value(self, key_path: KeyPath, message: str, key: str | None = None) -> None:
         """Report a value, at its own place or else at the nearest enclosing one."""
-        place = self._nearest(steps)
-        self.add(place.line, place.column, dotted(steps) if key is None else key, message)
+        place = self._nearest(key_path)
+        self.add(place.line, place.column, dotted(key_path) if key is None else key, message)
 
-    def at_key(self, steps: Steps, message: str, key: str | None = None) -> None:
+    def at_key(self, key_path: KeyPath, message: str, key: str | None = None) -> None:
         """Report a key, at its own place or else at the nearest enclosing one."""
-        place = self._nearest(steps)
-        self.add(place.key_line, place.key_column, dotted(steps) if key is None else key, message)
+        place = self._nearest(key_path)
+        self.add(place.key_line, place.key_column, dotted(key_path) if key is None else key, message)
 
-    def line_of(self, steps: Steps) -> int:
+    def line_of(self, key_path: KeyPath) -> int:
         """Line of a key."""
-        return self._nearest(steps).key_line
+        return self._nearest(key_path).key_line
 
     def stop_if_any(self) -> None:
         """Raise StudyError if there is a mistake."""
         if self.mistakes:
             raise StudyError(self.path, self.mistakes)
 
-    def _nearest(self, steps: Steps) -> Place:
-        while steps and steps not in self.places:
-            steps = steps[:-1]
-        return self.places.get(steps, Place(1, 1, 1, 1))
+    def _nearest(self, key_path: KeyPath) -> Place:
+        while key_path and key_path not in self.places:
+            key_path = key_path[:-1]
+        return self.places.get(key_path, Place(1, 1, 1, 1))
 
 
-def dotted(steps: Steps) -> str:
+def dotted(key_path: KeyPath) -> str:
     """Spell a way as a person would: `space.data.phi[2]`."""
     text = ""
-    for step in steps:
+    for step in key_path:
         text += f"[{step}]" if isinstance(step, int) else f".{_word(step)}" if text else _word(step)
     return text
-
-
-def shown(value: Any) -> str:
-    """Spell a value as it would stand in the file, cut to a readable length."""
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    text = repr(value) if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _word(step: str) -> str:

@@ -1,12 +1,11 @@
 """JSON Schema of a study file, for completion and checking while a person types. Owns docs/study.schema.json.
 
 Read off the same declarations as the validator, which checks more: cross-field limits, expressions, data per
-seed. `python -m grokstudy.orchestrator.study.json_schema` prints it.
+seed. `grokstudy schema` prints it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -14,13 +13,14 @@ from typing import Any
 from grokstudy.orchestrator.schedulers import SCHEDULERS
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.search.space import START_FROM
-from grokstudy.orchestrator.study.fields import OptionField, config_fields, fields_of
+from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.load import SECTIONS
 from grokstudy.orchestrator.study.read_space import MAX_POINTS
 from grokstudy.orchestrator.study.sections import Resources, StartFrom
 from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.measurements import PROBES, measurements
+from grokstudy.trainables.options import OptionField, fields_of
 from grokstudy.trainables.schema import METRICS, SPLITS
 from grokstudy.trainables.tasks import TASKS
 
@@ -54,14 +54,13 @@ def study_schema() -> Schema:
         },
         "resources": {"anyOf": [{"const": "auto"}, _block(Resources)]},
     }
+    start = {"description": _summary(StartFrom), "anyOf": [{"type": "null"}, _block(StartFrom)]}
     options = {name: _option(field, expressions=True) for name, field in _fields().items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "grokstudy study",
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {name: {"description": SECTIONS[name], **schema} for name, schema in parts.items()},
-        "$defs": {"expression": _EXPRESSION, START_FROM: _start(), **options},
+        **_object({name: {"description": SECTIONS[name], **schema} for name, schema in parts.items()}),
+        "$defs": {"expression": _EXPRESSION, START_FROM: start, **options},
     }
 
 
@@ -70,28 +69,18 @@ def _fields() -> dict[str, OptionField]:
     return {key: field for task in TASKS for key, field in config_fields(task).items()}
 
 
-def _start() -> Schema:
-    return {"description": _first_line(StartFrom), "anyOf": [{"type": "null"}, _block(StartFrom)]}
-
-
 def _base() -> Schema:
     sections = {name: _section(name, options) for name, options in sections_of("two_hop").items()}
     task = {"enum": list(TASKS), "default": "two_hop", "description": "what is learnt"}
     numerics = {"type": "integer", "minimum": 1, "description": "take the runs of an older version of the numbers"}
     properties = {"task": task, "numerics": numerics, **sections, START_FROM: {"$ref": f"#/$defs/{START_FROM}"}}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+    return _object(properties)
 
 
 def _section(name: str, options: type[Any]) -> Schema:
     keys = [key.removeprefix(f"{name}.") for key in _fields() if key.startswith(f"{name}.")]
     properties = {key: {"$ref": f"#/$defs/{name}.{key}"} for key in keys}
-    description = _first_line(options)
-    return {
-        "description": description,
-        "type": "object",
-        "additionalProperties": False,
-        "properties": properties,
-    }
+    return {"description": _summary(options), **_object(properties)}
 
 
 def _space() -> Schema:
@@ -99,7 +88,7 @@ def _space() -> Schema:
     settings = {name: {"$ref": f"#/$defs/{name}"} for name in (*fields, START_FROM)}
     starts = {"description": "named starts", "type": "object", "minProperties": 1,
               "additionalProperties": settings[START_FROM]}  # fmt: skip
-    arms = {"type": "object", "additionalProperties": False, "properties": settings}
+    arms = _object(settings)
     return {
         "type": "object",
         "properties": {
@@ -107,11 +96,7 @@ def _space() -> Schema:
             START_FROM: starts,
         },
         "patternProperties": {
-            f"^(?!{START_FROM}$)[a-z][a-z0-9_]*$": {
-                "type": "object",
-                "minProperties": 1,
-                "additionalProperties": arms,
-            }
+            f"^(?!{START_FROM}$)[a-z][a-z0-9_]*$": {"type": "object", "minProperties": 1, "additionalProperties": arms}
         },
         "additionalProperties": False,
     }
@@ -138,7 +123,7 @@ def _range(scale: str, ends: Schema) -> Schema:
         "description": "values of a grid, both ends included",
     }
     properties = {scale: ends, "points": points}
-    return {"type": "object", "additionalProperties": False, "required": [scale], "properties": properties}
+    return _object(properties, required=[scale])
 
 
 def _kinds(kinds: Mapping[str, type[Any]]) -> Schema:
@@ -147,16 +132,15 @@ def _kinds(kinds: Mapping[str, type[Any]]) -> Schema:
 
 def _kind(name: str, options: type[Any]) -> Schema:
     block = _block(options)
-    kind = {"const": name, "description": _first_line(options)}
+    kind = {"const": name, "description": _summary(options)}
     return {**block, "required": ["kind"], "properties": {"kind": kind, **block["properties"]}}
 
 
 def _block(options: type[Any]) -> Schema:
     fields = fields_of(options)
     properties = {key: _option(field, expressions=False) for key, field in fields.items()}
-    found: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
     required = [key for key, field in fields.items() if field.required]
-    return {**found, "required": required} if required else found
+    return {**_object(properties), "required": required} if required else _object(properties)
 
 
 def _option(field: OptionField, *, expressions: bool) -> Schema:
@@ -177,28 +161,21 @@ def _type(field: OptionField) -> Schema:
         return {"enum": [*METRICS, *measurements()]}
     if field.is_list:
         return _list({"enum": list(PROBES)} if field.key == "probes" else {"type": "string"})
-    bounds = {_BOUNDS[name]: bound for name, bound in field.bounds}
+    bounds = {_BOUNDS[name]: bound for name, bound in field.bounds.items()}
     words = [{"enum": field.choices}] if field.choices else []
     plain = [{"type": _TYPES[hint]} for hint in field.members if hint in _TYPES]
-    forms = [
-        *({**schema, **bounds} if schema["type"] in ("integer", "number") else schema for schema in plain),
-        *words,
-    ]
+    forms = [*({**schema, **bounds} if schema["type"] in ("integer", "number") else schema for schema in plain), *words]
     return forms[0] if len(forms) == 1 else {"anyOf": forms}
+
+
+def _object(properties: Schema, **more: Any) -> Schema:
+    """A mapping that has these keys and no others."""
+    return {"type": "object", "additionalProperties": False, **more, "properties": properties}
 
 
 def _list(items: Schema) -> Schema:
     return {"type": "array", "items": items, "uniqueItems": True}
 
 
-def _first_line(options: type[Any]) -> str:
+def _summary(options: type[Any]) -> str:
     return (options.__doc__ or "").splitlines()[0]
-
-
-def schema_text() -> str:
-    """The schema as it is checked in."""
-    return json.dumps(study_schema(), indent=1) + "\n"
-
-
-if __name__ == "__main__":
-    print(schema_text(), end="")

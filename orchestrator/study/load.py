@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from grokstudy.orchestrator.study.read_sections import (
     read_seeds,
 )
 from grokstudy.orchestrator.study.read_space import SpaceReader
-from grokstudy.orchestrator.study.resolve import Resolver
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.orchestrator.study.yaml import read_source
 from grokstudy.trainables.config import sections_of
@@ -51,11 +49,14 @@ def load_study(path: str | Path) -> Study:
 
 
 def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> Study:
-    _check_name(findings, path)
-    _check_sections(findings, data)
+    if not _NAME.fullmatch(path.stem):
+        rule = "rename the file, with lower-case letters, digits, _ and ."
+        findings.add(0, 0, "", f"{path.stem!r} is no name for a study: {rule}")
+    for key in data:
+        if key not in SECTIONS:
+            findings.at_key((key,), _unknown_section(key))
     base = read_mapping(findings, ("base",), data.get("base", {}), "data, model, optim, train and eval")
     task = read_task(findings, base)
-    settings = read_base(findings, base, task)
     space = SpaceReader(findings, task)
     space.read(read_mapping(findings, ("space",), data.get("space", {}), "axes"))
     search_kind, search = read_search(findings, data.get("search", {}))
@@ -66,7 +67,7 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> St
         text=text,
         hypothesis=read_hypothesis(findings, data.get("hypothesis", "")),
         task=task,
-        settings=settings,
+        settings=read_base(findings, base, task),
         axes=tuple(space.axes),
         derived=space.derived,
         seeds=read_seeds(findings, data.get("seeds", [0])),
@@ -76,20 +77,7 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> St
         scheduler=scheduler,
         events=read_events(findings, data["events"], task) if "events" in data else TASKS[task].events,
         resources=read_resources(findings, data.get("resources", {})),
-        resolver=Resolver(task, {**settings, **space.derived}, tuple(space.axes)),
     )
-
-
-def _check_name(findings: Findings, path: Path) -> None:
-    if not _NAME.fullmatch(path.stem):
-        rule = "rename the file, with lower-case letters, digits, _ and ."
-        findings.add(0, 0, "", f"{path.stem!r} is no name for a study: {rule}")
-
-
-def _check_sections(findings: Findings, data: Mapping[str, Any]) -> None:
-    for key in data:
-        if key not in SECTIONS:
-            findings.at_key((key,), _unknown_section(key))
 
 
 def _unknown_section(key: str) -> str:

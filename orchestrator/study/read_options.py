@@ -7,113 +7,106 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from grokstudy.orchestrator.search.expressions import Expression, ExpressionError
 from grokstudy.orchestrator.search.space import START_FROM, Setting
-from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
-from grokstudy.orchestrator.study.expressions import Expression, ExpressionError
-from grokstudy.orchestrator.study.fields import FieldError, OptionField, check_names, config_fields, fields_of
+from grokstudy.orchestrator.study.errors import BROKEN, Findings, KeyPath
+from grokstudy.orchestrator.study.fields import FieldError, check_names, checked, config_fields
 from grokstudy.orchestrator.study.sections import StartFrom
 from grokstudy.trainables.config import NUMERICS, sections_of
-from grokstudy.trainables.options import did_you_mean
+from grokstudy.trainables.messages import shown
+from grokstudy.trainables.options import OptionField, did_you_mean, fields_of
 from grokstudy.trainables.tasks import TASKS
 
 Block = TypeVar("Block")
-Check = Callable[[Findings, Steps, Any], None]
-"""Reports what is wrong with a value of the right type; the last of the steps is its key."""
+Check = Callable[[Findings, KeyPath, Any], None]
+"""Reports what is wrong with a value of the right type; the last word of the path is its key."""
 
 
-def read_mapping(findings: Findings, steps: Steps, raw: Any, content: str) -> dict[str, Any]:
-    """Return a mapping as it is; report anything else and go on as if it were empty."""
+def read_mapping(findings: Findings, key_path: KeyPath, raw: Any, content: str) -> dict[str, Any]:
+    """Return a mapping as it is; report anything else and continue as if it were empty."""
     if isinstance(raw, dict):
         return raw
     if raw is not BROKEN:
-        found = "is empty" if raw is None else f"is {shown(raw)}"
-        findings.at_value(steps, f"{found}, and should be a mapping of {content}")
+        fault = "is empty" if raw is None else f"is {shown(raw)}"
+        findings.at_value(key_path, f"{fault}, and should be a mapping of {content}")
     return {}
 
 
 def read_setting(
-    findings: Findings, steps: Steps, field: OptionField, raw: Any, fields: Mapping[str, OptionField]
+    findings: Findings, key_path: KeyPath, field: OptionField, raw: Any, fields: Mapping[str, OptionField]
 ) -> Setting:
     """Check one option of a run, which may be an expression where a number is due. BROKEN when reported."""
     if raw is BROKEN:
         return BROKEN
     try:
         if field.is_number and isinstance(raw, str):
-            return _expression(raw, fields)
-        return field.check(raw)
+            expression = Expression.parse(raw)
+            if expression.is_constant:
+                raise ExpressionError(f"{raw!r} is text; write {raw.strip()} without quotes")
+            check_names(expression, fields)
+            return expression
+        return checked(field, raw)
     except (FieldError, ExpressionError) as error:
-        findings.at_value(_item_at_fault(steps, field, raw), str(error))
+        findings.at_value(_item_at_fault(key_path, field, raw), str(error))
         return BROKEN
 
 
-def _expression(text: str, fields: Mapping[str, OptionField]) -> Expression:
-    expression = Expression.parse(text)
-    if expression.is_constant:
-        raise ExpressionError(f"{text!r} is text; write {text.strip()} without quotes")
-    check_names(expression, fields)
-    return expression
-
-
-def _item_at_fault(steps: Steps, field: OptionField, raw: Any) -> Steps:
+def _item_at_fault(key_path: KeyPath, field: OptionField, raw: Any) -> KeyPath:
     items = raw if isinstance(raw, list) and field.is_list else []
     wrong = [index for index, item in enumerate(items) if not isinstance(item, str)]
-    return (*steps, wrong[0]) if wrong else steps
+    return (*key_path, wrong[0]) if wrong else key_path
 
 
 def read_block(
-    findings: Findings, steps: Steps, raw: Any, options: type[Block], also: Check, skip: str = ""
+    findings: Findings, key_path: KeyPath, raw: Any, options: type[Block], also: Check, skip: str = ""
 ) -> Block | None:
     """Build an options dataclass; `also` looks at values beyond their type. None if anything was reported."""
     fields = fields_of(options)
     content = ", ".join(fields) or "nothing"
     mistakes_before = len(findings.mistakes)
-    given = {key: value for key, value in read_mapping(findings, steps, raw, content).items() if key != skip}
+    given = {key: value for key, value in read_mapping(findings, key_path, raw, content).items() if key != skip}
+    for key in given.keys() - fields.keys():
+        findings.at_key((*key_path, key), f"is unknown; {did_you_mean(key, list(fields))}" if fields else "is unknown")
     values = {
-        key: _known_value(findings, (*steps, key), fields[key], value, also)
+        key: _known_value(findings, (*key_path, key), fields[key], value, also)
         for key, value in given.items()
-        if _is_known(findings, (*steps, key), list(fields))
+        if key in fields
     }
     if not isinstance(raw, dict) or BROKEN in values.values() or len(findings.mistakes) > mistakes_before:
         return None
     missing = [field for key, field in fields.items() if field.required and key not in values]
     for field in missing:
-        findings.at_key(steps, f"{field.key} is missing: {field.doc}")
+        findings.at_key(key_path, f"{field.key} is missing: {field.doc}")
     return None if missing else options(**{fields[key].attribute: value for key, value in values.items()})
 
 
-def _is_known(findings: Findings, steps: Steps, known: list[str]) -> bool:
-    if steps[-1] not in known:
-        findings.at_key(steps, f"is unknown; {did_you_mean(str(steps[-1]), known)}" if known else "is unknown")
-    return steps[-1] in known
-
-
-def _known_value(findings: Findings, steps: Steps, field: OptionField, raw: Any, also: Check) -> Any:
+def _known_value(findings: Findings, key_path: KeyPath, field: OptionField, raw: Any, also: Check) -> Any:
     if raw is BROKEN or (isinstance(raw, list) and BROKEN in raw):
         return BROKEN
     if field.block is not None:
-        return read_block(findings, steps, raw, field.block, also) or BROKEN
+        return read_block(findings, key_path, raw, field.block, also) or BROKEN
     try:
-        value = field.check((raw,) if field.is_list and isinstance(raw, str) else raw)
-        also(findings, steps, raw)
+        value = checked(field, (raw,) if field.is_list and isinstance(raw, str) else raw)
+        also(findings, key_path, raw)
         return value
     except FieldError as error:
-        findings.at_value(_item_at_fault(steps, field, raw), str(error))
+        findings.at_value(_item_at_fault(key_path, field, raw), str(error))
         return BROKEN
 
 
-def read_start(findings: Findings, steps: Steps, raw: Any) -> Any:
+def read_start(findings: Findings, key_path: KeyPath, raw: Any) -> Any:
     """A StartFrom, None for scratch, or BROKEN when something was reported."""
     if raw is None or raw is BROKEN:
         return raw
-    start = read_block(findings, steps, raw, StartFrom, lambda *_: None)
+    start = read_block(findings, key_path, raw, StartFrom, lambda *_: None)
     if start is None:
         return BROKEN
     if start.study == Path(findings.path).stem:
-        findings.at_value((*steps, "study"), "is this study itself; name another one, which was run before")
+        findings.at_value((*key_path, "study"), "is this study itself; name another one, which was run before")
         return BROKEN
     if (start.event is None) == (start.step is None):
         given = "neither is given" if start.event is None else "both are given"
-        findings.at_key(steps, f"needs either event or step, and {given}")
+        findings.at_key(key_path, f"needs either event or step, and {given}")
         return BROKEN
     return start
 
@@ -152,7 +145,7 @@ def read_task(findings: Findings, base: Mapping[str, Any]) -> str:
 def read_base(findings: Findings, base: Mapping[str, Any], task: str) -> dict[str, Setting]:
     """Every option that `base` sets, by its dotted name."""
     fields, sections = config_fields(task), sections_of(task)
-    found: dict[str, Setting] = {}
+    settings: dict[str, Setting] = {}
     for section, raw in base.items():
         if section == "seed":
             findings.at_key(("base", section), "is not an option; write `seeds: [0, 1, 2]` at the top of the file")
@@ -160,16 +153,16 @@ def read_base(findings: Findings, base: Mapping[str, Any], task: str) -> dict[st
             nested = "`{}: {{{}: ...}}`".format(*section.split("."))
             findings.at_key(("base", section), f"is written nested under base: {nested}")
         elif section == START_FROM:
-            found[section] = read_start(findings, ("base", section), raw)
+            settings[section] = read_start(findings, ("base", section), raw)
         elif section == "numerics":
-            found[section] = _read_numerics(findings, raw)
+            settings[section] = _read_numerics(findings, raw)
         elif section not in {"task", *sections}:
             findings.at_key(
                 ("base", section), unknown_section(section, [*sections, "task", START_FROM, "numerics"], fields)
             )
         elif section != "task" and (section != "data" or base.get("task", task) == task):
-            found |= _read_section(findings, section, raw, fields)
-    return found
+            settings |= _read_section(findings, section, raw, fields)
+    return settings
 
 
 def _read_numerics(findings: Findings, raw: Any) -> Any:
@@ -182,11 +175,11 @@ def _read_numerics(findings: Findings, raw: Any) -> Any:
 
 
 def _read_section(findings: Findings, section: str, raw: Any, fields: Mapping[str, OptionField]) -> dict[str, Setting]:
-    found = {}
+    settings = {}
     for option, value in read_mapping(findings, ("base", section), raw, f"options of {section}").items():
-        steps, key = ("base", section, option), f"{section}.{option}"
+        key_path, key = ("base", section, option), f"{section}.{option}"
         if key in fields:
-            found[key] = read_setting(findings, steps, fields[key], value, fields)
+            settings[key] = read_setting(findings, key_path, fields[key], value, fields)
         else:
-            findings.at_key(steps, unknown_option(key, fields, "base."))
-    return found
+            findings.at_key(key_path, unknown_option(key, fields, "base."))
+    return settings

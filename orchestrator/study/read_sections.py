@@ -8,11 +8,12 @@ from typing import Any
 
 from grokstudy.orchestrator.schedulers import SCHEDULERS
 from grokstudy.orchestrator.search import SEARCHERS
-from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
+from grokstudy.orchestrator.study.errors import BROKEN, Findings, KeyPath
 from grokstudy.orchestrator.study.read_options import read_block, read_mapping
 from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, Resources
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.measurements import measured_by, measurements
+from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import did_you_mean
 from grokstudy.trainables.schema import METRICS, SPLITS
 from grokstudy.trainables.tasks import TASKS
@@ -27,8 +28,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 def read_hypothesis(findings: Findings, raw: Any) -> str:
     """The question in words; empty when not given."""
     if not isinstance(raw, str) and raw is not BROKEN:
-        found = "is empty" if raw is None else f"must be text, not {shown(raw)}"
-        findings.at_value(("hypothesis",), f"{found}; say in a sentence what the study is to find out")
+        fault = "is empty" if raw is None else f"must be text, not {shown(raw)}"
+        findings.at_value(("hypothesis",), f"{fault}; say in a sentence what the study is to find out")
     return raw.strip() if isinstance(raw, str) else ""
 
 
@@ -39,10 +40,8 @@ def read_seeds(findings: Findings, raw: Any) -> tuple[int, ...]:
     if type(raw) is int and 1 <= raw <= MAX_SEEDS:
         return tuple(range(raw))
     if raw is not BROKEN:
-        findings.at_value(
-            ("seeds",),
-            f"must be a list such as [0, 1, 2], or how many (1 to {MAX_SEEDS:,}), not {shown(raw)}",
-        )
+        wanted = f"a list such as [0, 1, 2], or how many (1 to {MAX_SEEDS:,})"
+        findings.at_value(("seeds",), f"must be {wanted}, not {shown(raw)}")
     return (0,)
 
 
@@ -91,77 +90,73 @@ def read_scheduler(findings: Findings, raw: Any) -> tuple[str, Any]:
     return read_kind(findings, "scheduler", raw, SCHEDULERS, "fifo")
 
 
-def check_word(findings: Findings, steps: Steps, raw: Any) -> None:
+def check_word(findings: Findings, key_path: KeyPath, raw: Any) -> None:
     """Report a metric or a split that there is not."""
-    if steps[-1] == "metric":
-        _check_metric(findings, steps, raw)
-    elif steps[-1] == "split":
-        _check_splits(findings, steps, raw)
+    if key_path[-1] == "split":
+        _check_splits(findings, key_path, raw)
+    elif key_path[-1] == "metric":
+        known = [*METRICS, *measurements()]
+        if raw not in known:
+            findings.at_value(key_path, f"{shown(raw)} is unknown; {did_you_mean(raw, known)}")
+        elif key_path[0] != "events" and raw not in METRICS and not measured_by(raw, sited=False):
+            findings.at_value(key_path, f"{raw} is measured at sites only, and has no value over all of them")
 
 
-def _check_metric(findings: Findings, steps: Steps, metric: str) -> None:
-    known = [*METRICS, *measurements()]
-    if metric not in known:
-        findings.at_value(steps, f"{shown(metric)} is unknown; {did_you_mean(metric, known)}")
-    elif steps[0] != "events" and metric not in METRICS and not measured_by(metric, sited=False):
-        findings.at_value(steps, f"{metric} is measured at sites only, and has no value over all of them")
-
-
-def _check_splits(findings: Findings, steps: Steps, raw: str | list[str]) -> None:
+def _check_splits(findings: Findings, key_path: KeyPath, raw: str | list[str]) -> None:
     if not raw:
-        findings.at_value(steps, f"is empty; known: {', '.join(SPLITS)}")
-    placed = {steps: raw} if isinstance(raw, str) else {(*steps, index): split for index, split in enumerate(raw)}
-    for here, split in placed.items():
+        findings.at_value(key_path, f"is empty; known: {', '.join(SPLITS)}")
+    splits = {key_path: raw} if isinstance(raw, str) else {(*key_path, index): split for index, split in enumerate(raw)}
+    for split_path, split in splits.items():
         if split and split not in SPLITS:
-            findings.at_value(here, f"{shown(split)} is unknown; {did_you_mean(split, list(SPLITS))}")
+            findings.at_value(split_path, f"{shown(split)} is unknown; {did_you_mean(split, list(SPLITS))}")
 
 
 def read_events(findings: Findings, raw: Any, task: str) -> dict[str, Event]:
     """The events by name. A given block replaces the default ones."""
     events = {}
     for name, block in read_mapping(findings, ("events",), raw, "events by name").items():
-        steps = ("events", name)
+        key_path = ("events", name)
         if not _NAME.fullmatch(name):
-            findings.at_key(steps, "is no name for an event; use lower-case letters, digits and _")
-        event = read_block(findings, steps, block, Event, check_word)
+            findings.at_key(key_path, "is no name for an event; use lower-case letters, digits and _")
+        event = read_block(findings, key_path, block, Event, check_word)
         if event is not None:
-            _check_threshold(findings, steps, event)
-            _check_site(findings, steps, event, task)
+            _check_threshold(findings, key_path, event)
+            _check_site(findings, key_path, event, task)
             events[name] = event
     return events
 
 
-def _check_threshold(findings: Findings, steps: Steps, event: Event) -> None:
+def _check_threshold(findings: Findings, key_path: KeyPath, event: Event) -> None:
     if (event.at_least is None) == (event.at_most is None):
-        found = "neither is given" if event.at_least is None else "both are given"
-        findings.at_key(steps, f"needs either at_least or at_most, and {found}")
+        given = "neither is given" if event.at_least is None else "both are given"
+        findings.at_key(key_path, f"needs either at_least or at_most, and {given}")
         return
     name, threshold = ("at_most", event.at_most) if event.at_least is None else ("at_least", event.at_least)
     if event.metric == "accuracy" and threshold is not None and not 0 <= threshold <= 1:
         remedy = f"; did you mean {threshold / 100:g}?" if 1 < threshold <= 100 else ""
-        findings.at_value((*steps, name), f"{threshold:g} is no accuracy, which lies between 0 and 1{remedy}")
+        findings.at_value((*key_path, name), f"{threshold:g} is no accuracy, which lies between 0 and 1{remedy}")
 
 
-def _check_site(findings: Findings, steps: Steps, event: Event, task: str) -> None:
-    own = TASKS[task].splits
+def _check_site(findings: Findings, key_path: KeyPath, event: Event, task: str) -> None:
+    splits, positions = TASKS[task].splits, list(TASKS[task].positions)
     for split in event.split:
-        if split in SPLITS and split not in own:
-            findings.at_value((*steps, "split"), f"task {task} has no {shown(split)}; it has {', '.join(own)}")
+        if split in SPLITS and split not in splits:
+            findings.at_value((*key_path, "split"), f"task {task} has no {shown(split)}; it has {', '.join(splits)}")
     if event.metric in METRICS:
         for name in ("layer", "position"):
             if getattr(event, name) is not None:
-                findings.at_key((*steps, name), f"belongs to probes; {event.metric} is measured at the output")
+                findings.at_key((*key_path, name), f"belongs to probes; {event.metric} is measured at the output")
         return
-    if event.position is not None and event.position not in TASKS[task].positions:
-        known = list(TASKS[task].positions)
-        findings.at_value(
-            (*steps, "position"), f"{shown(event.position)} is unknown; {did_you_mean(event.position, known)}"
-        )
+    if event.position is not None and event.position not in positions:
+        remedy = did_you_mean(event.position, positions)
+        findings.at_value((*key_path, "position"), f"{shown(event.position)} is unknown; {remedy}")
     if (event.layer is None) != (event.position is None):
-        findings.at_key(steps, "names half a site: give both layer and position, or neither for the summary over sites")
+        findings.at_key(
+            key_path, "names half a site: give both layer and position, or neither for the summary over sites"
+        )
     elif event.metric in measurements() and not measured_by(event.metric, event.sited):
         remedy = "leave layer and position out" if event.sited else "give layer and position"
-        findings.at_value((*steps, "metric"), f"{event.metric} is measured {_WHERE[event.sited]} only; {remedy}")
+        findings.at_value((*key_path, "metric"), f"{event.metric} is measured {_WHERE[event.sited]} only; {remedy}")
 
 
 def read_resources(findings: Findings, raw: Any) -> Resources:
@@ -170,8 +165,6 @@ def read_resources(findings: Findings, raw: Any) -> Resources:
         return AUTO_RESOURCES
     resources = read_block(findings, ("resources",), raw, Resources, check_word) or Resources()
     if isinstance(resources.gpu, float) and resources.gpu > 1 and not resources.gpu.is_integer():
-        findings.at_value(
-            ("resources", "gpu"),
-            f"{resources.gpu:g} is not possible; a share is at most 1, above it whole GPUs",
-        )
+        fault = f"{resources.gpu:g} is not possible; a share is at most 1, above it whole GPUs"
+        findings.at_value(("resources", "gpu"), fault)
     return resources

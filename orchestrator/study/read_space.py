@@ -13,13 +13,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from grokstudy.orchestrator.search.expressions import Expression
 from grokstudy.orchestrator.search.space import START_FROM, Arms, Axis, Choices, Range, Setting
-from grokstudy.orchestrator.study.errors import BROKEN, Findings, Steps, shown
-from grokstudy.orchestrator.study.expressions import Expression
-from grokstudy.orchestrator.study.fields import OptionField, config_fields
+from grokstudy.orchestrator.study.errors import BROKEN, Findings, KeyPath
+from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.read_options import read_mapping, read_setting, read_start, unknown_option
 from grokstudy.trainables.config import sections_of
-from grokstudy.trainables.options import did_you_mean
+from grokstudy.trainables.messages import shown
+from grokstudy.trainables.options import OptionField, did_you_mean
 from grokstudy.trainables.schema import RESERVED
 
 MAX_POINTS = 10_000
@@ -36,6 +37,7 @@ class SpaceReader:
         self.axes: list[Axis] = []
         self.derived: dict[str, Expression] = {}
         self._findings, self._task = findings, task
+        self._at_key, self._at_value = findings.at_key, findings.at_value
         self._fields = config_fields(task)
         self._set_in: dict[str, int] = {}
 
@@ -48,117 +50,96 @@ class SpaceReader:
                 self._starts(raw, ("space", name))
             elif "." in name:
                 self._option(name, raw, ("space", name))
-            elif self._is_arms(name, raw):
+            elif misnamed := self._misnamed(name, raw):
+                self._at_key(("space", name), misnamed)
+            else:
                 self._arms(name, raw, ("space", name))
 
-    def _option(self, name: str, raw: Any, steps: Steps) -> None:
+    def _option(self, name: str, raw: Any, key_path: KeyPath) -> None:
         field = self._fields.get(name)
         if field is None:
-            self._findings.at_key(steps, unknown_option(name, self._fields, "space."))
-            return
-        if field.is_list:
-            self._findings.at_key(
-                steps, "is a list itself; vary it by named arms: `name: {arm: {" + name + ": [...]}}`"
-            )
-        elif isinstance(raw, list | dict) or (field.is_number and isinstance(raw, str)):
-            self._owns(name, steps)
-            self._varied(name, field, raw, steps)
-        else:
-            self._findings.at_value(
-                steps, f"one value is not an axis; list several as [{_text(raw)}, ...], or fix it under base"
-            )
-
-    def _varied(self, name: str, field: OptionField, raw: Any, steps: Steps) -> None:
-        if isinstance(raw, list):
-            self._choices(name, field, raw, steps)
+            self._at_key(key_path, unknown_option(name, self._fields, "space."))
+        elif field.is_list:
+            self._at_key(key_path, "is a list itself; vary it by named arms: `name: {arm: {" + name + ": [...]}}`")
+        elif isinstance(raw, list):
+            self._owns(name, key_path)
+            self._choices(name, field, raw, key_path)
         elif isinstance(raw, dict):
-            self._range(name, field, raw, steps)
+            self._owns(name, key_path)
+            self._range(name, field, raw, key_path)
+        elif field.is_number and isinstance(raw, str):
+            self._owns(name, key_path)
+            self.derived[name] = read_setting(self._findings, key_path, field, raw, self._fields)
         else:
-            setting = read_setting(self._findings, steps, field, raw, self._fields)
-            if isinstance(setting, Expression):
-                self.derived[name] = setting
+            remedy = f"list several as [{_text(raw)}, ...], or fix it under base"
+            self._at_value(key_path, f"one value is not an axis; {remedy}")
 
-    def _owns(self, option: str, steps: Steps) -> None:
-        line = self._findings.line_of(steps)
+    def _owns(self, option: str, key_path: KeyPath) -> None:
         if option in self._set_in:
-            self._findings.at_key(
-                steps, f"{option} is already varied in line {self._set_in[option]}; only one can decide"
-            )
-        self._set_in.setdefault(option, line)
+            line = self._set_in[option]
+            self._at_key(key_path, f"{option} is already varied in line {line}; only one can decide")
+        self._set_in.setdefault(option, self._findings.line_of(key_path))
 
-    def _choices(self, name: str, field: OptionField, raw: list[Any], steps: Steps) -> None:
+    def _choices(self, name: str, field: OptionField, raw: list[Any], key_path: KeyPath) -> None:
         if not raw:
-            self._findings.at_value(steps, "has no values; list at least one")
+            self._at_value(key_path, "has no values; list at least one")
         values: list[Any] = []
         for index, item in enumerate(raw):
-            value = self._item((*steps, index), field, item)
+            value = self._item((*key_path, index), field, item)
             if value is not BROKEN and value in values:
-                self._findings.at_value((*steps, index), f"{_text(item)} is already in the list")
+                self._at_value((*key_path, index), f"{_text(item)} is already in the list")
             values.append(value)
         self.axes.append(Choices(name, tuple(value for value in values if value is not BROKEN)))
 
-    def _item(self, steps: Steps, field: OptionField, item: Any) -> Any:
+    def _item(self, key_path: KeyPath, field: OptionField, item: Any) -> Any:
         if field.is_number and isinstance(item, str):
-            self._findings.at_value(
-                steps,
-                f"must be {field.expected}, not {shown(item)} (expressions may stand in base or an arm)",
-            )
+            remedy = "expressions may stand in base or an arm"
+            self._at_value(key_path, f"must be {field.expected}, not {shown(item)} ({remedy})")
             return BROKEN
-        return read_setting(self._findings, steps, field, item, self._fields)
+        return read_setting(self._findings, key_path, field, item, self._fields)
 
-    def _range(self, name: str, field: OptionField, raw: dict[str, Any], steps: Steps) -> None:
-        scales = [key for key in raw if key in _SCALES]
+    def _range(self, name: str, field: OptionField, raw: dict[str, Any], key_path: KeyPath) -> None:
+        known = [*_SCALES, "points"]
+        scales, unknown = [key for key in raw if key in _SCALES], [key for key in raw if key not in known]
         if not field.is_number:
-            self._findings.at_value(steps, f"a range needs numbers, and this is {field.expected}; list the values")
+            self._at_value(key_path, f"a range needs numbers, and this is {field.expected}; list the values")
         elif any(isinstance(value, dict) for value in raw.values()):
-            self._findings.at_key(steps, "named arms stand under a name of their own, without a dot: `depth: {...}`")
-        elif self._unknown_range_keys(raw, steps):
-            return
+            self._at_key(key_path, "named arms stand under a name of their own, without a dot: `depth: {...}`")
+        elif unknown:
+            for key in unknown:
+                self._at_key((*key_path, key), f"is unknown; {did_you_mean(key, known)}")
         elif len(scales) != 1:
-            self._findings.at_value(steps, "a range is one of uniform, log or int, as in {log: [0.01, 1], points: 4}")
+            self._at_value(key_path, "a range is one of uniform, log or int, as in {log: [0.01, 1], points: 4}")
         else:
-            self._ends(name, field, raw, scales[0], steps)
+            self._ends(name, field, raw, scales[0], key_path)
 
-    def _unknown_range_keys(self, raw: dict[str, Any], steps: Steps) -> bool:
-        unknown = [key for key in raw if key not in {*_SCALES, "points"}]
-        for key in unknown:
-            self._findings.at_key((*steps, key), f"is unknown; {did_you_mean(key, [*_SCALES, 'points'])}")
-        return bool(unknown)
-
-    def _ends(self, name: str, field: OptionField, raw: dict[str, Any], scale: Any, steps: Steps) -> None:
+    def _ends(self, name: str, field: OptionField, raw: dict[str, Any], scale: Any, key_path: KeyPath) -> None:
         ends, points = raw[scale], raw.get("points")
         if points not in (None, BROKEN) and (type(points) is not int or not 2 <= points <= MAX_POINTS):
             wanted = f"a whole number from 2 to {MAX_POINTS:,}"
-            self._findings.at_value((*steps, "points"), f"must be {wanted}, not {shown(points)}")
+            self._at_value((*key_path, "points"), f"must be {wanted}, not {shown(points)}")
         if ends is BROKEN or (isinstance(ends, list) and BROKEN in ends):
             return
         if not isinstance(ends, list) or len(ends) != 2:
-            self._findings.at_value((*steps, scale), "must be the two ends of the range in brackets, as in [0.01, 1]")
+            self._at_value((*key_path, scale), "must be the two ends of the range in brackets, as in [0.01, 1]")
             return
-        low, high = (self._item((*steps, scale, index), field, end) for index, end in enumerate(ends))
+        low, high = (self._item((*key_path, scale, index), field, end) for index, end in enumerate(ends))
         problem = None if BROKEN in (low, high) else _impossible(scale, low, high, field)
         if problem:
-            self._findings.at_value((*steps, scale), problem)
+            self._at_value((*key_path, scale), problem)
         elif BROKEN not in (low, high) and type(points) in (int, type(None)):
             self.axes.append(Range(name, scale, low, high, points, field.is_integer))
 
-    def _is_arms(self, name: str, raw: Any) -> bool:
-        message = self._no_axis_name(name, raw)
-        if message:
-            self._findings.at_key(("space", name), message)
-        return message is None
-
-    def _no_axis_name(self, name: str, raw: Any) -> str | None:
+    def _misnamed(self, name: str, raw: Any) -> str | None:
+        """Why a name cannot be that of an axis."""
         options = [key for key in self._fields if key.endswith(f".{name}")]
         if name in ("seed", "seeds"):
             return "is not an axis; write `seeds: [0, 1, 2]` at the top of the file"
         if name == "task":
             return "is not an axis; a study has one task, in base"
         if name in sections_of(self._task):
-            example = (
-                next((key for key in raw if f"{name}.{key}" in self._fields), None) if isinstance(raw, dict) else None
-            )
-            return f"options are written with a dot here: `{name}.{example or '...'}: [...]`"
+            known = [key for key in raw if f"{name}.{key}" in self._fields] if isinstance(raw, dict) else []
+            return f"options are written with a dot here: `{name}.{known[0] if known else '...'}: [...]`"
         if options and not (isinstance(raw, dict) and all(isinstance(arm, dict) for arm in raw.values())):
             return f"is unknown; did you mean space.{options[0]}?"
         if name in RESERVED:
@@ -167,48 +148,47 @@ class SpaceReader:
             return "is no name for an axis; use lower-case letters, digits and _, or an option with its section"
         return None
 
-    def _arms(self, name: str, raw: Any, steps: Steps) -> None:
+    def _arms(self, name: str, raw: Any, key_path: KeyPath) -> None:
         content = "named arms, as in `depth: {shallow: {model.layers: 1}, deep: {model.layers: 4}}`"
-        arms = {arm: self._arm(arm, value, (*steps, arm))
-                for arm, value in read_mapping(self._findings, steps, raw, content).items()}  # fmt: skip
+        arms = {arm: self._arm(arm, value, (*key_path, arm))
+                for arm, value in read_mapping(self._findings, key_path, raw, content).items()}  # fmt: skip
         if raw == {}:
-            self._findings.at_value(steps, "has no arms")
+            self._at_value(key_path, "has no arms")
         for option in dict.fromkeys(key for settings in arms.values() for key in settings):
-            self._owns(option, steps)
+            self._owns(option, key_path)
         self.axes.append(Arms(name, arms))
 
-    def _starts(self, raw: Any, steps: Steps) -> None:
+    def _starts(self, raw: Any, key_path: KeyPath) -> None:
         """Named starts are arms that set nothing else."""
         content = "named starts, as in `start_from: {early: {study: decoupling, step: 500}, scratch: null}`"
-        named = read_mapping(self._findings, steps, raw, content)
+        named = read_mapping(self._findings, key_path, raw, content)
         if named.keys() & {"study", "event", "step"}:
-            self._findings.at_value(steps, f"one start is not an axis; give {content}, or fix it under base")
+            self._at_value(key_path, f"one start is not an axis; give {content}, or fix it under base")
             return
         if raw == {}:
-            self._findings.at_value(steps, "has no starts")
-        self._owns(START_FROM, steps)
-        arms = {arm: {START_FROM: self._start(arm, start, (*steps, arm))} for arm, start in named.items()}
+            self._at_value(key_path, "has no starts")
+        self._owns(START_FROM, key_path)
+        arms: dict[str, dict[str, Setting]] = {}
+        for arm, start in named.items():
+            self._check_arm_name(arm, (*key_path, arm))
+            arms[arm] = {START_FROM: read_start(self._findings, (*key_path, arm), start)}
         self.axes.append(Arms(START_FROM, arms))
 
-    def _start(self, arm: str, raw: Any, steps: Steps) -> Setting:
-        self._check_arm_name(arm, steps)
-        return read_start(self._findings, steps, raw)
-
-    def _check_arm_name(self, arm: str, steps: Steps) -> None:
+    def _check_arm_name(self, arm: str, key_path: KeyPath) -> None:
         if not _WORD.fullmatch(arm):
-            self._findings.at_key(steps, "is no name for an arm; use letters, digits and . _ + -")
+            self._at_key(key_path, "is no name for an arm; use letters, digits and . _ + -")
 
-    def _arm(self, arm: str, raw: Any, steps: Steps) -> dict[str, Setting]:
-        self._check_arm_name(arm, steps)
+    def _arm(self, arm: str, raw: Any, key_path: KeyPath) -> dict[str, Setting]:
+        self._check_arm_name(arm, key_path)
         settings: dict[str, Setting] = {}
-        for option, value in read_mapping(self._findings, steps, raw, "options with their section").items():
-            here = (*steps, option)
+        for option, value in read_mapping(self._findings, key_path, raw, "options with their section").items():
+            option_path = (*key_path, option)
             if option == START_FROM:
-                settings[option] = read_start(self._findings, here, value)
+                settings[option] = read_start(self._findings, option_path, value)
             elif option in self._fields:
-                settings[option] = read_setting(self._findings, here, self._fields[option], value, self._fields)
+                settings[option] = read_setting(self._findings, option_path, self._fields[option], value, self._fields)
             else:
-                self._findings.at_key(here, unknown_option(option, self._fields))
+                self._at_key(option_path, unknown_option(option, self._fields))
         return settings
 
 

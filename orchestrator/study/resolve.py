@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from grokstudy.orchestrator.search.expressions import Expression, ExpressionError, Number
 from grokstudy.orchestrator.search.space import START_FROM, Axis, Point, Setting, Value
-from grokstudy.orchestrator.study.errors import shown
-from grokstudy.orchestrator.study.expressions import Expression, ExpressionError, Number
-from grokstudy.orchestrator.study.fields import OptionField, config_fields
+from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.trainables.config import NUMERICS, RunConfig, sections_of
+from grokstudy.trainables.messages import shown
+from grokstudy.trainables.options import OptionField, nested
 
 if TYPE_CHECKING:
     from grokstudy.orchestrator.study.sections import StartFrom
@@ -56,13 +57,11 @@ class Resolver:
         """The configuration of a run, still from scratch. Raises ResolveError where an expression has no value."""
         settings = self.settings_at(point)
         settings.pop(START_FROM, None)
-        numerics = settings.pop("numerics", NUMERICS)
-        settings = _computed(settings, config_fields(self.task))
-        by_section: dict[str, dict[str, Any]] = {section: {} for section in sections_of(self.task)}
-        for key, value in settings.items():
-            section, _, name = key.partition(".")
-            by_section[section][name] = value
-        sections = {section: self._section(section, values) for section, values in by_section.items()}
+        evaluation = _Evaluation(settings, config_fields(self.task))
+        computed = {key: evaluation.value(key) for key, value in settings.items() if isinstance(value, Expression)}
+        values = nested({**settings, **computed})
+        numerics = values.pop("numerics", NUMERICS)
+        sections = {section: self._section(section, values.get(section, {})) for section in sections_of(self.task)}
         return RunConfig(task=self.task, seed=seed, numerics=numerics, **sections)
 
     def start_from_at(self, point: Mapping[str, Value]) -> StartFrom | None:
@@ -75,14 +74,6 @@ class Resolver:
         if known not in self._sections:
             self._sections[known] = sections_of(self.task)[section](**values)
         return self._sections[known]
-
-
-def _computed(settings: dict[str, Setting], fields: Mapping[str, OptionField]) -> dict[str, Any]:
-    derived = [key for key, value in settings.items() if isinstance(value, Expression)]
-    if not derived:
-        return settings
-    evaluation = _Evaluation(settings, fields)
-    return {**settings, **{key: evaluation.value(key) for key in derived}}
 
 
 class _Evaluation:

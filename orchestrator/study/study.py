@@ -8,22 +8,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from grokstudy.orchestrator.search.expressions import Expression
 from grokstudy.orchestrator.search.space import Axis, Setting, Value, plain
-from grokstudy.orchestrator.study.expressions import Expression
 from grokstudy.orchestrator.study.resolve import Resolver
 from grokstudy.orchestrator.study.sections import Resources
 from grokstudy.trainables.config import Eval, RunConfig, canonical_json
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.measurements import measured_by
+from grokstudy.trainables.options import nested
 from grokstudy.trainables.schema import METRICS
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study that was read and checked. Dotted names lead from `settings` to the options of a run."""
+    """A study that was read and checked. Its options are told by dotted names, nested only in files."""
 
     name: str
     path: Path
@@ -41,24 +43,16 @@ class Study:
     scheduler: Any
     events: Mapping[str, Event]
     resources: Resources
-    resolver: Resolver
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """Gives the configuration of a run at a point."""
+        return Resolver(self.task, {**self.settings, **self.derived}, self.axes)
 
     @property
     def columns(self) -> list[str]:
         """Names of the axes, which are the columns that tell the trials apart."""
         return [axis.name for axis in self.axes]
-
-    @property
-    def base(self) -> dict[str, Any]:
-        """What `base` sets, nested as in the file; expressions as their text."""
-        nested: dict[str, Any] = {"task": self.task}
-        for key, value in plain(self.settings).items():
-            section, _, option = key.partition(".")
-            if option:
-                nested.setdefault(section, {})[option] = value
-            else:
-                nested[section] = value
-        return nested
 
     @property
     def probes(self) -> set[str]:
@@ -96,7 +90,7 @@ class Study:
             "events": {name: event.to_json() for name, event in self.events.items()},
             "axes": self.columns,
             "seeds": list(self.seeds),
-            "base": self.base,
+            "base": {"task": self.task, **nested(plain(self.settings))},
         }
 
     def to_json(self) -> dict[str, Any]:

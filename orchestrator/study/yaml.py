@@ -23,7 +23,8 @@ from yaml.reader import Reader, ReaderError
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
-from grokstudy.orchestrator.study.errors import BROKEN, Findings, Mistake, Place, Steps, StudyError, dotted, shown
+from grokstudy.orchestrator.study.errors import BROKEN, Findings, KeyPath, Mistake, Place, StudyError, dotted
+from grokstudy.trainables.messages import shown
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 50_000
@@ -45,8 +46,8 @@ def read_source(path: str | Path) -> Source:
     findings = Findings(str(path))
     root, tagged = _compose(path, text, findings)
     if not isinstance(root, yaml.MappingNode):
-        found = "empty" if root is None or root.value == "" else "one value or a list"
-        raise _error(path, 1, 1, f"the file is {found}; a study is a mapping of keys such as base, space and seeds")
+        content = "empty" if root is None or root.value == "" else "one value or a list"
+        raise _error(path, 1, 1, f"the file is {content}; a study is a mapping of keys such as base, space and seeds")
     data = _Converter(findings, tagged).mapping(root, ())
     return Source(text, data, findings)
 
@@ -70,9 +71,8 @@ def _text(path: str | Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, column = _position(raw[: error.start].decode("utf-8", "replace"))
-        raise _error(
-            path, line, column, f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from error
+        message = f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        raise _error(path, line, column, message) from error
 
 
 def _position(before: str) -> tuple[int, int]:
@@ -85,9 +85,8 @@ def _compose(path: str | Path, text: str, findings: Findings) -> tuple[yaml.Node
         return composer.get_single_node(), composer.tagged
     except ReaderError as error:
         line, column = _position(text[: int(error.position)])
-        raise _error(
-            path, line, column, f"character {shown(chr(int(error.character)))} cannot stand in YAML"
-        ) from error
+        message = f"character {shown(chr(int(error.character)))} cannot stand in YAML"
+        raise _error(path, line, column, message) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -141,64 +140,58 @@ class _Converter:
         self._count = 0
         self._open: set[int] = set()
 
-    def mapping(self, node: yaml.MappingNode, steps: Steps) -> dict[str, Any]:
-        self._findings.places.setdefault(steps, _place(node, node))
+    def mapping(self, node: yaml.MappingNode, key_path: KeyPath) -> dict[str, Any]:
+        self._findings.places.setdefault(key_path, _place(node, node))
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = self._key(key_node, steps)
+            key = self._key(key_node, key_path)
             if key is None:
                 continue
-            here = (*steps, key)
+            entry = (*key_path, key)
             if key in result:
-                self._duplicate(key_node, here)
+                first, second = self._findings.line_of(entry), key_node.start_mark.line + 1
+                self._report(key_node, entry, f"is given twice, in line {first} and in line {second}; keep one")
                 continue
-            self._findings.places[here] = _place(key_node, value_node)
-            result[key] = self._value(value_node, here)
+            self._findings.places[entry] = _place(key_node, value_node)
+            result[key] = self._value(value_node, entry)
         return result
 
-    def _duplicate(self, node: yaml.Node, steps: Steps) -> None:
-        first, again = self._findings.line_of(steps), node.start_mark.line + 1
-        self._report(node, steps, f"is given twice, in line {first} and in line {again}; keep one")
-
-    def _key(self, node: yaml.Node, steps: Steps) -> str | None:
+    def _key(self, node: yaml.Node, key_path: KeyPath) -> str | None:
         try:
             return _key(node)
         except ScalarError as error:
-            self._report(node, steps, str(error))
+            self._report(node, key_path, str(error))
             return None
 
-    def _report(self, node: yaml.Node, steps: Steps, message: str) -> None:
-        self._findings.add(node.start_mark.line + 1, node.start_mark.column + 1, dotted(steps), message)
+    def _report(self, node: yaml.Node, key_path: KeyPath, message: str) -> None:
+        self._findings.add(node.start_mark.line + 1, node.start_mark.column + 1, dotted(key_path), message)
 
-    def _value(self, node: yaml.Node, steps: Steps) -> Any:
+    def _value(self, node: yaml.Node, key_path: KeyPath) -> Any:
         self._count += 1
         if self._count == MAX_NODES:
             self._findings.at_value((), f"has more than {MAX_NODES:,} values once its aliases are written out")
         if self._count >= MAX_NODES or id(node) in self._tagged:
             return BROKEN
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, steps)
+            try:
+                return _scalar(node)
+            except ScalarError as error:
+                self._findings.at_value(key_path, str(error))
+                return BROKEN
         if id(node) in self._open or len(self._open) >= MAX_DEPTH:
-            self._findings.at_value(steps, "contains itself" if id(node) in self._open else "is nested too deeply")
+            self._findings.at_value(key_path, "contains itself" if id(node) in self._open else "is nested too deeply")
             return BROKEN
         self._open.add(id(node))
-        value = self.mapping(node, steps) if isinstance(node, yaml.MappingNode) else self._items(node, steps)
+        value = self.mapping(node, key_path) if isinstance(node, yaml.MappingNode) else self._items(node, key_path)
         self._open.remove(id(node))
         return value
 
-    def _items(self, node: yaml.Node, steps: Steps) -> list[Any]:
+    def _items(self, node: yaml.Node, key_path: KeyPath) -> list[Any]:
         items = []
         for index, item in enumerate(node.value):
-            self._findings.places[(*steps, index)] = _place(item, item)
-            items.append(self._value(item, (*steps, index)))
+            self._findings.places[(*key_path, index)] = _place(item, item)
+            items.append(self._value(item, (*key_path, index)))
         return items
-
-    def _scalar(self, node: yaml.ScalarNode, steps: Steps) -> Any:
-        try:
-            return _scalar(node)
-        except ScalarError as error:
-            self._findings.at_value(steps, str(error))
-            return BROKEN
 
 
 def _key(node: yaml.Node) -> str:
@@ -221,10 +214,7 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
 
 def _place(key: yaml.Node, value: yaml.Node) -> Place:
     return Place(
-        key.start_mark.line + 1,
-        key.start_mark.column + 1,
-        value.start_mark.line + 1,
-        value.start_mark.column + 1,
+        key.start_mark.line + 1, key.start_mark.column + 1, value.start_mark.line + 1, value.start_mark.column + 1
     )
 
 
@@ -238,15 +228,9 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|nan)", re.IGNORECASE)
 _DISGUISES = (
-    (
-        re.compile(r"[-+]?0[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?"),
-        "has a leading zero, which some readers take for octal",
-    ),
+    (re.compile(r"[-+]?0[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?"), "has a leading zero, which some readers take for octal"),
     (re.compile(r"[-+]?0[xXoObB][0-9a-fA-F_]+"), "is not decimal"),
-    (
-        re.compile(r"[-+]?[0-9.][0-9.eE+-]*_[0-9_.eE+-]*"),
-        "has an underscore, which makes it text for some readers",
-    ),
+    (re.compile(r"[-+]?[0-9.][0-9.eE+-]*_[0-9_.eE+-]*"), "has an underscore, which makes it text for some readers"),
     (re.compile(r"[-+]?[0-9]+(:[0-9]{1,2})+(\.[0-9]*)?"), "is a number to base 60 for some readers"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"), "is a date for some readers"),
 )
@@ -264,29 +248,16 @@ def read_scalar(text: str) -> str | int | float | bool | None:
         raise ScalarError(f"`{text}` is read as text or as {_TRUTH[text.lower()]} depending on the reader; "
                           f"write {_TRUTH[text.lower()]}, or quote it")  # fmt: skip
     if _INTEGER.fullmatch(text):
-        return _integer(text)
+        if len(text) > 18:
+            raise ScalarError(f"{text[:20]}... has {len(text)} digits; a whole number here has at most 18")
+        return int(text)
     if _FLOAT.fullmatch(text):
-        return _float(text)
-    _refuse_disguise(text)
-    return text
-
-
-def _integer(text: str) -> int:
-    if len(text) > 18:
-        raise ScalarError(f"{text[:20]}... has {len(text)} digits; a whole number here has at most 18")
-    return int(text)
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ScalarError(f"{text[:40]} is too large for a number")
-    return value
-
-
-def _refuse_disguise(text: str) -> None:
+        if not math.isfinite(float(text)):
+            raise ScalarError(f"{text[:40]} is too large for a number")
+        return float(text)
     if _NOT_FINITE.fullmatch(text):
         raise ScalarError(f"{text} is not a finite number; leave the option out, or write null where it may be empty")
     for pattern, why in _DISGUISES:
         if pattern.fullmatch(text):
             raise ScalarError(f"`{text[:40]}` {why}; write a plain decimal number, or quote it")
+    return text

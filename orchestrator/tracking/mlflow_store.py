@@ -47,24 +47,24 @@ class Tracker:
         self.experiment = self._experiment(experiment, artifacts)
 
     def _experiment(self, name: str, artifacts: str | None) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
             kind = {"mlflow.experimentKind": "custom_model_development"}
             return str(self._client.create_experiment(name, artifact_location=artifacts, tags=kind))
-        if found.lifecycle_stage != "active":
-            self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if experiment.lifecycle_stage != "active":
+            self._client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
 
     def known(self, study: str) -> dict[str, Any]:
         """The runs of a study by key. A second run of one key, left by two syncs at a time, is removed."""
-        found: dict[str, Any] = {}
+        runs: dict[str, Any] = {}
         for run in self._runs():
             key = run.data.tags.get(KEY, "")
             if key.split("/")[0] == study:
-                if key in found:
+                if key in runs:
                     self.remove(run.info.run_id)
-                found.setdefault(key, run)
-        return found
+                runs.setdefault(key, run)
+        return runs
 
     def _runs(self) -> Iterator[Any]:
         token = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,14 +66,14 @@ def sync(store: Store, study: str, events: Events, curves: Curves, rebuild: bool
     if rebuild:
         _remove(tracker, known.values())
         known = {}
-    found = run_records(store, study)
-    shown = [run for run in found if run.began_at is not None]
-    asked = {f"{study}/{run.run_id}" for run in shown}
-    gone = [run for key, run in known.items() if key != study and key not in asked]
+    runs = run_records(store, study)
+    shown = [run for run in runs if run.began_at is not None]
+    keys = {study, *(f"{study}/{run.run_id}" for run in shown)}
+    gone = [run for key, run in known.items() if key not in keys]
     _remove(tracker, gone)
     if not shown:
         return Synced(uri, 0, 0, len(gone))
-    parent = _sync_parent(tracker, known.get(study), study, spec, found)
+    parent = _sync_parent(tracker, known.get(study), study, spec, runs)
     children = [Child(f"{study}/{run.run_id}", parent, run, events.get(run.run_id, {})) for run in shown]
     todo = [child for child in children if not child.is_shown(known)]
     for first in range(0, len(todo), AT_ONCE):
@@ -94,12 +95,12 @@ def _remove(tracker: Tracker, runs: Iterable[Any]) -> None:
 
 
 def _sync_parent(
-    tracker: Tracker, known: Any | None, study: str, spec: Mapping[str, Any], found: list[RunRecord]
+    tracker: Tracker, known: Any | None, study: str, spec: Mapping[str, Any], runs: list[RunRecord]
 ) -> str:
     """The run of the study: from the start of its first run to the end of its last."""
-    begun = [run for run in found if run.began_at is not None]
-    started, ended = min(_start(run) for run in begun), max(_end(run) for run in begun)
-    settled = all(run.ended for run in found)
+    shown = [run for run in runs if run.began_at is not None]
+    started, ended = min(_start(run) for run in shown), max(_end(run) for run in shown)
+    settled = all(run.ended for run in runs)
     status = "FINISHED" if settled else "KILLED"
     if known is None:
         mlflow_id = tracker.create(study, study, started, ended, status, {})
@@ -107,14 +108,11 @@ def _sync_parent(
         mlflow_id = str(known.info.run_id)
         if (known.info.status, known.info.end_time) != (status, ended):
             tracker.end(mlflow_id, status, ended)
-    tags = {"mlflow.note.content": spec.get("hypothesis", ""), "spec_hash": spec.get("spec_hash"), **_counts(found)}
-    tracker.describe(mlflow_id, {}, _texts({**tags, "commit": spec.get("commit")}))
+    states = Counter(f"runs.{run.state.state}" for run in runs)
+    about = {"mlflow.note.content": spec.get("hypothesis", ""), "spec_hash": spec.get("spec_hash")}
+    tags = {**about, "runs": len(runs), **states, "commit": spec.get("commit")}
+    tracker.describe(mlflow_id, {}, _texts(tags))
     return mlflow_id
-
-
-def _counts(found: list[RunRecord]) -> dict[str, int]:
-    states = [run.state.state for run in found]
-    return {"runs": len(found), **{f"runs.{state}": states.count(state) for state in dict.fromkeys(states)}}
 
 
 @dataclass(frozen=True)

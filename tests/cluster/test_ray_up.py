@@ -153,7 +153,7 @@ def test_a_study_survives_the_loss_of_a_host_and_the_cluster_goes_without_a_trac
     run_id, seconds = lose_a_host_that_trains(cluster)
     ended = cluster.grokstudy("submit", "--follow", timeout=240)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "is at it already" in ended.stdout
+    assert "is already running" in ended.stdout
     every_step_is_there_once(cluster)
     found = RunDir(Store(cluster.root), run_id)
     config = RunConfig.from_dict((found.read("run.json") or {})["config"])
@@ -181,7 +181,7 @@ def submitting_again_attaches(cluster: Cluster) -> None:
     job_id = first.stdout.split()[0]
     assert re.fullmatch(r"lab-[0-9a-f]{16}", job_id)
     assert first.stdout.startswith(f"{job_id} submitted")
-    assert second.stdout.startswith(f"{job_id} is at it already")
+    assert second.stdout.startswith(f"{job_id} is already running")
     other = cluster.grokstudy("submit", "--steps", "5")
     assert other.returncode == 2
     assert "with other settings" in other.stderr

@@ -86,7 +86,7 @@ def test_the_driver_is_asked_to_stop(hurt: Patient, whole: RunDir, kind: str) ->
     assert driver.wait(20) == 3, hurt.said()
     stopped = time.monotonic() - begun
     assert stopped < 10, stopped
-    assert "go on with" in hurt.said()
+    assert "resume with" in hurt.said()
     assert "Traceback" not in hurt.said()
     assert hurt.reached() > at, "a checkpoint is written before the worker ends"
     until(lambda: not hurt.family(), f"the end of {family}", 15)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grokstudy.orchestrator.study.expressions import MAX_LENGTH, Expression, ExpressionError
+from grokstudy.orchestrator.search.expressions import MAX_LENGTH, Expression, ExpressionError
 
 OPTIONS: dict[str, int | float] = {"data.out_degree": 10, "data.entities": 100, "model.layers": 2, "optim.lr": 2e-3}
 

@@ -52,8 +52,8 @@ class Expression:
     @property
     def names(self) -> tuple[str, ...]:
         """The options it depends on, each once, in order."""
-        found = [_name(node) for node in ast.walk(_parse(self.text)) if isinstance(node, ast.Attribute)]
-        return tuple(sorted(set(found)))
+        options = (node for node in ast.walk(_parse(self.text)) if isinstance(node, ast.Attribute))
+        return tuple(sorted({_name(node) for node in options}))
 
     @property
     def is_constant(self) -> bool:
@@ -66,6 +66,10 @@ class Expression:
     def value(self, lookup: Callable[[str], Number]) -> Number:
         """Compute it. Raises ExpressionError when there is no value."""
         return _value(_parse(self.text), lookup)
+
+    def to_json(self) -> str:
+        """The text, as in the file."""
+        return self.text
 
 
 @cache
@@ -93,7 +97,9 @@ def _parts(node: ast.expr) -> list[ast.expr]:
     """The operands of an allowed node; raises for any other."""
     match node:
         case ast.Constant(value=int() | float() as number) if number is not True and number is not False:
-            return _bounded(number)
+            if not abs(number) <= MAX_RESULT:
+                raise ExpressionError(f"a number is larger than {MAX_RESULT:g}")
+            return []
         case ast.Attribute(value=ast.Name()):
             return []
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
@@ -101,22 +107,12 @@ def _parts(node: ast.expr) -> list[ast.expr]:
         case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _SIGNS:
             return [operand]
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
-            return _arguments(name, args)
+            _, least, most = _FUNCTIONS[name]
+            if not least <= len(args) <= most:
+                wanted = "one value" if most == 1 else "two values or more"
+                raise ExpressionError(f"{name}() takes {wanted}, not {len(args)}")
+            return args
     raise ExpressionError(_refusal(node))
-
-
-def _bounded(number: Number) -> list[ast.expr]:
-    if not abs(number) <= MAX_RESULT:
-        raise ExpressionError(f"a number is larger than {MAX_RESULT:g}")
-    return []
-
-
-def _arguments(name: str, args: list[ast.expr]) -> list[ast.expr]:
-    _, least, most = _FUNCTIONS[name]
-    if not least <= len(args) <= most:
-        wanted = "one value" if most == 1 else "two values or more"
-        raise ExpressionError(f"{name}() takes {wanted}, not {len(args)}")
-    return args
 
 
 def _refusal(node: ast.expr) -> str:

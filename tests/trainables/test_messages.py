@@ -1,0 +1,34 @@
+"""Errors in one line, and options by dotted name and by section."""
+
+from __future__ import annotations
+
+import pytest
+
+from grokstudy.trainables.messages import first_line, shown
+from grokstudy.trainables.options import flat, nested
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("\n first \n second"), "first "),
+        (KeyError(), "KeyError"),
+        (ValueError(" \n"), "ValueError"),
+        (ValueError("x" * 300), "x" * 200),
+    ],
+)
+def test_an_error_is_told_in_one_line(error: BaseException, line: str) -> None:
+    assert first_line(error) == line
+
+
+def test_a_value_is_shown_as_in_a_file() -> None:
+    assert [shown(value) for value in (None, True, 1.5, "a", [1], {"a": 1})] == [
+        "null", "true", "1.5", "'a'", "a list", "a mapping",
+    ]  # fmt: skip
+    assert shown("a" * 100) == "'" + "a" * 56 + "..."
+
+
+def test_dotted_names_and_sections_are_each_others_inverse() -> None:
+    options = {"data.phi": 4.0, "numerics": 1, "model.layers": 2, "data.entities": 60}
+    assert nested(options) == {"data": {"phi": 4.0, "entities": 60}, "numerics": 1, "model": {"layers": 2}}
+    assert flat(nested(options)) == options
