@@ -20,9 +20,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from grokstudy.trainables.models.network import Network
+from grokstudy.trainables.models.network import Network, margins
 from grokstudy.trainables.probes.queries import Queries
-from grokstudy.trainables.training.evaluate import margins
 
 MIN_CORRECT = 10
 """A share of the correctly answered queries is not defined on fewer than these."""
