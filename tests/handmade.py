@@ -22,7 +22,8 @@ from grokstudy.trainables.config import Model
 from grokstudy.trainables.models.decoder import Transformer
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.queries import Queries
-from grokstudy.trainables.tasks.two_hop import TaskData, TwoHop, TwoHopOptions
+from grokstudy.trainables.tasks.graph import TaskData
+from grokstudy.trainables.tasks.two_hop import TwoHop, TwoHopOptions
 
 Facts = NDArray[np.bool_]
 SHARP = 30.0
@@ -117,7 +118,7 @@ def lookup(data: TaskData) -> Handmade:
     """Every chain is looked up as a whole at r2; r1 never knows the bridge."""
     made = Handmade.empty(data)
     first, second = data.graph.chains()
-    chains = data.graph.two_hop(first, second, data.entities)
+    chains = data.graph.two_hop(first, second)
     h, r1, r2 = chains.tokens.T
     made.attend(0, {2: 1}, "token", "brought", norm=math.sqrt(2))
     made.attend(1, {2: 0}, "token", "fetched", norm=math.sqrt(3))

@@ -1,4 +1,4 @@
-"""Files are written by a thread, in the order in which they were asked for, while training goes on.
+"""Files are written by a thread, in the order in which they were requested, while training continues.
 
 What waits to be written is bounded: slow storage first costs nothing, then holds training up. After an error nothing
 later is written, so what is on disk never has a gap; the error itself reaches training, type and traceback as they
