@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grokstudy.trainables.config import Model
+from grokstudy.trainables.models import parameter_count
 from grokstudy.trainables.models.decoder import Transformer
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.queries import Queries
@@ -51,7 +52,10 @@ class Handmade:
         width = 4 * vocabulary + 3
         options = Model(layers=2, loops=1, width=width, heads=1, mlp_ratio=6, activation="relu", tied=False, bias=True)
         model = Transformer(options, vocabulary)
-        weights = {name: value.clone() for name, value in model.unpack(torch.zeros(1, model.size)).items()}
+        weights = {
+            name: value.clone()
+            for name, value in model.unpack(torch.zeros(1, parameter_count(options, vocabulary))).items()
+        }
         for name in ("0.norm1", "0.norm2", "1.norm1", "1.norm2", "norm_final"):
             weights[name][:] = 1.0
         made = cls(data, model, weights)

@@ -68,7 +68,6 @@ class Network(ABC):
         """Lay out the parameters of one member."""
         self.options = options
         self.parameters = self.layout(options, vocabulary)
-        self.size = sum(parameter.size for parameter in self.parameters)
         self.depth = options.depth
 
     @staticmethod

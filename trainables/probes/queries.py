@@ -27,7 +27,7 @@ from grokstudy.trainables.randomness import IntArray, Stream
 from grokstudy.trainables.tasks.graph import Examples, TaskData
 
 TWO_HOP_SPLITS = ("train_ii", "test_ii", "test_io", "test_oi", "test_oo", "new_old", "old_new", "new_new")
-GROUPS = 256
+MAX_GROUPS = 256
 """Largest number of bridges whose facts are compared."""
 ID_FACTS, OOD_FACTS = 4, 2
 """Largest number of facts of each kind per bridge."""
@@ -144,10 +144,8 @@ def _facts(lookup: Lookup, bridges: IntArray, seed: int) -> IntArray:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order)) - np.searchsorted(kind[order], kind[order], side="left")
     incoming = np.bincount(graph.tail[~graph.ood], minlength=lookup.entities)
-    wanted = np.zeros(lookup.entities, bool)
-    wanted[bridges] = True
     entities = Stream(seed, "probe/entities").permutation(lookup.entities)
-    chosen = entities[(wanted & (incoming >= 2))[entities]][:GROUPS]
+    chosen = entities[np.isin(entities, bridges) & (incoming[entities] >= 2)][:MAX_GROUPS]
     limit = np.where(graph.ood, OOD_FACTS, ID_FACTS)
     return np.flatnonzero((rank < limit) & np.isin(graph.tail, chosen))
 
@@ -206,7 +204,7 @@ def _onward(lookup: Lookup, queries: Examples, seed: int, name: str) -> Columns:
 def _pick(valid_SC: NDArray[np.bool_], stream: Stream) -> tuple[IntArray, IntArray]:
     """A uniform choice among the valid candidates of each row: the rows that have one, and the choices."""
     count = valid_SC.sum(axis=1)
-    wanted = np.floor(stream.uniform(len(count)) * count).astype(np.int64)
-    choice = (valid_SC.cumsum(axis=1) > wanted[:, None]).argmax(axis=1)
+    rank = np.floor(stream.uniform(len(count)) * count).astype(np.int64)
+    choice = (valid_SC.cumsum(axis=1) > rank[:, None]).argmax(axis=1)
     rows = np.flatnonzero(count > 0)
     return rows, choice[rows]

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from grokstudy.trainables.storage.run_dir import Lease, RunDir
 
-NAME = re.compile(r"(step|event)-(\d{9})-([0-9a-f]{16})\.pt")
+_FILE_NAME = re.compile(r"(step|event)-(\d{9})-([0-9a-f]{16})\.pt")
 _FIELDS = ("flat_P", "mean_P", "square_P", "average_P")
 
 
@@ -97,12 +97,12 @@ def surplus(sizes: Mapping[str, int], budget: int | None = None) -> list[str]:
 
     `sizes` is bytes by name. The budget takes log-spaced ones first, then those of events, and never the newest two.
     """
-    parsed = sorted((match[1], int(match[2]), name) for name in sizes if (match := NAME.search(name)))
+    parsed = sorted((match[1], int(match[2]), name) for name in sizes if (match := _FILE_NAME.search(name)))
     regular = {step: name for kind, step, name in parsed if kind == "step"}
     events = [name for kind, _, name in parsed if kind == "event"]
-    wanted = sorted(kept(list(regular)))
-    dropped = [name for step, name in regular.items() if step not in wanted]
-    spare = [regular[step] for step in wanted[:-2]] + events
+    kept_steps = sorted(kept(list(regular)))
+    dropped = [name for step, name in regular.items() if step not in kept_steps]
+    spare = [regular[step] for step in kept_steps[:-2]] + events
     left = sum(sizes.values()) - sum(sizes[name] for name in dropped)
     while spare and budget is not None and left > budget:
         left -= sizes[spare[0]]
@@ -120,12 +120,12 @@ def kept(available: list[int]) -> set[int]:
 
 def _names(run: RunDir) -> list[tuple[int, str]]:
     names = run.store.list(run.checkpoints)
-    return sorted((int(match[2]), name) for name in names if (match := NAME.search(name)))
+    return sorted((int(match[2]), name) for name in names if (match := _FILE_NAME.search(name)))
 
 
 def _load(run: RunDir, name: str) -> Checkpoint | None:
     content = run.store.read(name)
-    match = NAME.search(name)
+    match = _FILE_NAME.search(name)
     if match is None or hashlib.sha256(content).hexdigest()[:16] != match[3]:
         return None
     try:

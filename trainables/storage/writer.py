@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-LIMIT = 64 << 20
+QUEUE_BYTES = 64 << 20
 """Largest number of bytes that wait or are being written; a single work that is larger does so alone."""
 
 
 class Writer:
     """Carries out works one after the other, in a thread of its own."""
 
-    def __init__(self, limit: int = LIMIT) -> None:
+    def __init__(self, limit: int = QUEUE_BYTES) -> None:
         """Start at once; the thread ends with the writer."""
         self.limit = limit
         self._pool = ThreadPoolExecutor(1, "writer")
