@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import loops
 from benchmarks.scratch import scratch
-from grokstudy.trainables.bench.bench import SIZES, in_chunks
+from grokstudy.trainables.bench.bench import WORKLOADS, in_chunks
 from grokstudy.trainables.bench.measure import figure, ratio, speeds, timed
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.store import Store
@@ -70,7 +70,7 @@ def main() -> None:
     device = torch.device(parser.parse_args().device)
     torch.set_num_threads(1)
     if device.type == "cuda":
-        against_users_loops(SIZES["cuda"].large, device)
+        against_users_loops(WORKLOADS["cuda"].large, device)
         return
     for width in WIDTHS:
         against_users_loops(loops.gpt2_shape(width), device)

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from grokstudy.trainables.bench.measure import Steps, wait
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.tasks import TASKS
-from grokstudy.trainables.tasks.two_hop import Examples
+from grokstudy.trainables.tasks.graph import Examples
 from grokstudy.trainables.training.batches import TrainingSet
 from grokstudy.trainables.training.engine import precision
 

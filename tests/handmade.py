@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grokstudy.trainables.config import Model
+from grokstudy.trainables.models import parameter_count
 from grokstudy.trainables.models.decoder import Transformer
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.queries import Queries
-from grokstudy.trainables.tasks.two_hop import TaskData, TwoHop, TwoHopOptions
+from grokstudy.trainables.tasks.graph import TaskData
+from grokstudy.trainables.tasks.two_hop import TwoHop, TwoHopOptions
 
 Facts = NDArray[np.bool_]
 SHARP = 30.0
@@ -50,7 +52,10 @@ class Handmade:
         width = 4 * vocabulary + 3
         options = Model(layers=2, loops=1, width=width, heads=1, mlp_ratio=6, activation="relu", tied=False, bias=True)
         model = Transformer(options, vocabulary)
-        weights = {name: value.clone() for name, value in model.unpack(torch.zeros(1, model.size)).items()}
+        weights = {
+            name: value.clone()
+            for name, value in model.unpack(torch.zeros(1, parameter_count(options, vocabulary))).items()
+        }
         for name in ("0.norm1", "0.norm2", "1.norm1", "1.norm2", "norm_final"):
             weights[name][:] = 1.0
         made = cls(data, model, weights)
@@ -117,7 +122,7 @@ def lookup(data: TaskData) -> Handmade:
     """Every chain is looked up as a whole at r2; r1 never knows the bridge."""
     made = Handmade.empty(data)
     first, second = data.graph.chains()
-    chains = data.graph.two_hop(first, second, data.entities)
+    chains = data.graph.two_hop(first, second)
     h, r1, r2 = chains.tokens.T
     made.attend(0, {2: 1}, "token", "brought", norm=math.sqrt(2))
     made.attend(1, {2: 0}, "token", "fetched", norm=math.sqrt(3))

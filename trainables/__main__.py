@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from grokstudy.trainables.config import RunConfig
-    from grokstudy.trainables.training.pack import Pack
 
 HEARTBEAT_S = 10.0
 INTERRUPTED = 3
@@ -52,12 +51,17 @@ def _train(options: argparse.Namespace) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    _stop_on_signals(pack)
+
+    def stop(*_: object) -> None:
+        pack.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     try:
         with failures_recorded(pack):
             while not pack.finished and not pack.stopping:
-                for line in pack.advance(HEARTBEAT_S):
-                    print(json.dumps(vars(line)), flush=True)
+                for progress in pack.advance(HEARTBEAT_S):
+                    print(json.dumps(vars(progress)), flush=True)
             pack.checkpoint_now()
     except StorageError as error:
         print(error, file=sys.stderr)
@@ -69,29 +73,21 @@ def _bench(options: argparse.Namespace) -> int:
     import torch
 
     from grokstudy.trainables.bench.bench import bench
-    from grokstudy.trainables.bench.check import check
+    from grokstudy.trainables.bench.check import numbers_match
+    from grokstudy.trainables.training.pack import chosen_device
 
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
-    device = auto if options.device == "auto" else options.device
-    if device == "cuda" and not torch.cuda.is_available():
+    device = chosen_device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
         print("bench: --device cuda, but torch sees no GPU here; --device cpu measures this machine", file=sys.stderr)
         return 2
     torch.set_num_threads(options.threads)
-    same = check(device) if options.check else True
+    same = numbers_match(device.type) if options.check else True
     try:
-        bench(torch.device(device), options.seconds or (0.5 if device == "cuda" else 0.3), options.engine)
+        bench(device, options.seconds or (0.5 if device.type == "cuda" else 0.3), options.engine)
     except ValueError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     return 0 if same else 1
-
-
-def _stop_on_signals(pack: Pack) -> None:
-    def stop(*_: object) -> None:
-        pack.stopping = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
 
 
 def _config(path: Path, steps: int | None) -> RunConfig:

@@ -11,7 +11,7 @@ import torch
 
 from grokstudy.trainables.__main__ import main
 from grokstudy.trainables.bench import bench, check
-from grokstudy.trainables.bench.check import EVENTS, Curve, event_error, loss_error
+from grokstudy.trainables.bench.check import THRESHOLDS, LearningCurve, event_error, loss_error
 from grokstudy.trainables.bench.measure import figure, ratio
 
 
@@ -23,8 +23,8 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def test_every_figure_is_a_line_with_its_spread(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = bench.Sizes(bench.shape(64, 1, 8, "fp32"), (2,), (16,), (2,), 64, rounds=1)
-    monkeypatch.setitem(bench.SIZES, "cpu", tiny)
+    tiny = bench.Workload(bench.shape(64, 1, 8, "fp32"), (2,), (16,), (2,), 64, rounds=1)
+    monkeypatch.setitem(bench.WORKLOADS, "cpu", tiny)
     assert main(["bench", "--device", "cpu", "--seconds", "0.01"]) == 0
     found = lines(capsys)
     assert [line["figure"].removeprefix("bench/") for line in found] == [
@@ -38,10 +38,10 @@ def test_every_figure_is_a_line_with_its_spread(
 
 
 def test_the_targets_of_a_gpu_are_told_on_a_gpu_alone() -> None:
-    tables = {name: bench.Table(torch.device(name), bench.SIZES["cuda"], 1.0) for name in ("cpu", "cuda")}
+    tables = {name: bench.Table(torch.device(name), bench.WORKLOADS["cuda"], 1.0) for name in ("cpu", "cuda")}
     assert tables["cpu"]._target(bench.PAPER_STEPS) is None
     assert tables["cuda"]._target(bench.PAPER_STEPS) == 450.0
-    paper = bench.SIZES["cuda"].large
+    paper = bench.WORKLOADS["cuda"].large
     assert (paper.model.layers, paper.model.width, paper.train.batch, paper.train.precision) == (8, 768, 512, "bf16")
     assert tables["cuda"].flops(paper) == pytest.approx(0.53e12, rel=0.05)
     assert not paper.problems()
@@ -55,13 +55,13 @@ def test_a_target_that_is_missed_says_so(capsys: pytest.CaptureFixture[str]) -> 
     assert (gain["median"], gain["verdict"], gain["width"]) == (32.0, "PASS", 64)
 
 
-def curve(late: float = 0.0, loss: float = 1.0) -> Curve:
-    return Curve(np.full(200, loss), {event: 200.0 + late for event in EVENTS})
+def curve(late: float = 0.0, loss: float = 1.0) -> LearningCurve:
+    return LearningCurve(np.full(200, loss), {event: 200.0 + late for event in THRESHOLDS})
 
 
 def test_errors_are_relative_and_an_event_may_fall_into_the_next_evaluation() -> None:
     assert loss_error(curve(loss=1.1), curve()) == pytest.approx(0.1)
-    assert event_error(curve(late=check.EVERY), curve()) == 0.0
+    assert event_error(curve(late=check.EVAL_EVERY), curve()) == 0.0
     assert event_error(curve(late=60), curve()) == pytest.approx(0.25)
     assert event_error(curve(late=np.inf), curve()) == np.inf
     assert event_error(curve(late=np.inf), curve(late=np.inf)) == 0.0
@@ -71,7 +71,7 @@ def test_errors_are_relative_and_an_event_may_fall_into_the_next_evaluation() ->
 def test_a_check_that_fails_is_printed_and_is_the_exit_code(
     loss: float, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def trained(configs: list[Any], *_: Any) -> list[Curve]:
+    def trained(configs: list[Any], *_: Any) -> list[LearningCurve]:
         return [curve(loss=1.0 if config.train.precision == "fp32" else loss) for config in configs]
 
     monkeypatch.setattr(check, "curves", trained)

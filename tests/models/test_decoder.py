@@ -76,7 +76,7 @@ def test_edit_sees_every_depth_and_what_it_returns_is_used(options: Model) -> No
 
 def test_parameter_count_is_the_length_of_a_row(options: Model) -> None:
     model = Transformer(options, VOCABULARY)
-    assert len(model.initial(0)) == model.size == parameter_count(options, VOCABULARY) == len(model.matrix_mask())
+    assert len(model.initial(0)) == parameter_count(options, VOCABULARY) == len(model.matrix_mask())
 
 
 def test_shared_blocks_cost_no_parameters() -> None:

@@ -11,10 +11,12 @@ import torch
 from grokstudy.trainables import probes
 from grokstudy.trainables.config import Model
 from grokstudy.trainables.models import build
+from grokstudy.trainables.models.members import keep_members
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.queries import Lookup, Queries
 from grokstudy.trainables.schema import SPLITS
-from grokstudy.trainables.tasks.two_hop import TaskData, TwoHop, TwoHopOptions
+from grokstudy.trainables.tasks.graph import TaskData
+from grokstudy.trainables.tasks.two_hop import TwoHop, TwoHopOptions
 
 MODELS = {
     "looped": Model(width=16, heads=2),
@@ -100,7 +102,7 @@ def test_packed_equals_solo(probe: str, options: Model) -> None:
 def test_a_member_that_leaves_changes_nothing_for_the_others(probe: str) -> None:
     whole = scene(MODELS["looped"], [0, 1, 2])
     fewer = scene(MODELS["looped"], [0, 2])
-    fewer.queries = whole.queries.keep(torch.tensor([0, 2]))
+    fewer.queries = keep_members(whole.queries, torch.tensor([0, 2]))
     for a, b in zip(measure(probe, whole), measure(probe, fewer), strict=True):
         torch.testing.assert_close(a.value_M[[0, 2]], b.value_M, rtol=1e-3, atol=1e-4, equal_nan=True)
         assert torch.equal(a.n_M[[0, 2]], b.n_M)

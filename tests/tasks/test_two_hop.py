@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from grokstudy.trainables.randomness import Stream
-from grokstudy.trainables.tasks.two_hop import TaskData, TwoHop, TwoHopOptions
+from grokstudy.trainables.tasks.graph import TaskData
+from grokstudy.trainables.tasks.two_hop import TwoHop, TwoHopOptions
 
 PAPER = TwoHopOptions(
     entities=2000, relations=200, out_degree=20, ood_fraction=0.05, holdout=0.005, phi=18.0, mixed_holdout=0.05

@@ -18,7 +18,7 @@ from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.training import stepper as capture
 from grokstudy.trainables.training.engine import Engine
 from grokstudy.trainables.training.optimizer import AdamW, rates
-from grokstudy.trainables.training.stepper import WARM_UP, Mode, Steps, stepper
+from grokstudy.trainables.training.stepper import WARM_UP, Mode, Stepper
 
 Small = Callable[..., RunConfig]
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -159,7 +159,7 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine], Engine]:
 
     def prepare(engine: Engine) -> Engine:
         monkeypatch.setattr(Tape, "engine", engine, raising=False)
-        engine.steps = Steps(engine.update, engine.steps.parts, compiled=False, captured=True)
+        engine.steps = Stepper("auto", engine.update, engine.steps.parts, torch.device("cuda"))
         return engine
 
     return prepare
@@ -207,7 +207,7 @@ def test_an_impossible_engine_is_told(small: Small, mode: Mode, message: str) ->
     ],
 )  # fmt: skip
 def test_what_each_engine_does(mode: Mode, device: str, compiled: bool, captured: bool) -> None:
-    steps = stepper(mode, lambda: None, (lambda flat, _: flat, lambda flat, _, __: flat), torch.device(device))
+    steps = Stepper(mode, lambda: None, (lambda flat, _: flat, lambda flat, _, __: flat), torch.device(device))
     assert (steps.compiled, steps.captured) == (compiled, captured)
 
 

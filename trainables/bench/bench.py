@@ -22,14 +22,16 @@ from grokstudy.trainables.models import parameter_count, step_flops
 from grokstudy.trainables.training.engine import CHUNK, Engine
 from grokstudy.trainables.training.stepper import WARM_UP, Mode
 
-PAPER_STEPS, CEILING_SHARE, PACK_GAIN = 450.0, 0.5, 20.0
+PAPER_STEPS, CEILING_SHARE, PACK_SPEEDUP = 450.0, 0.5, 20.0
 """Targets on one H200: steps/s of the paper's shape alone, share of the ceiling in packs, gain of 64 small members."""
+ENGINES: tuple[Mode, ...] = ("graph", "compile")
+"""Ways of carrying out steps that are compared with eager ones."""
 OPTIMISER_BYTES = 28
 """Traffic of AdamW per parameter: read weight, gradient and two moments, write all but the gradient."""
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Workload:
     """What is measured on a kind of device."""
 
     large: RunConfig
@@ -57,15 +59,15 @@ def small(width: int, precision: str) -> RunConfig:
     return RunConfig.from_dict(options)
 
 
-SIZES = {
-    "cuda": Sizes(shape(768, 8, 512, "bf16"), (4, 16), (64, 128, 256), (4, 16, 64), 8192),
-    "cpu": Sizes(shape(256, 4, 64, "fp32"), (4,), (16, 64), (4,), 1024),
+WORKLOADS = {
+    "cuda": Workload(shape(768, 8, 512, "bf16"), (4, 16), (64, 128, 256), (4, 16, 64), 8192),
+    "cpu": Workload(shape(256, 4, 64, "fp32"), (4,), (16, 64), (4,), 1024),
 }
 
 
 def bench(device: torch.device, seconds: float, engine: Mode = "auto") -> None:
     """Print every figure; `seconds` is the length of one round. With an engine named, the large shape alone."""
-    table = Table(device, SIZES[device.type], seconds, engine)
+    table = Table(device, WORKLOADS[device.type], seconds, engine)
     table.large_shape()
     if engine != "auto":
         return
@@ -78,38 +80,41 @@ def bench(device: torch.device, seconds: float, engine: Mode = "auto") -> None:
 class Table:
     """The figures of one device."""
 
-    def __init__(self, device: torch.device, sizes: Sizes, seconds: float, engine: Mode = "auto") -> None:
-        """Nothing is measured before it is asked for."""
+    def __init__(self, device: torch.device, sizes: Workload, seconds: float, engine: Mode = "auto") -> None:
+        """Measure nothing yet."""
         self.device, self.sizes, self.seconds, self.engine = device, sizes, seconds, engine
         self.precision = sizes.large.train.precision
 
     def large_shape(self) -> None:
         """The large shape alone and in packs, against the matrix product; speed, floor and peak memory."""
         for members in (1, *self.sizes.large_members):
-            _forget_peak(self.device)
+            if self.device.type == "cuda":
+                gc.collect()
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats(self.device)
             steps = self.steps(self.sizes.large, members, self.engine)
-            found = self._speeds({"step": steps, "matmul": self.matmul(), "copy": self.copy()})
-            self._floor(found, members)
+            per_second = self._speeds({"step": steps, "matmul": self.matmul(), "copy": self.copy()})
+            self._floor(per_second, members)
             products = members * self.flops(self.sizes.large) / (2 * self.sizes.matmul**3)
-            wanted = self._target(CEILING_SHARE if members > 1 else None)
-            ratio("bench/share_of_matmul_ceiling", found, "step", "matmul", products, wanted, members=members)
+            target = self._target(CEILING_SHARE if members > 1 else None)
+            ratio("bench/share_of_matmul_ceiling", per_second, "step", "matmul", products, target, members=members)
             if self.device.type == "cuda":
                 peak = torch.cuda.max_memory_allocated(self.device) / 2**30
                 figure("bench/peak_memory", [peak], "GiB", members=members, **_about(self.sizes.large))
 
-    def _floor(self, found: dict[str, list[float]], members: int) -> None:
+    def _floor(self, per_second: dict[str, list[float]], members: int) -> None:
         """Steps per second, beside the most that the products and the optimiser's traffic allow here."""
         config, side = self.sizes.large, self.sizes.matmul
-        matmul, copy = (statistics.median(found[name]) for name in ("matmul", "copy"))
+        matmul, copy = (statistics.median(per_second[name]) for name in ("matmul", "copy"))
         products = members * self.flops(config) / (2 * side**3 * matmul)
         parameters = members * parameter_count(config.model, config.data.vocabulary)
         traffic = parameters * OPTIMISER_BYTES / (2 * 4 * side**2 * copy)
-        told = {
+        about = {
             "floor_per_s": round(1 / (products + traffic), 1), "matmul_tflops": round(2 * side**3 * matmul / 1e12, 3),
             "copy_gb_per_s": round(2 * 4 * side**2 * copy / 1e9, 1), "engine": self.engine, **_about(config),
         }  # fmt: skip
-        wanted = PAPER_STEPS if members == 1 else None
-        figure("bench/steps", found["step"], "steps per s", self._target(wanted), members=members, **told)
+        target = self._target(PAPER_STEPS if members == 1 else None)
+        figure("bench/steps", per_second["step"], "steps per s", target, members=members, **about)
 
     def packs(self) -> None:
         """Summed speed of a pack over that of its members one at a time."""
@@ -117,24 +122,24 @@ class Table:
             config = small(width, self.precision)
             alone = self.steps(config)
             for members in self.sizes.members:
-                found = self._speeds({"pack": self.steps(config, members), "alone": alone})
-                wanted = self._target(PACK_GAIN if members == 64 else None)
+                per_second = self._speeds({"pack": self.steps(config, members), "alone": alone})
+                target = self._target(PACK_SPEEDUP if members == 64 else None)
                 about = {"width": width, "members": members}
-                ratio("bench/pack_vs_one_at_a_time", found, "pack", "alone", members, wanted, **about)
+                ratio("bench/pack_vs_one_at_a_time", per_second, "pack", "alone", members, target, **about)
 
     def chunks(self) -> None:
         """Chunks against a look at the metrics after every step."""
         engine = on_noise(small(64, self.precision), self.device)
-        found = self._speeds({"chunked": in_chunks(engine), "synced": one_by_one(engine)})
-        ratio("bench/chunked_vs_synced", found, "chunked", "synced", width=64)
+        per_second = self._speeds({"chunked": in_chunks(engine), "synced": in_chunks(engine, 1)})
+        ratio("bench/chunked_vs_synced", per_second, "chunked", "synced", width=64)
 
     def engines(self) -> None:
         """Each way of carrying out steps against eager ones."""
         for config in (self.sizes.large, small(64, self.precision)):
-            for engine in ("graph", "compile"):
-                both: dict[str, Mode] = {engine: engine, "eager": "eager"}
-                found = self._speeds({name: self.steps(config, engine=mode) for name, mode in both.items()})
-                ratio(f"bench/{engine}_vs_eager", found, engine, "eager", **_about(config))
+            for engine in ENGINES:
+                modes: tuple[Mode, ...] = (engine, "eager")
+                per_second = self._speeds({mode: self.steps(config, engine=mode) for mode in modes})
+                ratio(f"bench/{engine}_vs_eager", per_second, engine, "eager", **_about(config))
 
     def steps(self, config: RunConfig, members: int = 1, engine: Mode = "auto") -> Steps:
         """Our steps in whole chunks."""
@@ -146,8 +151,8 @@ class Table:
 
     def matmul(self) -> Steps:
         """Products of two square matrices in the number format of the large shape."""
-        kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        left = torch.randn(self.sizes.matmul, self.sizes.matmul, device=self.device, dtype=kind)
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        left = torch.randn(self.sizes.matmul, self.sizes.matmul, device=self.device, dtype=dtype)
         out = torch.empty_like(left)
         return self._waited(lambda: torch.matmul(left, left, out=out))
 
@@ -177,32 +182,15 @@ class Table:
         return speeds(contestants, self.seconds, self.sizes.rounds)
 
 
-def in_chunks(engine: Engine) -> Steps:
+def in_chunks(engine: Engine, chunk: int = CHUNK) -> Steps:
     """Steps as in training; the metrics leave the device once per chunk."""
 
     def steps(count: int) -> None:
-        for start in range(0, count, CHUNK):
-            engine.train(start, min(start + CHUNK, count))
-
-    return steps
-
-
-def one_by_one(engine: Engine) -> Steps:
-    """Steps with a look at the metrics after each."""
-
-    def steps(count: int) -> None:
-        for start in range(count):
-            engine.train(start, start + 1)
+        for start in range(0, count, chunk):
+            engine.train(start, min(start + chunk, count))
 
     return steps
 
 
 def _about(config: RunConfig) -> dict[str, Any]:
     return {"layers": config.model.layers, "width": config.model.width, "batch": config.train.batch}
-
-
-def _forget_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        gc.collect()
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)

@@ -24,18 +24,18 @@ def speeds(contestants: Mapping[str, Steps], seconds: float = 1.0, rounds: int =
         few = 1 if timed(steps, 1) > seconds else 5
         steps(few)
         counts[name] = max(1, int(seconds * few / timed(steps, few)))
-    found: dict[str, list[float]] = {name: [] for name in contestants}
+    per_second: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, steps in contestants.items():
-            found[name].append(counts[name] / timed(steps, counts[name]))
-    return found
+            per_second[name].append(counts[name] / timed(steps, counts[name]))
+    return per_second
 
 
 def timed(steps: Steps, count: int) -> float:
     """Seconds of so many steps."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     steps(count)
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def figure(name: str, values: list[float], unit: str, at_least: float | None = None, **about: object) -> None:
@@ -51,13 +51,13 @@ def figure(name: str, values: list[float], unit: str, at_least: float | None = N
 
 
 def ratio(
-    name: str, found: Mapping[str, list[float]], over: str, under: str, times: float = 1.0,
+    name: str, per_second: Mapping[str, list[float]], over: str, under: str, times: float = 1.0,
     at_least: float | None = None, **about: object,
 ) -> None:  # fmt: skip
     """Print the ratio of two contestants, round by round; `times`: what a step of the first counts for."""
-    values = [times * a / b for a, b in zip(found[over], found[under], strict=True)]
-    speed = {f"{key}_per_s": round(statistics.median(found[key]), 2) for key in (over, under)}
-    figure(name, values, f"{over} / {under}", at_least, **speed, **about)
+    values = [times * a / b for a, b in zip(per_second[over], per_second[under], strict=True)]
+    medians = {f"{key}_per_s": round(statistics.median(per_second[key]), 2) for key in (over, under)}
+    figure(name, values, f"{over} / {under}", at_least, **medians, **about)
 
 
 def wait(device: torch.device) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from functools import partial
 
 import numpy as np
 import torch
 
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import build, step_flops
-from grokstudy.trainables.models.decoder import POSITIONS
 from grokstudy.trainables.probes import PROBES
 from grokstudy.trainables.probes.base import Scene
 from grokstudy.trainables.probes.queries import Queries
@@ -29,7 +27,7 @@ PROBE_FLOPS = 4e9
 PROBE_SECONDS = 0.3
 EVALUATION_FLOPS = 1e10
 """Largest evaluation of the splits that is measured as it is."""
-PACK_GAIN = 1.1
+DOUBLING_GAIN = 1.1
 """A pack is doubled only when the summed speed rises by a tenth."""
 MEMORY_SHARE = 0.8
 
@@ -49,7 +47,8 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, e
     if full <= PROBE_FLOPS:
         return 1.0 / _seconds_per_step(config, at, engine=engine)
     small = max(1, int(batch * PROBE_FLOPS / full / 4))
-    low, high = (_seconds_per_step(_with_batch(config, size), at, engine=engine) for size in (small, 4 * small))
+    sizes = [dataclasses.replace(config.train, batch=size) for size in (small, 4 * small)]
+    low, high = (_seconds_per_step(dataclasses.replace(config, train=train), at, engine=engine) for train in sizes)
     per_example = max(high - low, 0.0) / (3 * small)
     return 1.0 / (high + per_example * (batch - 4 * small))
 
@@ -71,42 +70,40 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
 
     def once() -> None:
         with torch.no_grad(), precision(config, at):
-            found = [b.accuracy_M for b in evaluate(model, weights, splits, data.entities)]
+            values = [b.accuracy_M for b in evaluate(model, weights, splits, data.entities)]
             scene = Scene(model, weights, queries, data.entities)
-            found += [m.value_M for name in options.probes for m in PROBES[name](scene)]
-            torch.stack(found).cpu()
+            values += [m.value_M for name in options.probes for m in PROBES[name](scene)]
+            torch.stack(values).cpu()
 
     once()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     once()
-    return (time.perf_counter() - begun) / share
+    return (time.perf_counter() - start) / share
 
 
 def pack_size(config: RunConfig, most: int, device: str = "cpu", threads: int = 1, share: float = 1.0) -> int:
     """Members of a pack beyond which the summed speed stops rising, or memory would not hold twice as many.
 
-    Doubles the pack as long as that is worth PACK_GAIN. On a CPU that is soon over: one member keeps a core busy. There
-    Ray, just started, takes part of the core for a second, which would look like a gain. Steps are not compiled: what a
-    pack gains is alike (docs/performance.md).
+    Doubles the pack as long as that is worth DOUBLING_GAIN. On a CPU that is soon over: one member keeps a core busy.
+    There Ray, just started, takes part of the core for a second, which would look like a gain. Steps are not compiled:
+    what a pack gains is alike (docs/performance.md).
     `share` is the part of the GPU's memory that the pack may have, where several workers share it.
     """
     torch.set_num_threads(threads)
     at = torch.device(device)
-    rate = partial(_members_per_second, config, at)
-    members, speed = 1, rate(1)
+
+    def summed_speed(members: int) -> float:
+        return members / _seconds_per_step(config, at, members)
+
+    members, speed = 1, summed_speed(1)
     while 2 * members <= most and _fits(at, share):
-        doubled = rate(2 * members)
-        if at.type == "cpu" and doubled >= PACK_GAIN * speed:  # seen twice: what slowed the first may be over by now
-            speed, doubled = max(speed, rate(members)), max(doubled, rate(2 * members))
-        if doubled < PACK_GAIN * speed:
+        doubled = summed_speed(2 * members)
+        if at.type == "cpu" and doubled >= DOUBLING_GAIN * speed:  # again: what slowed the first may be over by now
+            speed, doubled = max(speed, summed_speed(members)), max(doubled, summed_speed(2 * members))
+        if doubled < DOUBLING_GAIN * speed:
             break
         members, speed = 2 * members, doubled
     return members
-
-
-def _members_per_second(config: RunConfig, device: torch.device, members: int) -> float:
-    """Optimiser steps per second, summed over the members of a pack."""
-    return members / _seconds_per_step(config, device, members)
 
 
 def _fits(device: torch.device, share: float) -> bool:
@@ -118,26 +115,24 @@ def _fits(device: torch.device, share: float) -> bool:
     return 2 * peak < MEMORY_SHARE * min(free + peak, share * total)
 
 
-def _with_batch(config: RunConfig, batch: int) -> RunConfig:
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, batch=batch))
-
-
 def _seconds_per_step(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> float:
+    """Of the pack, over PROBE_SECONDS after a warm-up."""
     trained = on_noise(config, device, members, engine)
     trained.train(0, 1 if device.type == "cpu" else WARM_UP + 1)
-    begun, done, count = time.perf_counter(), 0, 2
-    while done == 0 or time.perf_counter() - begun < PROBE_SECONDS:
+    start, done, count = time.perf_counter(), 0, 2
+    while done == 0 or time.perf_counter() - start < PROBE_SECONDS:
         trained.train(0, count)
         done += count
         count = min(2 * count, CHUNK)
-    return (time.perf_counter() - begun) / done
+    return (time.perf_counter() - start) / done
 
 
 def on_noise(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> Engine:
     """An engine of so many members on random examples: as fast as on real ones, and there at once."""
     model, stream, rows = build(config.model, config.data.vocabulary), Stream(0, "speed"), config.train.batch
-    tokens = (stream.uniform(rows * POSITIONS) * config.data.vocabulary).astype(np.int64).reshape(rows, POSITIONS)
-    examples = Examples(tokens, np.full(rows, POSITIONS - 1), tokens[:, 0], np.full(rows, -1))
+    length = len(TASKS[config.task].positions)
+    tokens = (stream.uniform(rows * length) * config.data.vocabulary).astype(np.int64).reshape(rows, length)
+    examples = Examples(tokens, np.full(rows, length - 1), tokens[:, 0], np.full(rows, -1))
     training = TrainingSet([examples] * members, list(range(members)), device)
     weights = [model.initial(0)] * members
     return Engine(model, [config] * members, training, weights, [None] * members, device, engine)

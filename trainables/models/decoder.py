@@ -19,8 +19,6 @@ from grokstudy.trainables.config import Model
 from grokstudy.trainables.models.embedding import lookup
 from grokstudy.trainables.models.network import IGNORED, Edit, Network, Parameter, at_position
 
-POSITIONS = 3
-
 
 class Transformer(Network):
     """The function of the network. Holds no weights: they are passed in as `flat_MP` or as unpacked `weights`."""
@@ -30,7 +28,7 @@ class Transformer(Network):
     @staticmethod
     def layout(options: Model, vocabulary: int) -> list[Parameter]:
         """The parameters in the order in which they lie in the flat row."""
-        width, depth = options.width, options.layers * options.loops
+        width, depth = options.width, options.depth
         embedding = 0.02 if options.init == "gpt2" else options.embedding_std
 
         def linear(name: str, fan_in: int, fan_out: int, residual: bool = False) -> list[Parameter]:
@@ -46,7 +44,7 @@ class Transformer(Network):
 
         parameters = [Parameter("embed", (vocabulary, width), embedding)]
         if options.positions == "learned":
-            parameters.append(Parameter("position", (POSITIONS, width), embedding))
+            parameters.append(Parameter("position", (len(Transformer.positions), width), embedding))
         for i in range(options.layers):
             parameters += norm(f"{i}.norm1") + linear(f"{i}.qkv", width, 3 * width)
             parameters += linear(f"{i}.out", width, width, residual=True) + norm(f"{i}.norm2")
@@ -58,11 +56,10 @@ class Transformer(Network):
         return parameters
 
     @staticmethod
-    def step_flops(options: Model, vocabulary: int, batch: int, length: int = POSITIONS) -> float:
+    def step_flops(options: Model, vocabulary: int, batch: int) -> float:
         """Floating-point operations of one training step of one member: three times the forward matrix products."""
-        per_token = 2 * options.width * options.width * (4 + 2 * options.mlp_ratio)
-        forward = batch * (length * options.layers * options.loops * per_token + 2 * options.width * vocabulary)
-        return 3.0 * forward
+        per_token = options.depth * 2 * options.width * options.width * (4 + 2 * options.mlp_ratio)
+        return 3.0 * batch * (len(Transformer.positions) * per_token + 2 * options.width * vocabulary)
 
     def targets(self, tokens_MBT: Tensor, answer_at_MB: Tensor, answer_MB: Tensor) -> Tensor:
         """The following input token, the answer at its place, ignored behind it."""
@@ -100,7 +97,7 @@ class Transformer(Network):
         if edit is not None:
             return self.unembed(weights, at_position(self.residual(weights, tokens_MBT, edit), answer_at_MB))
         embedded_MBTD = self._embed(weights, tokens_MBT)
-        return self._go_on(weights, 0, embedded_MBTD, embedded_MBTD, answer_at_MB)
+        return self._finish(weights, 0, embedded_MBTD, embedded_MBTD, answer_at_MB)
 
     def resume(
         self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor,
@@ -113,18 +110,12 @@ class Transformer(Network):
         if len(path) > self.depth:
             return self.unembed(weights, at_position(path[-1], answer_at_MB))
         embedded_MBTD = self._embed(weights, tokens_MBT) if self.options.input_injection else path[-1]
-        return self._go_on(weights, len(path) - 1, path[-1], embedded_MBTD, answer_at_MB, place, unedited)
+        return self._finish(weights, len(path) - 1, path[-1], embedded_MBTD, answer_at_MB, place, unedited)
 
-    def _go_on(
-        self,
-        weights: dict[str, Tensor],
-        depth: int,
-        resid_MBTD: Tensor,
-        embedded_MBTD: Tensor,
-        answer_at_MB: Tensor,
-        place: int = 0,
-        unedited: Sequence[Tensor] = (),
-    ) -> Tensor:
+    def _finish(
+        self, weights: dict[str, Tensor], depth: int, resid_MBTD: Tensor, embedded_MBTD: Tensor, answer_at_MB: Tensor,
+        place: int = 0, unedited: Sequence[Tensor] = (),
+    ) -> Tensor:  # fmt: skip
         """Answer logits (M, B, V) from the states at a depth before the last."""
         for after in range(depth + 1, self.depth):
             resid_MBTD = self._block(weights, *self._into(after, resid_MBTD, embedded_MBTD), begin=place)
@@ -152,7 +143,7 @@ class Transformer(Network):
             normed = F.rms_norm(x_MxD, x_MxD.shape[-1:], eps=1e-6)
         else:
             normed = F.layer_norm(x_MxD, x_MxD.shape[-1:], eps=1e-5)
-        scaled: Tensor = normed * weights[name].view(shape)
+        scaled = normed * weights[name].view(shape)
         bias = weights.get(f"{name}.bias")
         return scaled if bias is None else scaled + bias.view(shape)
 

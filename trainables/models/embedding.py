@@ -3,7 +3,7 @@
 torch.compile adds the gradient of an embedding with atomic additions of its own: with several threads, or on a GPU, in
 another order each time, so that a run would not repeat to the bit. Here it stays torch's kernel, which keeps the order.
 
-Axes: M member, V vocabulary, D width, x any, R row of all tables, N looked up.
+Axes: M member, V vocabulary, D width, x any, R row of all tables, N token.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def lookup(table_MVD: Tensor, tokens_Mx: Tensor) -> Tensor:
     offset_M = torch.arange(members, device=tokens_Mx.device) * vocabulary
     rows_N = (tokens_Mx + offset_M.view(members, *[1] * (tokens_Mx.dim() - 1))).reshape(-1)
     table_RD = table_MVD.reshape(-1, width)
-    find = _Lookup.apply if torch.compiler.is_compiling() else F.embedding
-    found_ND: Tensor = find(rows_N, table_RD)
-    return found_ND.view(*tokens_Mx.shape, width)
+    embedding = _Lookup.apply if torch.compiler.is_compiling() else F.embedding
+    embedded_ND: Tensor = embedding(rows_N, table_RD)
+    return embedded_ND.view(*tokens_Mx.shape, width)
 
 
 class _Lookup(torch.autograd.Function):

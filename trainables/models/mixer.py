@@ -33,8 +33,6 @@ from grokstudy.trainables.models.embedding import lookup
 from grokstudy.trainables.models.network import IGNORED, Edit, Network, Parameter, at_position
 from grokstudy.trainables.randomness import Stream
 
-TOKENS = 5
-"""h, r1, r2, tail, end."""
 EPS = 1e-5
 
 
@@ -52,7 +50,7 @@ class Mixer(Network):
     @staticmethod
     def layout(options: Model, vocabulary: int) -> list[Parameter]:
         """The parameters in the order in which they lie in the flat row. The vocabulary grows by the end token."""
-        width, places, tokens = options.width, TOKENS + options.slots, vocabulary + 1
+        width, places, tokens = options.width, len(Mixer.positions) + options.slots, vocabulary + 1
 
         def linear(name: str, fan_in: int, fan_out: int) -> Parameter:
             return Parameter(name, (fan_in, fan_out), 1 / math.sqrt(fan_in), truncated=True)
@@ -71,7 +69,7 @@ class Mixer(Network):
     @staticmethod
     def step_flops(options: Model, vocabulary: int, batch: int) -> float:
         """Floating-point operations of one training step: all stages forward, twice more those of the last cycle."""
-        places, width = TOKENS + options.slots, options.width
+        places, width = len(Mixer.positions) + options.slots, options.width
         mixing = width * 6 * places * inner_width(places, options)
         stage = options.layers * (mixing + places * 6 * width * inner_width(width, options))
         stages = options.depth + 2 * (options.thinks + 1)
@@ -86,9 +84,8 @@ class Mixer(Network):
 
     def targets(self, tokens_MBT: Tensor, answer_at_MB: Tensor, answer_MB: Tensor) -> Tensor:
         """The input tokens again, the answer in its slot, then the end; slots behind it are ignored."""
-        members, batch, _ = tokens_MBT.shape
-        target = tokens_MBT.new_full((members, batch, TOKENS + self.options.slots), IGNORED)
-        target[:, :, : tokens_MBT.shape[2]] = tokens_MBT
+        places = len(self.positions) + self.options.slots
+        target = F.pad(tokens_MBT, (0, places - tokens_MBT.shape[2]), value=IGNORED)
         place = torch.arange(target.shape[2], device=target.device)
         answer_at = answer_at_MB[:, :, None] + 1
         target = torch.where(place == answer_at, answer_MB[:, :, None], target)
@@ -130,22 +127,18 @@ class Mixer(Network):
         self, weights: dict[str, Tensor], x_MBTD: Tensor, path: Sequence[Tensor], edit: Edit | None,
         last: int | None = None,
     ) -> Tensor:  # fmt: skip
-        """z_H after stage `last`, or after all of them, going on behind the stages of `path`."""
+        """z_H after stage `last`, or after all of them, continued behind the stages of `path`."""
         z_h, z_l = path[0], self._start("z_L", x_MBTD)
         for stage, z in enumerate(path[1:], start=1):
             z_h, z_l = (z, z_l) if self._commits(stage) else (z_h, z)
+        last_cycle = self.depth - self.options.thinks
         for stage in range(len(path), (self.depth if last is None else last) + 1):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and stage > self._without_gradient):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and stage >= last_cycle):
                 z = self._blocks(weights, z_h + z_l if self._commits(stage) else z_l + z_h + x_MBTD)
                 if edit is not None:
                     z = edit(stage, z)
             z_h, z_l = (z, z_l) if self._commits(stage) else (z_h, z)
         return z_h
-
-    @property
-    def _without_gradient(self) -> int:
-        """Number of stages before the last cycle."""
-        return self.depth - self.options.thinks - 1
 
     def _commits(self, stage: int) -> bool:
         """Whether a stage writes z_H."""
@@ -153,7 +146,7 @@ class Mixer(Network):
 
     def _input(self, weights: dict[str, Tensor], tokens_MBT: Tensor) -> Tensor:
         """Embedded tokens, blanks and slots (M, B, T, D)."""
-        filled_MBT = F.pad(tokens_MBT, (0, TOKENS - tokens_MBT.shape[2]), value=self.blank)
+        filled_MBT = F.pad(tokens_MBT, (0, len(self.positions) - tokens_MBT.shape[2]), value=self.blank)
         embedded_MBTD = lookup(weights["embed"], filled_MBT)
         if self.options.slots:
             slots_MBTD = weights["slots"][:, None].expand(-1, filled_MBT.shape[1], -1, -1)

@@ -68,7 +68,6 @@ class Network(ABC):
         """Lay out the parameters of one member."""
         self.options = options
         self.parameters = self.layout(options, vocabulary)
-        self.size = sum(parameter.size for parameter in self.parameters)
         self.depth = options.depth
 
     @staticmethod
@@ -132,3 +131,15 @@ def at_position(resid_MBTD: Tensor, position_MB: Tensor) -> Tensor:
     """The state (M, B, D) at one position per example."""
     index = position_MB[:, :, None, None].expand(-1, -1, 1, resid_MBTD.shape[-1])
     return resid_MBTD.gather(2, index).squeeze(2)
+
+
+def margins(logits_MSV: Tensor, answer_MS: Tensor, entities: int) -> Tensor:
+    """Logit of the answer minus the largest other entity logit (M, S); positive when the answer is the arg max.
+
+    Entities are the tokens 0 .. entities - 1.
+    """
+    entity_logits = logits_MSV[..., :entities]
+    answer = answer_MS[..., None]
+    own = entity_logits.gather(-1, answer).squeeze(-1)
+    others = entity_logits.scatter(-1, answer, -torch.inf)
+    return own - others.amax(dim=-1)

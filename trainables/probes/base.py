@@ -1,7 +1,7 @@
 """What a probe is: a pure function of a scene, returning measurements per member.
 
 A probe never changes weights or random state; it runs without gradients. Interventions write the state of one run
-(the donor) into another (the receiver) at one site and go on from there; neither blocks before the site nor, in a
+(the donor) into another (the receiver) at one site and continue from there; neither blocks before the site nor, in a
 causal model, earlier positions are computed again. Shared by the probes and computed once per checkpoint: the clean
 runs, the runs of the contexts, and the transplants of the clean state into the context.
 
@@ -20,9 +20,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from grokstudy.trainables.models.network import Network
+from grokstudy.trainables.models.network import Network, margins
 from grokstudy.trainables.probes.queries import Queries
-from grokstudy.trainables.training.evaluate import margins
 
 MIN_CORRECT = 10
 """A share of the correctly answered queries is not defined on fewer than these."""
@@ -122,14 +121,14 @@ class Scene:
 
     def run(self, tokens_MST: Tensor, last: int | None = None) -> list[Tensor]:
         """States (M, S, T, D) at every effective depth until `last`, or the end."""
-        seen: list[Tensor] = []
+        states: list[Tensor] = []
 
         def record(_: int, resid_MSTD: Tensor) -> Tensor:
-            seen.append(resid_MSTD)
+            states.append(resid_MSTD)
             return resid_MSTD
 
         self.model.residual(self.weights, tokens_MST, record, last)
-        return seen
+        return states
 
     def finish(self, tokens_MST: Tensor, path: list[Tensor], place: int = 0, unedited: Sequence[Tensor] = ()) -> Tensor:
         """Answer logits (M, S, V) of two-hop queries whose states from depth 0 on are `path`, the rest computed.

@@ -71,7 +71,7 @@ def _prototype(scene: Scene, state_MFD: Tensor) -> tuple[Tensor, Tensor]:
     member_M1 = torch.arange(len(q.group_MS), device=q.group_MS.device)[:, None]
     mean_MGD, count_MG = centroids(scene, state_MFD)
     mean_MSD, count_MS = mean_MGD[member_M1, q.group_MS], count_MG[member_M1, q.group_MS]
-    mine_MS = (q.own_fact_MS >= 0) & ~q.fact_ood_MF[member_M1, q.own_fact_MS]
-    own_MSD = torch.where(mine_MS[..., None], state_MFD[member_M1, q.own_fact_MS], 0.0)
-    others_MS = torch.where(q.group_MS >= 0, count_MS - mine_MS.float(), 0.0)
+    known_MS = (q.own_fact_MS >= 0) & ~q.fact_ood_MF[member_M1, q.own_fact_MS]
+    own_MSD = torch.where(known_MS[..., None], state_MFD[member_M1, q.own_fact_MS], 0.0)
+    others_MS = torch.where(q.group_MS >= 0, count_MS - known_MS.float(), 0.0)
     return (mean_MSD * count_MS[..., None] - own_MSD) / others_MS.clamp(min=1)[..., None], others_MS

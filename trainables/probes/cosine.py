@@ -22,13 +22,13 @@ from torch import Tensor
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.centroids import centroids, fact_states
 
-NAMES = {False: ("atomic_id", "cohesion"), True: ("atomic_ood", "alignment")}
+KINDS = {False: ("atomic_id", "cohesion"), True: ("atomic_ood", "alignment")}
 
 
 def cosine(scene: Scene) -> Iterable[Measurement]:
     """Measure in- and out-of-distribution facts."""
     own_K2MG, other_K2MG = (torch.stack(c) for c in zip(*(_cosines(scene, x) for x in fact_states(scene)), strict=True))
-    for ood, (split, name) in NAMES.items():
+    for ood, (split, name) in KINDS.items():
         own_KMG, other_KMG = own_K2MG[:, int(ood)], other_K2MG[:, int(ood)]
         for k, depth in enumerate(scene.inner):
             yield from _rows(split, name, (depth, scene.positions[scene.r1]), own_KMG[k], other_KMG[k])

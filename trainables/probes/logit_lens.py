@@ -27,12 +27,12 @@ Ranks = dict[str, list[Tensor]]
 
 def logit_lens(scene: Scene) -> Iterable[Measurement]:
     """Measure every split at every site."""
-    wanted = _tokens(scene)
-    ranks: Ranks = {name: [] for name in wanted}
+    tokens = _tokens(scene)
+    ranks: Ranks = {name: [] for name in tokens}
     for depth, resid_MSTD in enumerate(scene.clean):
         logits_MSTV = scene.model.unembed(scene.weights, resid_MSTD[:, :, : len(scene.positions)]).float()
         total_MST = logits_MSTV.logsumexp(dim=-1)
-        for name, token_MS in wanted.items():
+        for name, token_MS in tokens.items():
             rank_MST, own_MST = lens_rank(logits_MSTV, token_MS)
             ranks[name].append(rank_MST)
             if name != "permuted":

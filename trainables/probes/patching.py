@@ -15,7 +15,7 @@ Patching r1 tells that the answer hangs on what r1 holds, be it the bridge or st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -25,27 +25,23 @@ from grokstudy.trainables.probes.base import MIN_CORRECT, Measurement, Scene, lo
 
 def patching(scene: Scene) -> Iterable[Measurement]:
     """Measure the three token places at every depth before the last."""
-    for place in range(3):
-        yield from _place(scene, place)
-
-
-def _place(scene: Scene, place: int) -> Iterator[Measurement]:
     q = scene.queries
-    exists_MS = q.corrupted_answer_MSP[:, :, place] >= 0
-    used_MS = scene.correct_MS & exists_MS
-    flipped, lost = _patched(scene, place)
-    for depth, (flipped_MS, lost_MS) in enumerate(zip(flipped, lost, strict=True)):
-        yield from scene.rows("patch_effect", (depth, place), flipped_MS, used_MS, MIN_CORRECT)
-        if depth:
-            ratio_MJ, n_MJ = normalised(scene, lost_MS, lost[0], used_MS)
-            yield from scene.split_rows("patch_effect_ld", (depth, place), ratio_MJ, n_MJ)
-    if place == scene.r1:
-        first = scene.inner.start
-        flipped_MS = scene.at_site(torch.stack(flipped[first:]))
-        yield from scene.rows("causal_strength", None, flipped_MS, used_MS, MIN_CORRECT)
-        yield from scene.rows("causal_strength_all", None, flipped_MS, exists_MS)
-        ratio = normalised(scene, scene.at_site(torch.stack(lost[first:])), lost[0], used_MS)
-        yield from scene.split_rows("causal_strength_ld", None, *ratio)
+    for place in range(3):
+        exists_MS = q.corrupted_answer_MSP[:, :, place] >= 0
+        used_MS = scene.correct_MS & exists_MS
+        flipped, lost = _patched(scene, place)
+        for depth, (flipped_MS, lost_MS) in enumerate(zip(flipped, lost, strict=True)):
+            yield from scene.rows("patch_effect", (depth, place), flipped_MS, used_MS, MIN_CORRECT)
+            if depth:
+                ratio = normalised(scene, lost_MS, lost[0], used_MS)
+                yield from scene.split_rows("patch_effect_ld", (depth, place), *ratio)
+        if place == scene.r1:
+            first = scene.inner.start
+            flipped_MS = scene.at_site(torch.stack(flipped[first:]))
+            yield from scene.rows("causal_strength", None, flipped_MS, used_MS, MIN_CORRECT)
+            yield from scene.rows("causal_strength_all", None, flipped_MS, exists_MS)
+            ratio = normalised(scene, scene.at_site(torch.stack(lost[first:])), lost[0], used_MS)
+            yield from scene.split_rows("causal_strength_ld", None, *ratio)
 
 
 def _patched(scene: Scene, place: int) -> tuple[list[Tensor], list[Tensor]]:

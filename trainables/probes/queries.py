@@ -15,7 +15,6 @@ Axes: M member, S query (the splits side by side), T token, P changed place, F f
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grokstudy.trainables.models.members import stacked
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.two_hop import Examples, TaskData
+from grokstudy.trainables.tasks.graph import Examples, TaskData
 
-TWO_HOP_SPLITS = (
-    "train_ii", "test_ii", "test_io", "test_oi", "test_oo", "new_old", "old_new", "new_new",
-)  # fmt: skip
-GROUPS = 256
+TWO_HOP_SPLITS = ("train_ii", "test_ii", "test_io", "test_oi", "test_oo", "new_old", "old_new", "new_new")
+MAX_GROUPS = 256
 """Largest number of bridges whose facts are compared."""
 ID_FACTS, OOD_FACTS = 4, 2
 """Largest number of facts of each kind per bridge."""
@@ -74,20 +72,17 @@ class Queries:
         """Draw the queries of every member, at most `cap` per split."""
         splits = tuple(name for name in TWO_HOP_SPLITS if name in data[0].splits)
         members = [_member(d, seed, splits, cap) for d, seed in zip(data, seeds, strict=True)]
-        widths = [max(len(m[0][name]["answer"]) for m in members) for name in splits]
-        tensors: dict[str, Tensor] = {}
-        for column in members[0][0][splits[0]]:
-            rows = [
-                np.concatenate([_padded(m[0][name][column], w) for name, w in zip(splits, widths, strict=True)])
-                for m in members
-            ]
-            tensors[column] = torch.from_numpy(np.stack(rows)).to(device)
-        longest = max(len(m[1]["fact_group"]) for m in members)
-        for column in members[0][1]:
-            tensors[column] = torch.from_numpy(np.stack([_padded(m[1][column], longest) for m in members])).to(device)
+        queries, facts = [m[0] for m in members], [m[1] for m in members]
+        tensors = {
+            column: torch.cat([stacked((q[name][column] for q in queries), -1) for name in splits], dim=1)
+            for column in queries[0][splits[0]]
+        }
+        tensors |= {column: stacked((f[column] for f in facts), -1) for column in facts[0]}
+        tensors = {column: tensor.to(device) for column, tensor in tensors.items()}
+        widths = torch.tensor([max(len(q[name]["answer"]) for q in queries) for name in splits])
         return cls(
-            splits=splits, split_S=torch.arange(len(splits)).repeat_interleave(torch.tensor(widths)).to(device),
-            real_MS=tensors["answer"] >= 0, groups=max(int(m[1]["fact_group"].max(initial=-1)) + 1 for m in members),
+            splits=splits, split_S=torch.arange(len(splits)).repeat_interleave(widths).to(device),
+            real_MS=tensors["answer"] >= 0, groups=max(int(f["fact_group"].max(initial=-1)) + 1 for f in facts),
             tokens_MST=tensors["tokens"].clamp(min=0), answer_MS=tensors["answer"], bridge_MS=tensors["bridge"],
             corrupted_MSPT=tensors["corrupted"].clamp(min=0), corrupted_answer_MSP=tensors["corrupted_answer"],
             context_MST=tensors["context"].clamp(min=0), context_answer_MS=tensors["context_answer"],
@@ -96,19 +91,13 @@ class Queries:
             fact_group_MF=tensors["fact_group"], fact_ood_MF=tensors["fact_ood"] == 1,
         )  # fmt: skip
 
-    def keep(self, rows: Tensor) -> Queries:
-        """Drop all members but these."""
-        names = [field.name for field in dataclasses.fields(self) if "_M" in field.name]
-        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in names})
-
 
 class Lookup:
     """The knowledge graph as a table: which fact a head and a relation make."""
 
     def __init__(self, data: TaskData) -> None:
         """Index the graph's facts."""
-        self.graph, self.entities = data.graph, data.entities
-        self.relations = data.vocabulary - data.entities - 1
+        self.graph, self.entities, self.relations = data.graph, data.graph.entities, data.graph.relations
         self.fact_ER = np.full((self.entities, self.relations), -1, np.int64)
         self.fact_ER[self.graph.head, self.graph.relation] = np.arange(len(self.graph.head))
 
@@ -137,11 +126,11 @@ def _member(data: TaskData, seed: int, splits: tuple[str, ...], cap: int) -> tup
             "tokens": q.tokens, "answer": q.answer, "bridge": q.bridge, "group": group_of[q.bridge],
             "own_fact": row_of[lookup.fact(q.tokens[:, 0], q.tokens[:, 1] - data.entities)],
             **_corrupted(lookup, q, seed, name), **_onward(lookup, q, seed, name),
-            **dict(zip(("context", "context_answer"), _contexts(lookup, q, f"{name}/context", seed), strict=True)),
+            **dict(zip(("context", "context_answer"), _contexts(lookup, q, seed, f"{name}/context"), strict=True)),
         }
         for name, q in queries.items()
     }  # fmt: skip
-    facts = data.graph.atomic(chosen, data.entities, data.vocabulary - 1)
+    facts = data.graph.atomic(chosen)
     ood = data.graph.ood[chosen].astype(np.int64)
     return columns, {"fact": facts.tokens, "fact_group": group_of[facts.answer], "fact_ood": ood}
 
@@ -155,10 +144,8 @@ def _facts(lookup: Lookup, bridges: IntArray, seed: int) -> IntArray:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order)) - np.searchsorted(kind[order], kind[order], side="left")
     incoming = np.bincount(graph.tail[~graph.ood], minlength=lookup.entities)
-    wanted = np.zeros(lookup.entities, bool)
-    wanted[bridges] = True
     entities = Stream(seed, "probe/entities").permutation(lookup.entities)
-    chosen = entities[(wanted & (incoming >= 2))[entities]][:GROUPS]
+    chosen = entities[np.isin(entities, bridges) & (incoming[entities] >= 2)][:MAX_GROUPS]
     limit = np.where(graph.ood, OOD_FACTS, ID_FACTS)
     return np.flatnonzero((rank < limit) & np.isin(graph.tail, chosen))
 
@@ -182,7 +169,7 @@ def _corrupted(lookup: Lookup, queries: Examples, seed: int, name: str) -> Colum
     return {"corrupted": tokens, "corrupted_answer": changed}
 
 
-def _contexts(lookup: Lookup, queries: Examples, name: str, seed: int) -> tuple[IntArray, IntArray]:
+def _contexts(lookup: Lookup, queries: Examples, seed: int, name: str) -> tuple[IntArray, IntArray]:
     """For each query another in-distribution chain that ends in the same relation, and its answer, -1 for none."""
     graph = lookup.graph
     first = np.flatnonzero(~graph.ood)
@@ -210,18 +197,14 @@ def _onward(lookup: Lookup, queries: Examples, seed: int, name: str) -> Columns:
     tokens[rows, 2] = lookup.entities + choice
     answer[rows] = lookup.graph.tail[fact_SR[rows, choice]]
     onward = Examples(tokens, queries.answer_at, answer, queries.bridge)
-    context, context_answer = _contexts(lookup, onward, f"{name}/onward_context", seed)
+    context, context_answer = _contexts(lookup, onward, seed, f"{name}/onward_context")
     return {"onward": context, "onward_answer": np.where(context_answer >= 0, answer, -1)}
 
 
 def _pick(valid_SC: NDArray[np.bool_], stream: Stream) -> tuple[IntArray, IntArray]:
     """A uniform choice among the valid candidates of each row: the rows that have one, and the choices."""
     count = valid_SC.sum(axis=1)
-    wanted = np.floor(stream.uniform(len(count)) * count).astype(np.int64)
-    choice = (valid_SC.cumsum(axis=1) > wanted[:, None]).argmax(axis=1)
+    rank = np.floor(stream.uniform(len(count)) * count).astype(np.int64)
+    choice = (valid_SC.cumsum(axis=1) > rank[:, None]).argmax(axis=1)
     rows = np.flatnonzero(count > 0)
     return rows, choice[rows]
-
-
-def _padded(rows: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    return np.concatenate([rows, np.full((length - len(rows), *rows.shape[1:]), -1, np.int64)])

@@ -40,7 +40,7 @@ class Checkpoint:
         return {name: getattr(self, name) for name in _FIELDS if getattr(self, name) is not None}
 
     def copied(self) -> Checkpoint:
-        """A copy on the host, which does not change while training goes on."""
+        """A copy on the host, which does not change while training continues."""
         return Checkpoint(self.step, **{name: x.detach().cpu().clone() for name, x in self.tensors.items()})
 
 
@@ -72,7 +72,7 @@ def newest(run: RunDir, at_most: int | None = None) -> tuple[Checkpoint | None, 
 
 
 def drop_after(run: RunDir, step: int) -> None:
-    """Remove checkpoints beyond `step`: an attempt that goes on from there writes them again."""
+    """Remove checkpoints beyond `step`: an attempt that resumes there writes them again."""
     for later, name in _names(run):
         if later > step:
             run.store.delete(name)
@@ -95,13 +95,12 @@ def surplus(sizes: Mapping[str, int], budget: int | None = None) -> list[str]:
 
     `sizes` is bytes by name. The budget takes log-spaced ones first, then those of events, and never the newest two.
     """
-    found = {name: match for name in sizes if (match := CHECKPOINT.search(name))}
-    regular = {int(match[2]): name for name, match in sorted(found.items()) if match[1] == "step"}
-    events = [name for _, name in sorted((int(match[2]), name) for name, match in found.items() if match[1] == "event")]
-    wanted = kept(list(regular))
-    dropped = [name for step, name in regular.items() if step not in wanted]
-    newest = sorted(wanted)[-2:]
-    spare = [regular[step] for step in sorted(wanted - set(newest))] + events
+    parsed = sorted((match[1], int(match[2]), name) for name in sizes if (match := CHECKPOINT.search(name)))
+    regular = {step: name for kind, step, name in parsed if kind == "step"}
+    events = [name for kind, _, name in parsed if kind == "event"]
+    kept_steps = sorted(kept(list(regular)))
+    dropped = [name for step, name in regular.items() if step not in kept_steps]
+    spare = [regular[step] for step in kept_steps[:-2]] + events
     left = sum(sizes.values()) - sum(sizes[name] for name in dropped)
     while spare and budget is not None and left > budget:
         left -= sizes[spare[0]]
@@ -118,8 +117,8 @@ def kept(available: list[int]) -> set[int]:
 
 
 def _names(run: RunDir) -> list[tuple[int, str]]:
-    found = ((name, CHECKPOINT.search(name)) for name in run.store.list(run.checkpoints))
-    return sorted((int(match[2]), name) for name, match in found if match)
+    names = run.store.list(run.checkpoints)
+    return sorted((int(match[2]), name) for name in names if (match := CHECKPOINT.search(name)))
 
 
 def _load(run: RunDir, name: str) -> Checkpoint | None:

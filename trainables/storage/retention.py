@@ -7,7 +7,7 @@ counts is the event's, and it looks no further.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,57 +37,53 @@ class Watch:
     """How far the streaks of hits of one run have come."""
 
     def __init__(self, events: Iterable[Event]) -> None:
-        """Begin before the first evaluation."""
-        self._began: dict[Event, int] = {}
+        """Start before the first evaluation."""
+        self._start_of: dict[Event, int] = {}
         self._hits = dict.fromkeys(events, 0)
 
     @classmethod
     def of(cls, events: Iterable[Event], run: RunDir) -> Watch:
-        """Go on where the tables of a run end."""
+        """Resume where the tables of a run end."""
         watch = cls(events)
         for step, values in sorted(_read(watch._hits, run).items()):
             watch.look(step, values)
         return watch
 
     def look(self, step: int, values: Mapping[Site, float | None]) -> tuple[bool, set[int]]:
-        """Take in an evaluation: whether a streak begins here, and where streaks began that came to nothing."""
-        before = set(self._began.values())
+        """Take in an evaluation: whether a streak starts here, and where streaks started that are broken now."""
+        starts_before = set(self._start_of.values())
         for event, hits in self._hits.items():
             hit = event.hit(values) if hits < event.for_ else None
             if hit:
                 self._hits[event] += 1
-                self._began.setdefault(event, step)
+                self._start_of.setdefault(event, step)
             elif hit is False:
                 self._hits[event] = 0
-                self._began.pop(event, None)
-        now = set(self._began.values())
-        return step in now - before, before - now
+                self._start_of.pop(event, None)
+        starts = set(self._start_of.values())
+        return step in starts - starts_before, starts_before - starts
 
 
 def values_by_step(tables: Mapping[str, Mapping[str, Any]]) -> dict[int, dict[Site, float | None]]:
     """What was measured at each step, from the columns of `evals` and `probes`."""
-    found: dict[int, dict[Site, float | None]] = {}
-    for step, site, value in _cells(tables.get("evals", {}), tables.get("probes", {})):
-        found.setdefault(int(step), {})[site] = value
-    return found
-
-
-def _cells(evals: Mapping[str, Any], probes: Mapping[str, Any]) -> Iterator[tuple[int, Site, float | None]]:
-    for metric in METRICS if evals else ():
-        for step, split, value in zip(evals["step"], evals["split"], evals[metric], strict=True):
-            yield step, (metric, split, None, None), value
-    if probes:
-        names = ("step", "probe", "split", "layer", "position", "value")
-        for step, probe, split, layer, position, value in zip(*(probes[name] for name in names), strict=True):
-            yield step, (probe, split, layer, position), value
+    values: dict[int, dict[Site, float | None]] = {}
+    if evals := tables.get("evals"):
+        for metric in METRICS:
+            for step, split, value in zip(evals["step"], evals["split"], evals[metric], strict=True):
+                values.setdefault(int(step), {})[metric, split, None, None] = value
+    if probes := tables.get("probes"):
+        columns = (probes[name] for name in ("step", "probe", "split", "layer", "position", "value"))
+        for step, probe, split, layer, position, value in zip(*columns, strict=True):
+            values.setdefault(int(step), {})[probe, split, layer, position] = value
+    return values
 
 
 def _read(events: Iterable[Event], run: RunDir) -> dict[int, dict[Site, float | None]]:
-    wanted = {event.metric for event in events}
+    metrics = {event.metric for event in events}
     tables = {}
-    if wanted & set(METRICS):
+    if metrics & set(METRICS):
         tables["evals"] = records.read(run, "evals").to_pydict()
-    if probes := sorted(wanted - set(METRICS)):
+    if probes := sorted(metrics - set(METRICS)):
         rows = records.read(run, "probes")
         tables["probes"] = rows.filter(pc.is_in(rows["probe"], pa.array(probes))).to_pydict()
     return values_by_step(tables)

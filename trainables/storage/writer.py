@@ -1,4 +1,4 @@
-"""Files are written by a thread, in the order in which they were asked for, while training goes on.
+"""Files are written by a thread, in the order in which they were requested, while training continues.
 
 What waits to be written is bounded: slow storage first costs nothing, then holds training up. After an error nothing
 later is written, so what is on disk never has a gap; the error itself reaches training, type and traceback as they
@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-LIMIT = 64 << 20
+QUEUE_BYTES = 64 << 20
 """Largest number of bytes that wait or are being written; a single work that is larger does so alone."""
 
 
 class Writer:
     """Carries out works one after the other, in a thread of its own."""
 
-    def __init__(self, limit: int = LIMIT) -> None:
+    def __init__(self, limit: int = QUEUE_BYTES) -> None:
         """Start at once; the thread ends with the writer."""
         self.limit = limit
         self._pool = ThreadPoolExecutor(1, "writer")

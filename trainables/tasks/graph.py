@@ -72,21 +72,24 @@ class Graph:
     relation: IntArray
     tail: IntArray
     ood: np.ndarray
+    entities: int
+    """Entity e is token e."""
+    relations: int
+    """Relation r is token entities + r; behind the relations comes padding."""
     out_degree: int
 
     @classmethod
     def draw(cls, options: TwoHopOptions, seed: int) -> Graph:
         """Draw d distinct relations per head, uniform tails (self-loops possible), and the O facts."""
-        n_heads, degree = options.entities, options.out_degree
+        entities, relations, facts = options.entities, options.relations, options.atomic_facts
         stream = Stream(seed, "graph")
-        keys = stream.raw(n_heads * options.relations).reshape(n_heads, options.relations)
-        relation = np.sort(np.argsort(keys, axis=1, kind="stable")[:, :degree], axis=1).reshape(-1)
-        tail = stream.integers(options.entities, n_heads * degree)
-        ood = np.zeros(n_heads * degree, dtype=bool)
-        n_ood = round(options.ood_fraction * n_heads * degree)
-        ood[Stream(seed, "split").permutation(n_heads * degree)[:n_ood]] = True
-        head = np.repeat(np.arange(n_heads, dtype=np.int64), degree)
-        return cls(head, relation.astype(np.int64), tail, ood, degree)
+        keys = stream.raw(entities * relations).reshape(entities, relations)
+        relation = np.sort(np.argsort(keys, axis=1, kind="stable")[:, : options.out_degree], axis=1).reshape(-1)
+        tail = stream.integers(entities, facts)
+        ood = np.zeros(facts, dtype=bool)
+        ood[Stream(seed, "split").permutation(facts)[: round(options.ood_fraction * facts)]] = True
+        head = np.repeat(np.arange(entities, dtype=np.int64), options.out_degree)
+        return cls(head, relation.astype(np.int64), tail, ood, entities, relations, options.out_degree)
 
     def chains(self) -> tuple[IntArray, IntArray]:
         """All (hop-1 fact, hop-2 fact) pairs, by hop-1 fact then hop-2 fact."""
@@ -94,15 +97,14 @@ class Graph:
         within = np.tile(np.arange(self.out_degree, dtype=np.int64), len(self.head))
         return first, self.tail[first] * self.out_degree + within
 
-    def two_hop(self, first: IntArray, second: IntArray, n_entities: int) -> Examples:
+    def two_hop(self, first: IntArray, second: IntArray) -> Examples:
         """Token rows of chains."""
-        tokens = np.stack(
-            [self.head[first], n_entities + self.relation[first], n_entities + self.relation[second]], axis=1
-        )
+        r1, r2 = self.entities + self.relation[first], self.entities + self.relation[second]
+        tokens = np.stack([self.head[first], r1, r2], axis=1)
         return Examples(tokens, np.full(len(first), 2, np.int64), self.tail[second], self.tail[first])
 
-    def atomic(self, facts: IntArray, n_entities: int, pad: int) -> Examples:
+    def atomic(self, facts: IntArray) -> Examples:
         """Token rows of atomic facts."""
-        tokens = np.stack([self.head[facts], n_entities + self.relation[facts], np.full(len(facts), pad, np.int64)], 1)
-        missing = np.full(len(facts), -1, np.int64)
+        missing, padding = (np.full(len(facts), value, np.int64) for value in (-1, self.entities + self.relations))
+        tokens = np.stack([self.head[facts], self.entities + self.relation[facts], padding], axis=1)
         return Examples(tokens, np.ones(len(facts), np.int64), self.tail[facts], missing)

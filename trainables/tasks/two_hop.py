@@ -18,9 +18,7 @@ import numpy as np
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.graph import Examples as Examples
-from grokstudy.trainables.tasks.graph import Graph as Graph
-from grokstudy.trainables.tasks.graph import TaskData as TaskData
+from grokstudy.trainables.tasks.graph import Examples, Graph, TaskData
 
 POSITIONS = ("h", "r1", "r2")
 
@@ -58,23 +56,18 @@ class TwoHopOptions:
         return self.out_degree * (1 - self.ood_fraction) * (1 - self.holdout)
 
     def problems(self) -> list[Problem]:
-        """What is impossible about the graph, told without drawing it."""
-        found = []
+        """What is impossible about the graph, found without drawing it."""
+        problems = []
         if self.out_degree > self.relations:
             message = f"{self.out_degree} distinct relations per head, but only {self.relations} exist"
-            found.append(Problem("data.out_degree", message))
+            problems.append(Problem("data.out_degree", message))
         if 0 < self.holdout < 1 and 0 < self.ood_fraction < 1 and self.phi > 1.05 * self.phi_max:
-            found.append(
-                Problem(
-                    "data.phi",
-                    f"{self.phi:g} is above its maximum for this graph, out_degree * (1 - ood_fraction)"
-                    f" * (1 - holdout) = {self.phi_max:.4g}",
-                )
-            )
+            formula = f"out_degree * (1 - ood_fraction) * (1 - holdout) = {self.phi_max:.4g}"
+            problems.append(Problem("data.phi", f"{self.phi:g} is above its maximum for this graph, {formula}"))
         if 0 < self.ood_fraction < 1 and round(self.ood_fraction * self.atomic_facts) < 1:
             message = f"{self.ood_fraction:g} of {self.atomic_facts} facts leaves none out-of-distribution"
-            found.append(Problem("data.ood_fraction", message))
-        return found
+            problems.append(Problem("data.ood_fraction", message))
+        return problems
 
 
 @dataclass(frozen=True)
@@ -109,24 +102,10 @@ class Pools:
         return cls(ii[n_ii:], ii[:n_ii], oi[n_oi:], oi[:n_oi], io[n_io:], io[:n_io], oo)
 
 
-def _exposed(pool: IntArray, fact_of: IntArray, universe: IntArray, options: TwoHopOptions, stream: Stream) -> IntArray:
-    """Chains of `pool` to train on: up to k per fact, for a share of the O facts that the test uses in this hop."""
-    facts = np.unique(universe)
-    chosen = facts[stream.permutation(len(facts))[: round(options.exposure_ratio * len(facts))]]
-    mine = pool[np.isin(fact_of[pool], chosen)]
-    if options.exposure_k is None:
-        return mine
-    order = np.argsort(fact_of[mine], kind="stable")
-    starts = np.searchsorted(fact_of[mine][order], fact_of[mine][order], side="left")
-    rank = np.arange(len(mine)) - starts
-    return mine[np.sort(order[rank < options.exposure_k])]
-
-
 @dataclass(frozen=True)
 class Drawn:
     """What a seed gives: the graph, its chains by class, and the rows of `Graph.chains()` that are trained."""
 
-    options: TwoHopOptions
     graph: Graph
     first: IntArray
     second: IntArray
@@ -138,19 +117,18 @@ class Drawn:
 
     def examples(self, rows: IntArray) -> Examples:
         """Token rows of chains."""
-        return self.graph.two_hop(self.first[rows], self.second[rows], self.options.entities)
+        return self.graph.two_hop(self.first[rows], self.second[rows])
 
     def splits(self, seed: int, max_examples: int) -> dict[str, Examples]:
         """The evaluation splits, at most so many examples each."""
-        ood, n, pad = self.graph.ood, self.options.entities, self.options.vocabulary - 1
+        pools, ood = self.pools, self.graph.ood
         order = Stream(seed, "atomic").permutation(len(ood))
-        pools = self.pools
         chains = {"train_ii": self.trained, "test_ii": pools.test_ii, "test_io": pools.test_io,
                   "test_oi": pools.test_oi, "test_oo": pools.test_oo}  # fmt: skip
         atoms = {"atomic_id": order[~ood[order]], "atomic_ood": order[ood[order]]}
         return {
             **{name: self.examples(rows[:max_examples]) for name, rows in chains.items()},
-            **{name: self.graph.atomic(facts[:max_examples], n, pad) for name, facts in atoms.items()},
+            **{name: self.graph.atomic(facts[:max_examples]) for name, facts in atoms.items()},
         }
 
 
@@ -197,7 +175,7 @@ class TwoHop:
         if n_train > len(pools.train_ii):
             raise ValueError(str(TwoHop.check(options, seed)[0]))
         exposed = _exposure(pools, first, second, options, seed)
-        return Drawn(options, graph, first, second, pools, pools.train_ii[:n_train], exposed)
+        return Drawn(graph, first, second, pools, pools.train_ii[:n_train], exposed)
 
     @staticmethod
     def build(options: TwoHopOptions, seed: int, max_examples: int) -> TaskData:
@@ -206,12 +184,12 @@ class TwoHop:
         Raises ValueError when phi is above what the graph of this seed has, or an evaluation split is empty.
         """
         drawn = TwoHop.draw(options, seed)
-        graph, pools, n, pad = drawn.graph, drawn.pools, options.entities, options.vocabulary - 1
+        graph, pools = drawn.graph, drawn.pools
         facts = np.arange(len(graph.head), dtype=np.int64)
         splits = drawn.splits(seed, max_examples)
         refuse_empty(splits, seed, "ood_fraction")
-        parts = [graph.atomic(facts, n, pad), drawn.examples(drawn.trained), drawn.examples(drawn.exposed)]
-        train = Examples.concatenate(parts)
+        chains = [drawn.examples(drawn.trained), drawn.examples(drawn.exposed)]
+        train = Examples.concatenate([graph.atomic(facts), *chains])
         sizes = {
             "atomic": len(facts), "atomic_id": int((~graph.ood).sum()), "atomic_ood": int(graph.ood.sum()),
             "chains_ii": len(pools.train_ii) + len(pools.test_ii),
@@ -219,7 +197,7 @@ class TwoHop:
             "chains_io": len(pools.train_io) + len(pools.test_io), "chains_oo": len(pools.test_oo),
             "trained_ii": len(drawn.trained), "exposed": len(drawn.exposed), "train": len(train),
         }  # fmt: skip
-        return TaskData(train, splits, n, options.vocabulary, sizes, graph)
+        return TaskData(train, splits, options.entities, options.vocabulary, sizes, graph)
 
 
 def refuse_empty(splits: dict[str, Examples], seed: int, option_name: str) -> None:
@@ -231,11 +209,22 @@ def refuse_empty(splits: dict[str, Examples], seed: int, option_name: str) -> No
 
 def _exposure(pools: Pools, first: IntArray, second: IntArray, options: TwoHopOptions, seed: int) -> IntArray:
     """Chains that the regime adds to the training set; never one with two O facts, never a test chain."""
-    parts = [np.empty(0, np.int64)]
-    if options.exposure in ("first_hop", "both_hops"):
-        stream = Stream(seed, "exposure/first_hop")
-        parts.append(_exposed(pools.train_oi, first, first[pools.test_oo], options, stream))
-    if options.exposure in ("second_hop", "both_hops"):
-        stream = Stream(seed, "exposure/second_hop")
-        parts.append(_exposed(pools.train_io, second, second[pools.test_oo], options, stream))
-    return np.concatenate(parts)
+    exposed = [np.empty(0, np.int64)]
+    for hop, pool, fact_of in (("first_hop", pools.train_oi, first), ("second_hop", pools.train_io, second)):
+        if options.exposure in (hop, "both_hops"):
+            stream = Stream(seed, f"exposure/{hop}")
+            exposed.append(_exposed(pool, fact_of, fact_of[pools.test_oo], options, stream))
+    return np.concatenate(exposed)
+
+
+def _exposed(pool: IntArray, fact_of: IntArray, universe: IntArray, options: TwoHopOptions, stream: Stream) -> IntArray:
+    """Chains of `pool` to train on: up to k per fact, for a share of the O facts that the test uses in this hop."""
+    facts = np.unique(universe)
+    chosen = facts[stream.permutation(len(facts))[: round(options.exposure_ratio * len(facts))]]
+    exposed = pool[np.isin(fact_of[pool], chosen)]
+    if options.exposure_k is None:
+        return exposed
+    order = np.argsort(fact_of[exposed], kind="stable")
+    fact = fact_of[exposed][order]
+    rank = np.arange(len(exposed)) - np.searchsorted(fact, fact, side="left")
+    return exposed[np.sort(order[rank < options.exposure_k])]

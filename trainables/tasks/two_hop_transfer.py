@@ -19,6 +19,7 @@ so there are about new_facts^2 / entities chains of two; the test sets are not r
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -51,16 +52,16 @@ class TransferOptions(TwoHopOptions):
         return self.atomic_facts + round(self.phi * in_distribution)
 
     def problems(self) -> list[Problem]:
-        """What is impossible about the graph and about the transfer, told without drawing it."""
-        found = super().problems()
+        """What is impossible about the graph and about the transfer, found without drawing it."""
+        problems = super().problems()
         unused = self.entities * self.relations - self.atomic_facts
         if self.new_facts > unused:
             pairs = f"{self.entities} x {self.relations} - {self.atomic_facts} = {unused}"
-            found.append(Problem("data.new_facts", f"{self.new_facts} is more than the unused pairs, {pairs}"))
+            problems.append(Problem("data.new_facts", f"{self.new_facts} is more than the unused pairs, {pairs}"))
         if self.retained > self.source_items:
             items = f"{self.source_items}, the facts and chains that the source is trained on"
-            found.append(Problem("data.retained", f"{self.retained} is more than {items}"))
-        return found
+            problems.append(Problem("data.retained", f"{self.retained} is more than {items}"))
+        return problems
 
 
 @dataclass(frozen=True)
@@ -120,21 +121,20 @@ class TwoHopTransfer:
         drawn = TwoHop.draw(options, seed)
         graph = with_new_facts(drawn.graph, options, seed)
         kept = Retained.choose(drawn, options, seed)
-        n, pad = options.entities, options.vocabulary - 1
         new = np.arange(len(drawn.graph.head), len(graph.head), dtype=np.int64)
         source = drawn.splits(seed, max_examples)
         splits = {
             "train_ii": drawn.examples(kept.chains_ii[:max_examples]),
             **{name: source[name] for name in SOURCE_SPLITS},
-            "new": graph.atomic(new[:max_examples], n, pad),
-            **_new_chains(graph, kept.facts[~graph.ood[kept.facts]], new, seed, n, max_examples),
+            "new": graph.atomic(new[:max_examples]),
+            **_new_chains(graph, kept.facts[~graph.ood[kept.facts]], new, seed, max_examples),
         }
         refuse_empty(splits, seed, "new_facts or retained")
         chains = drawn.examples(np.concatenate([kept.chains_ii, kept.exposed]))
-        train = Examples.concatenate([graph.atomic(kept.facts, n, pad), graph.atomic(new, n, pad), chains])
+        train = Examples.concatenate([graph.atomic(kept.facts), graph.atomic(new), chains])
         sizes = {"atomic": len(drawn.graph.head), "new": len(new), "retained_atomic": len(kept.facts),
                  "retained_chains": len(chains), "train": len(train)}  # fmt: skip
-        return TaskData(train, splits, n, options.vocabulary, sizes, graph)
+        return TaskData(train, splits, options.entities, options.vocabulary, sizes, graph)
 
 
 def with_new_facts(graph: Graph, options: TransferOptions, seed: int) -> Graph:
@@ -145,31 +145,30 @@ def with_new_facts(graph: Graph, options: TransferOptions, seed: int) -> Graph:
     pair = graph.head * options.relations + graph.relation
     unused = np.setdiff1d(np.arange(options.entities * options.relations, dtype=np.int64), pair)
     chosen = unused[Stream(seed, "transfer/pairs").permutation(len(unused))[: options.new_facts]]
-    return Graph(
-        np.concatenate([graph.head, chosen // options.relations]),
-        np.concatenate([graph.relation, chosen % options.relations]),
-        np.concatenate([graph.tail, Stream(seed, "transfer/tails").integers(options.entities, len(chosen))]),
-        np.concatenate([graph.ood, np.ones(len(chosen), dtype=bool)]),
-        graph.out_degree,
+    tail = Stream(seed, "transfer/tails").integers(options.entities, len(chosen))
+    return dataclasses.replace(
+        graph,
+        head=np.concatenate([graph.head, chosen // options.relations]),
+        relation=np.concatenate([graph.relation, chosen % options.relations]),
+        tail=np.concatenate([graph.tail, tail]),
+        ood=np.concatenate([graph.ood, np.ones(len(chosen), dtype=bool)]),
     )
 
 
-def _new_chains(
-    graph: Graph, old: IntArray, new: IntArray, seed: int, n_entities: int, most: int
-) -> dict[str, Examples]:
+def _new_chains(graph: Graph, old: IntArray, new: IntArray, seed: int, most: int) -> dict[str, Examples]:
     """The three sets of test chains, first word hop 1, each in a random order and at most so large."""
-    found = {}
+    chains = {}
     for name, left, right in (("new_old", new, old), ("old_new", old, new), ("new_new", new, new)):
         first, second = _joined(graph, left, right)
         chosen = Stream(seed, f"transfer/{name}").permutation(len(first))[:most]
-        found[name] = graph.two_hop(first[chosen], second[chosen], n_entities)
-    return found
+        chains[name] = graph.two_hop(first[chosen], second[chosen])
+    return chains
 
 
 def _joined(graph: Graph, left: IntArray, right: IntArray) -> tuple[IntArray, IntArray]:
     """All (hop-1 fact, hop-2 fact) pairs of these facts."""
     right = right[np.argsort(graph.head[right], kind="stable")]
-    begin = np.searchsorted(graph.head[right], graph.tail[left], side="left")
-    count = np.searchsorted(graph.head[right], graph.tail[left], side="right") - begin
+    start = np.searchsorted(graph.head[right], graph.tail[left], side="left")
+    count = np.searchsorted(graph.head[right], graph.tail[left], side="right") - start
     within = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
-    return np.repeat(left, count), right[np.repeat(begin, count) + within]
+    return np.repeat(left, count), right[np.repeat(start, count) + within]

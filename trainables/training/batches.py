@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from grokstudy.trainables.models.members import stacked
 from grokstudy.trainables.randomness import key
-from grokstudy.trainables.tasks.two_hop import Examples
+from grokstudy.trainables.tasks.graph import Examples
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
 _MIX1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
@@ -33,11 +34,10 @@ class TrainingSet:
 
     def __init__(self, sets: list[Examples], seeds: list[int], device: torch.device) -> None:
         """Copy the examples to the device once."""
-        longest = max(len(examples) for examples in sets)
         self.size_M = torch.tensor([len(examples) for examples in sets]).to(device)
-        self.tokens_MNT = torch.stack([_padded(e.tokens, longest) for e in sets]).to(device)
-        self.answer_at_MN = torch.stack([_padded(e.answer_at, longest) for e in sets]).to(device)
-        self.answer_MN = torch.stack([_padded(e.answer, longest) for e in sets]).to(device)
+        self.tokens_MNT = stacked(examples.tokens for examples in sets).to(device)
+        self.answer_at_MN = stacked(examples.answer_at for examples in sets).to(device)
+        self.answer_MN = stacked(examples.answer for examples in sets).to(device)
         keys = [key(seed, "batch") for seed in seeds]
         self.key_M = torch.tensor([k - (1 << 64) if k >= 1 << 63 else k for k in keys]).to(device)
 
@@ -70,9 +70,3 @@ def splitmix64(word: Tensor) -> Tensor:
 def _shift(word: Tensor, bits: int) -> Tensor:
     """Logical right shift; torch shifts signed integers arithmetically."""
     return (word >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _padded(rows: object, length: int) -> Tensor:
-    values = torch.as_tensor(rows)
-    missing = values.new_zeros((length - len(values), *values.shape[1:]))
-    return torch.cat([values, missing])

@@ -1,11 +1,11 @@
 """The update of a pack: forward, backward, optimiser and metrics, as tensors on the device from end to end.
 
 Everything that varies from step to step is laid out on the device once per chunk, in rows: which examples, and what the
-optimiser is told. A counter on the device says which row is next, so a step takes no number from Python, allocates
+optimiser needs. A counter on the device says which row is next, so a step takes no number from Python, allocates
 nothing on the host and waits for nothing: it can be captured as a CUDA graph. Its metrics go into a ring on the device
 that is copied once per chunk.
 
-Axes: K step of a chunk, M member, B example, P parameter, R what the optimiser is told (optimizer.RATES).
+Axes: K step of a chunk, M member, B example, P parameter, R what the optimiser needs (optimizer.RATES).
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from grokstudy.trainables.storage.checkpoint import Checkpoint
 from grokstudy.trainables.training import optimizer
 from grokstudy.trainables.training.batches import TrainingSet
 from grokstudy.trainables.training.losses import LOSSES
-from grokstudy.trainables.training.stepper import Mode, stepper
+from grokstudy.trainables.training.stepper import Mode, Stepper
 
 CHUNK = 100
 """Most steps between two copies of the metrics, and between two looks at the clock."""
-METRICS = ("loss", "grad_norm", "weight_norm", "lr")
+STEP_METRICS = ("loss", "grad_norm", "weight_norm", "lr")
+"""Metrics of the table `steps`."""
 
 
 class Engine:
@@ -43,7 +44,8 @@ class Engine:
         self.loss = LOSSES[configs[0].train.loss]
         self.batch = configs[0].train.batch
         self.flat_MP = torch.stack([row.to(device) for row in weights])
-        self.optimizer = optimizer.AdamW(configs, model.matrix_mask(), device, _fused(device, mode))
+        fused = device.type == "cuda" and mode != "compile"  # which makes a better kernel of the written-out update
+        self.optimizer = optimizer.AdamW(configs, model.matrix_mask(), device, fused)
         self.optimizer.begin(self.flat_MP, restored)
         self.flat_MP.requires_grad_()
         self._lay_out()
@@ -56,10 +58,10 @@ class Engine:
         self.rates_KRM = torch.zeros(CHUNK, len(optimizer.RATES), members, device=self.device)
         self.ring_K3M = torch.zeros(CHUNK, 3, members, device=self.device)
         self.landing_K3M = torch.empty_like(self.ring_K3M, device="cpu", pin_memory=self.device.type == "cuda")
-        self.steps = stepper(self.mode, self.update, (self.losses, self.optimizer.step), self.device)
+        self.steps = Stepper(self.mode, self.update, (self.losses, self.optimizer.step), self.device)
 
     def train(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Carry out the updates start .. stop - 1, at most CHUNK; returns METRICS of each as (4, K, M)."""
+        """Carry out the updates start .. stop - 1, at most CHUNK; returns STEP_METRICS of each as (4, K, M)."""
         count = stop - start
         rates_KRM = optimizer.rates(self.configs, start, stop)
         self.index_KMB[:count] = self.training.indices(start, stop, self.batch)
@@ -111,11 +113,6 @@ class Engine:
     def evaluated(self) -> dict[str, Tensor]:
         """The weights to evaluate, unpacked: their average, or the weights themselves."""
         return self.model.unpack(self.optimizer.evaluated(self.flat_MP))
-
-
-def _fused(device: torch.device, mode: Mode) -> bool:
-    """Whether torch's AdamW kernel is the fastest; torch.compile makes a better one of the written-out update."""
-    return device.type == "cuda" and mode != "compile"
 
 
 def precision(config: RunConfig, device: torch.device) -> contextlib.AbstractContextManager[object]:

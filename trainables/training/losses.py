@@ -7,6 +7,7 @@ the loss of the released code of arXiv 2601.09049.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -57,14 +58,10 @@ def stablemax_losses(logits_MxV: Tensor, target_Mx: Tensor) -> Tensor:
     return losses_Mx.masked_fill(target_Mx == IGNORED, 0.0).float()
 
 
-def _with(loss: Callable[[Network, dict[str, Tensor], Batch, TokenLoss], Tensor], token_loss: TokenLoss) -> Loss:
-    return lambda model, weights, batch: loss(model, weights, batch, token_loss)
-
-
-answer = _with(answer_loss, token_losses)
-all_tokens = _with(all_tokens_loss, token_losses)
-answer_stablemax = _with(answer_loss, stablemax_losses)
-all_tokens_stablemax = _with(all_tokens_loss, stablemax_losses)
+answer = partial(answer_loss, token_loss=token_losses)
+all_tokens = partial(all_tokens_loss, token_loss=token_losses)
+answer_stablemax = partial(answer_loss, token_loss=stablemax_losses)
+all_tokens_stablemax = partial(all_tokens_loss, token_loss=stablemax_losses)
 
 LOSSES: Registry[Loss] = Registry(
     "loss",

@@ -17,7 +17,7 @@ from grokstudy.trainables.storage.run_dir import Lease, RunDir
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.writer import Writer
 from grokstudy.trainables.tasks import TASKS
-from grokstudy.trainables.tasks.two_hop import TaskData
+from grokstudy.trainables.tasks.graph import TaskData
 from grokstudy.trainables.training.stepper import Mode
 from grokstudy.trainables.training.warm_start import check_start
 from grokstudy.trainables.versions import git_commit, installed
@@ -39,7 +39,7 @@ class Member:
     watch: Watch
     writer: Writer
     engine: Mode = "auto"
-    """How steps are to be carried out; told in run.json, since compiled ones round differently."""
+    """How steps are to be carried out; said in run.json, since compiled ones round differently."""
     outcome: str | None = None
     """Why it ended (schema.OUTCOMES), None while it trains."""
     ended_at: int | None = None
@@ -78,7 +78,7 @@ class Member:
 
     @property
     def start(self) -> int:
-        """The step from which this attempt goes on."""
+        """The step from which this attempt resumes."""
         return 0 if self.restored is None else self.restored.step
 
     @property
@@ -102,11 +102,11 @@ class Member:
         }
 
     def _started(self) -> float:
-        """When the first attempt began, in seconds since 1970; of a run.json that is damaged, now."""
+        """When the first attempt started, in seconds since 1970; of a run.json that is damaged, now."""
         with contextlib.suppress(DamagedError):
-            before = (self.run.read("run.json") or {}).get("started")
-            if isinstance(before, float):
-                return before
+            started = (self.run.read("run.json") or {}).get("started")
+            if isinstance(started, float):
+                return started
         return round(time.time(), 3)
 
     def commit(self, state: checkpoint.Checkpoint) -> None:
@@ -122,10 +122,10 @@ class Member:
     def observe(self, tables: Mapping[str, Mapping[str, Any]], state: Callable[[], checkpoint.Checkpoint]) -> None:
         """Take in the rows of an evaluation, by column; keep the present state where an event begins."""
         for step, values in values_by_step(tables).items() if self.keep.events else ():
-            begins, vain = self.watch.look(step, values)
-            if vain:
-                self.writer.later(functools.partial(checkpoint.forget, self.run, vain), 0)
-            if begins and step > 0:
+            starts, broken = self.watch.look(step, values)
+            if broken:
+                self.writer.later(functools.partial(checkpoint.forget, self.run, broken), 0)
+            if starts and step > 0:
                 self.recorder.cut(step)
                 self._save(state(), "event")
         for table, columns in tables.items():
@@ -140,35 +140,29 @@ class Member:
 
     def _mark_done(self, step: int, outcome: str) -> None:
         self.lease.check()
-        self.run.write(
-            "DONE.json",
-            {
-                "step": step,
-                "reason": outcome,
-                "attempt": self.lease.attempt,
-                "from_step": self.start,
-                "seconds": round(time.monotonic() - self.started, 3),
-                "ended": round(time.time(), 3),
-                "torn_checkpoints": self.torn,
-            },
-        )
+        marker = {
+            "step": step, "reason": outcome, "attempt": self.lease.attempt, "from_step": self.start,
+            "seconds": round(time.monotonic() - self.started, 3), "ended": round(time.time(), 3),
+            "torn_checkpoints": self.torn,
+        }  # fmt: skip
+        self.run.write("DONE.json", marker)
 
 
 def restorable(run: RunDir, at_most: int) -> tuple[checkpoint.Checkpoint | None, list[str]]:
     """The newest valid checkpoint before which every row is there, and the names of torn ones passed over."""
-    found, torn = checkpoint.newest(run, at_most)
-    if found is not None and (intact := records.intact_until(run, found.step)) < found.step:
-        found, more = checkpoint.newest(run, intact)
-        torn += more
-    return found, torn
+    newest, torn = checkpoint.newest(run, at_most)
+    if newest is not None and (intact := records.intact_until(run, newest.step)) < newest.step:
+        newest, earlier_torn = checkpoint.newest(run, intact)
+        torn += earlier_torn
+    return newest, torn
 
 
 def common_step(configs: list[RunConfig], store: Store) -> int:
-    """The newest step from which all these runs can go on: that of a valid checkpoint of each, or 0."""
+    """The newest step from which all these runs can resume: that of a valid checkpoint of each, or 0."""
     limit = min(config.train.steps for config in configs)
     while True:
-        found = [restorable(RunDir(store, config.run_id), limit)[0] for config in configs]
-        steps = {0 if state is None else state.step for state in found}
+        restored = [restorable(RunDir(store, config.run_id), limit)[0] for config in configs]
+        steps = {0 if state is None else state.step for state in restored}
         if len(steps) == 1:
             return steps.pop()
         limit = min(steps)

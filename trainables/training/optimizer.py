@@ -32,7 +32,7 @@ def learning_rate(config: RunConfig, step_K: NDArray[np.int64]) -> NDArray[np.fl
 
 
 RATES = ("lr", "size", "root", "number")
-"""What the optimiser is told about an update: learning rate, the same over the bias correction of the first moment,
+"""What varies from update to update: learning rate, the same over the bias correction of the first moment,
 root of the bias correction of the second, and its number from 1."""
 
 LAUNCH = 1 << 18
@@ -58,7 +58,7 @@ class AdamW:
     def __init__(
         self, configs: list[RunConfig], matrix_mask_P: Tensor, device: torch.device, fused: bool = False
     ) -> None:
-        """Zero moments for M members of P parameters. `fused`: torch's kernel, where it can do what is asked."""
+        """Zero moments for M members of P parameters. `fused`: torch's kernel, where it can do what is needed."""
 
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32).to(device)[:, None]
@@ -124,8 +124,8 @@ class AdamW:
     def _one_kernel(self, groups: list[list[int]], flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> None:
         for rows, decays in itertools.product(groups, (True, False)):
             options = self.configs[rows[0]].optim
-            columns = (flat_MP, grad_MP, self.mean_MP, self.square_MP)
-            flat, grad, mean, square = (self._cut(x_MP, rows, decays) for x_MP in columns)
+            tensors = (flat_MP, grad_MP, self.mean_MP, self.square_MP)
+            flat, grad, mean, square = (self._pieces(x_MP, rows, decays) for x_MP in tensors)
             lr, number = rates_RM[RATES.index("lr"), rows[0]], rates_RM[RATES.index("number"), rows[0]]
             if flat:
                 torch._fused_adamw_(
@@ -134,7 +134,7 @@ class AdamW:
                     weight_decay=options.weight_decay if decays else 0.0,
                 )  # fmt: skip
 
-    def _cut(self, x_MP: Tensor, rows: list[int], decays: bool) -> list[Tensor]:
+    def _pieces(self, x_MP: Tensor, rows: list[int], decays: bool) -> list[Tensor]:
         """The contiguous pieces of these members that decay, or those that do not."""
         spans = [span for span, decaying in self.spans if decaying == decays]
         if self.mask_P is None and len(rows) == len(x_MP):

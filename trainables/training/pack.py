@@ -18,23 +18,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import build
+from grokstudy.trainables.models.members import keep_members
 from grokstudy.trainables.probes import PROBES
-from grokstudy.trainables.probes.base import Scene
+from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.queries import Queries
 from grokstudy.trainables.storage.retention import KEEP, Keep
 from grokstudy.trainables.storage.run_dir import LeaseLostError
 from grokstudy.trainables.storage.store import StorageError, Store
 from grokstudy.trainables.storage.writer import Writer
 from grokstudy.trainables.training.batches import TrainingSet
-from grokstudy.trainables.training.engine import CHUNK, Engine, precision
+from grokstudy.trainables.training.engine import CHUNK, STEP_METRICS, Engine, precision
 from grokstudy.trainables.training.evaluate import evaluate, stack_splits
 from grokstudy.trainables.training.member import Member, common_step
 from grokstudy.trainables.training.stepper import Mode
-from grokstudy.trainables.training.warm_start import starting_weights
+from grokstudy.trainables.training.warm_start import first_weights
+
+INTERRUPTIONS = (LeaseLostError, StorageError, KeyboardInterrupt, SystemExit)
+"""Errors after which a run can be resumed: the run itself did nothing wrong."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Pack:
             torch.set_num_threads(threads)
         if len({config.shape() for config in configs}) != 1:
             raise ValueError("runs of different shape cannot train as one pack")
-        self.device = torch.device(_choose(device))
+        self.device = chosen_device(device)
         self.config = configs[0]
         together = common_step(configs, store) if len(configs) > 1 else None
         self.writer = Writer()
@@ -72,26 +75,14 @@ class Pack:
         self.stopping = False
         """Set from outside (a signal): `advance` returns at the next whole chunk."""
         self._evaluated: int | None = None
-        self._build(engine)
-
-    def _build(self, engine: Mode) -> None:
-        data = [member.data for member in self.members]
-        configs = [member.config for member in self.members]
-        seeds = [config.seed for config in configs]
+        data, seeds = [member.data for member in self.members], [config.seed for config in configs]
         self.model = build(self.config.model, data[0].vocabulary)
-        training = TrainingSet([d.train for d in data], seeds, self.device)
-        weights = [self._initial(member) for member in self.members]
         restored = [member.restored for member in self.members]
+        weights = [first_weights(m.config, self.model, m.restored, store, self.device) for m in self.members]
+        training = TrainingSet([d.train for d in data], seeds, self.device)
         self.engine = Engine(self.model, configs, training, weights, restored, self.device, engine)
         self.splits = stack_splits(data, self.device)
         self.queries = Queries.build(data, seeds, self.config.eval.probe_examples, self.device)
-
-    def _initial(self, member: Member) -> Tensor:
-        if member.restored is not None:
-            return member.restored.flat_P
-        if member.config.start is not None:
-            return starting_weights(member.config, member.config.start, member.run.store, self.device)
-        return self.model.initial(member.config.seed)
 
     @property
     def finished(self) -> bool:
@@ -100,11 +91,10 @@ class Pack:
 
     def advance(self, seconds: float) -> list[Progress]:
         """Train for about this long, or until every member has ended; returns where each member stands."""
-        begun, first = time.monotonic(), self.step
-        while self.members and not self.stopping and time.monotonic() - begun < seconds:
+        start, first = time.monotonic(), self.step
+        while self.members and not self.stopping and time.monotonic() - start < seconds:
             self._segment()
-        elapsed = max(time.monotonic() - begun, 1e-9)
-        self.steps_per_second = (self.step - first) / elapsed
+        self.steps_per_second = (self.step - first) / max(time.monotonic() - start, 1e-9)
         return self.progress()
 
     def progress(self) -> list[Progress]:
@@ -150,15 +140,9 @@ class Pack:
             values = metrics_4KM[:, :, row]
             bad = np.flatnonzero(~np.isfinite(values).all(axis=0))
             count = int(bad[0]) if len(bad) else values.shape[1]
-            loss, grad_norm, weight_norm, lr = values[:, :count]
             if count:
-                member.recorder.add(
-                    "steps",
-                    {
-                        "step": np.arange(self.step, self.step + count),
-                        "loss": loss, "grad_norm": grad_norm, "weight_norm": weight_norm, "lr": lr,
-                    },
-                )  # fmt: skip
+                metrics = dict(zip(STEP_METRICS, values[:, :count], strict=True))
+                member.recorder.add("steps", {"step": np.arange(self.step, self.step + count), **metrics})
             if len(bad):
                 member.finish(self.step + count, "diverged")
                 diverged.append(member)
@@ -188,79 +172,66 @@ class Pack:
             behaviours = evaluate(self.model, weights, self.splits, entities)
             scene = Scene(self.model, weights, self.queries, entities)
             measured = [m for name in self.config.eval.probes for m in PROBES[name](scene)]
-            values_XM, n_XM = _gather([m.value_M for m in measured]), _gather([m.n_M for m in measured])
-            behaviour_XM = _gather([x for b in behaviours for x in (b.accuracy_M, b.loss_M, b.margin_M)])
+            columns = [[x for b in behaviours for x in (b.accuracy_M, b.loss_M, b.margin_M)]]
+            columns += [[m.value_M for m in measured], [m.n_M for m in measured]]
+            numbers_MX = torch.stack([x.float() for column in columns for x in column], dim=1).cpu().numpy()
         for row, member in enumerate(self.members):
             if member in due:
-                splits = [(b.split.name, b.split.n[row]) for b in behaviours]
-                evals = self._evals(splits, behaviour_XM[:, row].reshape(-1, 3))
-                sites = [(m.probe, m.split, m.layer, m.position) for m in measured]
-                probed = {"probes": self._probes(sites, values_XM[:, row], n_XM[:, row])} if sites else {}
-                member.accuracy = dict(zip(evals["split"], evals["accuracy"].tolist(), strict=True))
-                member.observe({"evals": evals, **probed}, functools.partial(self.engine.checkpoint, row, self.step))
+                behaviour, value, n = np.split(numbers_MX[row], np.cumsum([len(column) for column in columns])[:-1])
+                tables = {"evals": self._evals(member, behaviour.reshape(-1, 3))}
+                if measured:
+                    tables["probes"] = self._probes(measured, value, n)
+                member.observe(tables, functools.partial(self.engine.checkpoint, row, self.step))
 
-    def _evals(self, splits: list[tuple[str, int]], values: NDArray[np.float32]) -> dict[str, Any]:
-        names, counts = zip(*splits, strict=True)
-        steps = np.full(len(names), self.step)
+    def _evals(self, member: Member, values: NDArray[np.float32]) -> dict[str, Any]:
+        """Columns of the table `evals`; keeps the accuracies for the heartbeat."""
         accuracy, loss, margin = values.T
-        return {"step": steps, "split": names, "n": counts, "accuracy": accuracy, "loss": loss, "margin": margin}
+        splits = list(self.splits)
+        member.accuracy = dict(zip(splits, accuracy.tolist(), strict=True))
+        counts = [len(member.data.splits[name]) for name in splits]
+        steps = np.full(len(splits), self.step)
+        return {"step": steps, "split": splits, "n": counts, "accuracy": accuracy, "loss": loss, "margin": margin}
 
     def _probes(
-        self, sites: list[tuple[str, str, int | None, str | None]], values: NDArray[np.float32],
-        n: NDArray[np.float32],
-    ) -> dict[str, Any]:  # fmt: skip
-        probe, split, layer, position = (list(column) for column in zip(*sites, strict=True))
-        value = [float(v) if np.isfinite(v) else None for v in values]
-        steps = np.full(len(sites), self.step)
-        columns = {"step": steps, "probe": probe, "split": split, "layer": layer, "position": position}
-        return {**columns, "value": value, "n": n.astype(np.int32)}
+        self, measured: list[Measurement], values: NDArray[np.float32], n: NDArray[np.float32]
+    ) -> dict[str, Any]:
+        """Columns of the table `probes`."""
+        return {
+            "step": np.full(len(measured), self.step), "probe": [m.probe for m in measured],
+            "split": [m.split for m in measured], "layer": [m.layer for m in measured],
+            "position": [m.position for m in measured],
+            "value": [float(v) if np.isfinite(v) else None for v in values], "n": n.astype(np.int32),
+        }  # fmt: skip
 
     def _drop(self, ended: list[Member]) -> None:
-        """Go on without the members that have ended."""
+        """Train without the members that have ended."""
         if not ended:
             return
-        keep = [row for row, member in enumerate(self.members) if member not in ended]
-        self.members = [self.members[row] for row in keep]
-        if not keep:
+        kept = [row for row, member in enumerate(self.members) if member not in ended]
+        self.members = [self.members[row] for row in kept]
+        if not kept:
             return
-        rows = torch.tensor(keep, device=self.device)
+        rows = torch.tensor(kept, device=self.device)
         self.engine.keep(rows)
-        self.splits = {name: split.keep(rows) for name, split in self.splits.items()}
-        self.queries = self.queries.keep(rows)
-
-
-def _gather(values_M: list[Tensor]) -> NDArray[np.float32]:
-    """Bring many (M,) numbers to the host in one copy, as (X, M)."""
-    if not values_M:
-        return np.empty((0, 0), np.float32)
-    return torch.stack(values_M).float().cpu().numpy()
+        self.splits = {name: keep_members(split, rows) for name, split in self.splits.items()}
+        self.queries = keep_members(self.queries, rows)
 
 
 @contextlib.contextmanager
 def failures_recorded(pack: Pack) -> Iterator[None]:
-    """Write FAILED.json with the traceback for every member that has not ended, then let the error go on.
+    """Write FAILED.json with the traceback for every member that has not ended, and raise the error again.
 
-    What was on its way to the disk before the error is written first: the next attempt goes on behind it.
+    What was on its way to the disk before the error is written first: the next attempt resumes behind it.
     """
     try:
-        with _all_written(pack):
-            yield
-    except (LeaseLostError, StorageError, KeyboardInterrupt, SystemExit):
-        raise  # interrupted: the run itself did nothing wrong
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            for member in pack.members:
-                member.run.write("FAILED.json", failure(error, member.lease.attempt, pack.step))
-        raise
-
-
-@contextlib.contextmanager
-def _all_written(pack: Pack) -> Iterator[None]:
-    try:
         yield
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(Exception):
             pack.writer.flush()
+        if not isinstance(error, INTERRUPTIONS):
+            with contextlib.suppress(OSError):
+                for member in pack.members:
+                    member.run.write("FAILED.json", failure(error, member.lease.attempt, pack.step))
         raise
 
 
@@ -274,7 +245,7 @@ def failure(error: BaseException, attempt: int, step: int) -> dict[str, object]:
     }
 
 
-def _choose(device: str) -> str:
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def chosen_device(name: str) -> torch.device:
+    """The device of a name; `auto` is the GPU where there is one."""
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(automatic if name == "auto" else name)

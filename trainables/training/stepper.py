@@ -25,27 +25,27 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 Apply = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def stepper(mode: Mode, update: Callable[[], None], parts: tuple[Losses, Apply], device: torch.device) -> Steps:
-    """What carries out `update`, which is to call the `losses` and `apply` that it finds here."""
-    if mode not in MODES:
-        raise ValueError(f"engine: {mode!r} is unknown; it is one of {', '.join(MODES)}")
-    if mode == "graph" and device.type != "cuda":
-        raise ValueError(f"engine: graph needs a CUDA device, and this is {device.type}; leave it at auto")
-    return Steps(update, parts, compiled=mode == "compile", captured=device.type == "cuda" and mode != "eager")
+class Stepper:
+    """Carries out steps: `update` calls the parts of a step, `losses` and `apply`, that it finds here.
 
+    The parts are compiled, or as they were given.
+    """
 
-class Steps:
-    """Carries out steps; `losses` and `apply` are the parts of a step, compiled or as they were given."""
-
-    def __init__(self, update: Callable[[], None], parts: tuple[Losses, Apply], compiled: bool, captured: bool) -> None:
-        """Nothing is compiled or captured before the first steps."""
+    def __init__(
+        self, mode: Mode, update: Callable[[], None], parts: tuple[Losses, Apply], device: torch.device
+    ) -> None:
+        """Nothing is compiled or captured before the first steps. Raises ValueError for a mode not possible here."""
+        if mode not in MODES:
+            raise ValueError(f"engine: {mode!r} is unknown; it is one of {', '.join(MODES)}")
+        if mode == "graph" and device.type != "cuda":
+            raise ValueError(f"engine: graph needs a CUDA device, and this is {device.type}; leave it at auto")
         self.update, self.parts = update, parts
         self.losses, self.apply = parts
-        self.compiled, self.captured = compiled, captured
+        self.compiled, self.captured = mode == "compile", device.type == "cuda" and mode != "eager"
         self.graph: torch.cuda.CUDAGraph | None = None
         self.side: torch.cuda.Stream | None = None
         self.done = 0
-        if compiled:
+        if self.compiled:
             torch.compiler.reset()  # a pack that got smaller is a new shape, and only so many are kept
             self.losses, self.apply = (torch.compile(p, fullgraph=True, dynamic=False, backend=BACKEND) for p in parts)
 
@@ -56,18 +56,13 @@ class Steps:
                 self._capture()
             if self.graph is not None:
                 self.graph.replay()
+            elif self.compiled and self.done == 0:
+                self._compile()
+            elif self.captured:  # later: until then beside the default stream, as capturing wants it
+                self.side = beside(self.update, self.side)
             else:
-                self._one()
+                self.update()
             self.done += 1
-
-    def _one(self) -> None:
-        """One step as it is; on a GPU that will be captured, beside the default stream."""
-        if self.compiled and self.done == 0:
-            self._compile()
-        elif not self.captured:
-            self.update()
-        else:
-            self.side = beside(self.update, self.side)
 
     def _compile(self) -> None:
         """The first compiled step. Nothing has changed yet where compiling fails, so the step is done without."""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from grokstudy.trainables.config import NUMERICS, RunConfig, Start
 from grokstudy.trainables.models import build
+from grokstudy.trainables.models.network import Network
 from grokstudy.trainables.storage import checkpoint
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
@@ -35,13 +36,37 @@ def check_start(config: RunConfig, store: Store) -> None:
         _source(config, config.start, store)
 
 
+def first_weights(
+    config: RunConfig, model: Network, restored: checkpoint.Checkpoint | None, store: Store, device: torch.device
+) -> Tensor:
+    """Flat parameters (P,) that a run's updates begin with: of its checkpoint, of another run, or of its seed.
+
+    Raises ValueError as `check_start`.
+    """
+    if restored is not None:
+        return restored.flat_P
+    if config.start is not None:
+        return starting_weights(config, config.start, store, device)
+    return model.initial(config.seed)
+
+
 def starting_weights(config: RunConfig, start: Start, store: Store, device: torch.device) -> Tensor:
-    """Flat parameters (P,) of the source after `start.step` updates. Raises ValueError as `check_start`."""
+    """Flat parameters (P,) of the source after `start.step` updates, repeated from its newest checkpoint before.
+
+    Raises ValueError as `check_start`.
+    """
     source, mode = _source(config, start, store)
     saved, _ = checkpoint.newest(RunDir(store, start.run_id), start.step)
     if saved is not None and saved.step == start.step:
         return saved.flat_P
-    return _replayed(source, mode, saved, start.step, store, device)
+    data = TASKS[source.task].build(source.data, source.seed, source.eval.max_examples)
+    model = build(source.model, data.vocabulary)
+    training = TrainingSet([data.train], [source.seed], device)
+    weights = [first_weights(source, model, saved, store, device)]
+    engine = Engine(model, [source], training, weights, [saved], device, mode)
+    for step in range(0 if saved is None else saved.step, start.step, CHUNK):
+        engine.train(step, min(step + CHUNK, start.step))
+    return engine.flat_MP.detach()[0]
 
 
 def _source(config: RunConfig, start: Start, store: Store) -> tuple[RunConfig, Mode]:
@@ -51,12 +76,13 @@ def _source(config: RunConfig, start: Start, store: Store) -> tuple[RunConfig, M
     if described is None:
         raise ValueError(f"start.run_id: {store.uri} has no run {start.run_id}; train it there first")
     source = RunConfig.from_dict(described.get("config", {}))
-    for key, there in dataclasses.asdict(source.model).items():
-        if (here := getattr(config.model, key)) != there:
-            raise ValueError(f"model.{key}: is {here!r}, but {there!r} in run {start.run_id}, where this one starts")
-    if source.data.vocabulary != config.data.vocabulary:
-        there = f"{source.data.vocabulary} in run {start.run_id}, where this one starts"
-        raise ValueError(f"data: the vocabulary has {config.data.vocabulary} tokens, but {there}")
+    origin = f"in run {start.run_id}, where this one starts"
+    for key, value in dataclasses.asdict(source.model).items():
+        if getattr(config.model, key) != value:
+            raise ValueError(f"model.{key}: is {getattr(config.model, key)!r}, but {value!r} {origin}")
+    tokens = source.data.vocabulary
+    if tokens != config.data.vocabulary:
+        raise ValueError(f"data: the vocabulary has {config.data.vocabulary} tokens, but {tokens} {origin}")
     reached = max([int((run.read("DONE.json") or {}).get("step", 0)), *checkpoint.steps(run)])
     if reached < start.step:
         raise ValueError(f"start.step: run {start.run_id} has only {reached} of {start.step} steps; train it further")
@@ -64,22 +90,3 @@ def _source(config: RunConfig, start: Start, store: Store) -> tuple[RunConfig, M
         old = f"was trained by numerics {described.get('numerics')}, these are {NUMERICS}"
         raise ValueError(f"start.run_id: run {start.run_id} {old}, so it cannot be repeated; train it anew")
     return source, "compile" if described.get("engine") == "compile" else "auto"
-
-
-def _replayed(
-    source: RunConfig, mode: Mode, saved: checkpoint.Checkpoint | None, last: int, store: Store, device: torch.device
-) -> Tensor:
-    """Repeat the source's updates up to step `last`, from a checkpoint or from where it began itself."""
-    data = TASKS[source.task].build(source.data, source.seed, source.eval.max_examples)
-    model = build(source.model, data.vocabulary)
-    training = TrainingSet([data.train], [source.seed], device)
-    if saved is not None:
-        weights_P = saved.flat_P
-    elif source.start is not None:
-        weights_P = starting_weights(source, source.start, store, device)
-    else:
-        weights_P = model.initial(source.seed)
-    engine = Engine(model, [source], training, [weights_P], [saved], device, mode)
-    for begin in range(0 if saved is None else saved.step, last, CHUNK):
-        engine.train(begin, min(begin + CHUNK, last))
-    return engine.flat_MP.detach()[0]

@@ -1,0 +1,27 @@
+"""The member axis of a pack: arrays of several members as one tensor, and what is left when members leave."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Batched = TypeVar("Batched")
+
+
+def stacked(arrays: Iterable[NDArray[Any] | Tensor], fill: int = 0) -> Tensor:
+    """One tensor (M, N, x) of an array (n, x) per member, each filled up to the longest."""
+    return torch.nn.utils.rnn.pad_sequence([torch.as_tensor(a) for a in arrays], batch_first=True, padding_value=fill)
+
+
+def keep_members(batched: Batched, rows: Tensor) -> Batched:
+    """A dataclass instance without the members that are not among `rows`.
+
+    Its fields with a leading member axis are those that say so in their name (`tokens_MST`).
+    """
+    names = [name for name in vars(batched) if "_M" in name]
+    return dataclasses.replace(batched, **{name: getattr(batched, name)[rows] for name in names})  # type: ignore[type-var]
