@@ -54,7 +54,8 @@ def _versions() -> Check:
     found = installed(*PACKAGES)
     absent = [name for name in PACKAGES if not found.get(name)]
     said = ", ".join(f"{name} {version}" for name, version in found.items())
-    remedy = f"not installed: {', '.join(absent)}; run make setup" if absent else ""
+    cure = "install grokstudy with pip, or run `make setup` in a checkout"
+    remedy = f"not installed: {', '.join(absent)}; {cure}" if absent else ""
     return Check("versions", not absent, said, remedy)
 
 
