@@ -1,7 +1,8 @@
 """Everything is imported as `grokstudy.orchestrator`, `grokstudy.analysis` and `grokstudy.trainables`.
 
-In a checkout these are links to the folders beside this one; an installed copy has the folders themselves. One name
-in front of them keeps a user's own `analysis` folder out of our way, and ours out of theirs.
+In a checkout these are links to the folders beside this one, and so are the study and cluster files that are shipped;
+an installed copy has the folders and files themselves. One name in front of them keeps a user's own `analysis` folder
+out of our way, and ours out of theirs.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grokstudy.orchestrator.tracking.mlflow_sync import tracking_uri
+from grokstudy.trainables.machine import cores
 from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.versions import installed
@@ -54,7 +55,8 @@ def _versions() -> Check:
     versions = installed(*PACKAGES)
     absent = [name for name in PACKAGES if not versions.get(name)]
     text = ", ".join(f"{name} {version}" for name, version in versions.items())
-    remedy = f"not installed: {', '.join(absent)}; run make setup" if absent else ""
+    cure = "install grokstudy with pip, or run `make setup` in a checkout"
+    remedy = f"not installed: {', '.join(absent)}; {cure}" if absent else ""
     return Check("versions", not absent, text, remedy)
 
 
@@ -64,7 +66,7 @@ def _torch() -> Check:
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     names = ", ".join(gpus) if gpus else "no GPU: small models train well on the CPU"
     total = float(torch.ones(3, device="cuda" if gpus else "cpu").sum())
-    return Check("torch", total == 3.0, f"{names}; {os.cpu_count()} CPU cores", "torch cannot add; reinstall it")
+    return Check("torch", total == 3.0, f"{names}; {cores()} CPU cores", "torch cannot add; reinstall it")
 
 
 def _compiler() -> Check:

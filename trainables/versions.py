@@ -6,6 +6,7 @@ import functools
 import os
 import platform
 import subprocess
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -21,18 +22,35 @@ def installed(*packages: str) -> dict[str, str]:
     return found
 
 
+POINTING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX")
+
+
 @functools.cache
 def git_commit() -> str | None:
-    """Commit of the source tree, with `+changes` when it is not clean; outside a checkout GROKSTUDY_COMMIT, or None."""
-    here = Path(__file__).resolve().parent.parent
+    """Commit of our own checkout, with `+changes` when it is not clean; outside of one GROKSTUDY_COMMIT, or None.
+
+    A repository around an installed copy is the user's, and its commit says nothing about this code.
+    """
+    return commit_of(Path(__file__).resolve().parent.parent) or os.environ.get("GROKSTUDY_COMMIT") or None
+
+
+def commit_of(folder: Path) -> str | None:
+    """Commit of a folder that is the top of a checkout of grokstudy; None for any other folder."""
     try:
-        commit = _git(here, "rev-parse", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("GROKSTUDY_COMMIT")
+        with (folder / "pyproject.toml").open("rb") as file:
+            ours = tomllib.load(file).get("project", {}).get("name") == "grokstudy"
+        if not ours or Path(_git(folder, "rev-parse", "--show-toplevel")).resolve() != folder.resolve():
+            return None
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
     return f"{commit}+changes" if changed else commit
 
 
 def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True, text=True, timeout=10)
+    """What git says of a folder, whatever repository the environment points to, as within a hook of the user's."""
+    environment = {name: value for name, value in os.environ.items() if name not in POINTING}
+    words = ("git", "-C", str(folder), *words)
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=10, env=environment)
     return done.stdout.strip()

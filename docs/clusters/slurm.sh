@@ -1,5 +1,6 @@
 #!/bin/bash
-# A study on Slurm: sbatch docs/clusters/slurm.sh STUDY ROOT     (from the top of the checkout, after `make setup`)
+# A study on Slurm: sbatch docs/clusters/slurm.sh STUDY ROOT     (from the top of the checkout, after `make setup`,
+# or from a folder whose .venv has grokstudy installed)
 # Out of time or requeued, the same command resumes: the root is the state. ROOT is a folder that all nodes share.
 #SBATCH --job-name=grokstudy
 #SBATCH --nodes=4                # CHANGE

@@ -1,4 +1,6 @@
-"""What of this project travels with a job: the package and the study file, well below 5 MB.
+"""What of this project travels with a job: the three packages and the study file, well below 5 MB.
+
+Each package is taken from where it is imported from: an installed copy, or a checkout with or without its links.
 
 No data, no environment, no history: the nodes have the packages of constraints.txt installed, and read and write
 the shared root.
@@ -6,6 +8,7 @@ the shared root.
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -13,16 +16,31 @@ import grokstudy
 from grokstudy.orchestrator.study.study import Study
 
 MOST_BYTES = 5_000_000
+PACKAGES = ("orchestrator", "trainables", "analysis")
 
 
 def pack(study: Study, folder: Path) -> str:
     """Copy what a job needs into an empty folder; returns the study file's place in it."""
-    source = Path(grokstudy.__file__).parent
-    shutil.copytree(source, folder / "grokstudy", ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"))
+    homes = {package: _home(package) for package in PACKAGES}
+    code, ignored = folder / "grokstudy", shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+    code.mkdir()
+    for source in Path(grokstudy.__file__).parent.glob("*.py"):
+        shutil.copy(source, code)
+    for package, home in homes.items():
+        shutil.copytree(home, code / package, ignore=ignored)
     place = f"studies/{study.name}.yaml"
     (folder / "studies").mkdir()
     (folder / place).write_text(study.text, encoding="utf-8")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > MOST_BYTES:
-        raise ValueError(f"the code is {size:,} bytes, more than {MOST_BYTES:,}; move data out of {source}")
+        places = ", ".join(map(str, homes.values()))
+        raise ValueError(f"the code is {size:,} bytes, more than {MOST_BYTES:,}; move data out of {places}")
     return place
+
+
+def _home(package: str) -> Path:
+    """The folder that a package is imported from."""
+    spec = importlib.util.find_spec(f"grokstudy.{package}")
+    if spec is None or spec.origin is None:
+        raise ValueError(f"grokstudy.{package} has no folder here that could travel; install grokstudy anew")
+    return Path(spec.origin).parent

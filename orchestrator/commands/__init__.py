@@ -14,6 +14,7 @@ from grokstudy.trainables.registry import Registry
 COMMANDS: Registry[Callable[..., None]] = Registry(
     "command",
     {
+        "studies": "orchestrator.commands.studies:studies",
         "new": "orchestrator.commands.new:new",
         "plan": "orchestrator.commands.plan:plan",
         "run": "orchestrator.commands.run:run",
@@ -27,6 +28,7 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
         "mlflow": "orchestrator.commands.mlflow:mlflow",
         "submit": "orchestrator.commands.submit:submit",
         "cancel": "orchestrator.commands.cancel:cancel",
+        "cluster-file": "orchestrator.commands.cluster_file:cluster_file",
         "verify": "orchestrator.commands.verify:verify",
         "compact": "orchestrator.commands.compact:compact",
         "gc": "orchestrator.commands.gc:gc",
@@ -39,11 +41,12 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
 )
 
 EXAMPLES = {
-    "plan": "grokstudy plan studies/decoupling.yaml",
-    "run": "grokstudy run studies/quickstart.yaml",
-    "extend": "grokstudy extend studies/quickstart.yaml --until-event generalised --max-steps 100000",
-    "status": "grokstudy status studies/quickstart.yaml",
-    "report": "grokstudy report studies/quickstart.yaml",
+    "studies": "grokstudy studies quickstart > mine.yaml",
+    "plan": "grokstudy plan decoupling",
+    "run": "grokstudy run quickstart",
+    "extend": "grokstudy extend quickstart --until-event generalised --max-steps 100000",
+    "status": "grokstudy status quickstart",
+    "report": "grokstudy report quickstart",
     "new": "grokstudy new my_question",
     "watch": "grokstudy watch quickstart --every 10",
     "compare": "grokstudy compare decoupling:data.exposure=natural decoupling:data.exposure=both_hops --html page.html",
@@ -51,8 +54,9 @@ EXAMPLES = {
     "logs": "grokstudy logs 3f2a9c",
     "doctor": "grokstudy doctor",
     "mlflow": "grokstudy mlflow sync quickstart --rebuild",
-    "submit": "grokstudy submit studies/decoupling.yaml --cluster cluster.yaml --root s3://BUCKET/grokstudy",
-    "cancel": "grokstudy cancel studies/decoupling.yaml --cluster cluster.yaml",
+    "submit": "grokstudy submit decoupling --cluster cluster.yaml --root s3://BUCKET/grokstudy",
+    "cancel": "grokstudy cancel decoupling --cluster cluster.yaml",
+    "cluster-file": "grokstudy cluster-file aws > cluster.yaml",
     "verify": "grokstudy verify --root results",
     "compact": "grokstudy compact --root results",
     "gc": "grokstudy gc --dry-run",

@@ -22,7 +22,11 @@ DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 Root = Annotated[str, typer.Option("--root", envvar="GROKSTUDY_ROOT", help="Folder or URI (s3://...) of all results.")]
 StudyFile = Annotated[
     Path,
-    typer.Argument(help="Study file, e.g. studies/quickstart.yaml.", show_default=False, autocompletion=study_files),
+    typer.Argument(
+        help="Study file, or the name of one in studies/ or of a shipped one.",
+        show_default=False,
+        autocompletion=study_files,
+    ),
 ]
 StudyName = Annotated[
     str, typer.Argument(help="Name of a study in the root, or its file.", show_default=False, autocompletion=studies)
@@ -50,14 +54,37 @@ def stop(message: str) -> NoReturn:
     raise typer.Exit(BAD_INPUT)
 
 
+def study_file(asked: Path) -> Path:
+    """The file that is meant: the path itself, else studies/NAME.yaml here, else the shipped study of this name."""
+    from grokstudy.orchestrator.shipped import near, shipped_studies
+
+    shipped, here = shipped_studies(), Path("studies", f"{asked}.yaml")
+    for path in (asked, here, shipped.get(str(asked))):
+        if path is not None and path.exists() and not path.is_dir():
+            return path
+    if asked.exists():
+        return asked  # a folder: reading it says so
+    if study_name(str(asked)) == str(asked):
+        known = [*shipped, *(path.stem for path in Path("studies").glob("*.yaml"))]
+        told = near(str(asked), sorted(set(known)))
+        stop(f"{asked}: is neither a file, nor one of studies/ here ({here}), nor a shipped study; {told}")
+    if asked.stem in shipped:
+        stop(f"{asked}: there is no such file; the shipped study of this name is read by its name alone: {asked.stem}")
+    return asked
+
+
+def study_name(asked: str) -> str:
+    """The name of a study that was given by its name or by its file."""
+    named = asked.endswith((".yaml", ".yml")) or "/" in asked
+    return asked.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml") if named else asked
+
+
 def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, workers: int | None = None) -> Study:
-    """Read a study file, or one of studies/ by its name, or stop with its mistakes. The rest replaces its resources."""
+    """Read a study, as `study_file` finds it, or stop with its mistakes. The rest replaces its resources."""
     from grokstudy.orchestrator.study.errors import StudyError
     from grokstudy.orchestrator.study.load import load_study
 
-    known = Path("studies", f"{path}.yaml")
-    if not path.exists() and known.exists():
-        path = known
+    path = study_file(path)
     try:
         study = load_study(path)
     except StudyError as error:

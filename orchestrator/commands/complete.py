@@ -8,18 +8,30 @@ from pathlib import Path
 
 import typer
 
+from grokstudy.orchestrator.shipped import CLUSTER_FILES, shipped_studies
+
 ROOT = "results"
 
 
 def study_files(incomplete: str) -> list[str]:
-    """Study files below the folder that has been typed, or below studies/."""
+    """Study files below the folder that has been typed; before a folder is, those below studies/, and shipped names."""
     folder = Path(incomplete.rpartition("/")[0] or "/") if "/" in incomplete else Path("studies")
-    return _beginning(incomplete, (str(path) for path in folder.glob("*.yaml")))
+    return _beginning(incomplete, (str(path) for path in folder.glob("*.yaml"))) + shipped(incomplete)
+
+
+def shipped(incomplete: str) -> list[str]:
+    """Names of shipped studies."""
+    return _beginning(incomplete, iter(shipped_studies()))
+
+
+def cluster_files(incomplete: str) -> list[str]:
+    """Names of cluster files."""
+    return _beginning(incomplete, iter(CLUSTER_FILES))
 
 
 def studies(context: typer.Context, incomplete: str) -> list[str]:
     """Studies of the root, and study files."""
-    return _beginning(incomplete, _entries(context, "studies")) + study_files(incomplete)
+    return list(dict.fromkeys(_beginning(incomplete, _entries(context, "studies")) + study_files(incomplete)))
 
 
 def runs(context: typer.Context, incomplete: str) -> list[str]:

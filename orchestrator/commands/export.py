@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Quiet, Root, StudyName, driving, existing, stop
+from grokstudy.orchestrator.commands.common import Quiet, Root, StudyName, driving, existing, stop, study_name
 
 Out = Annotated[Path, typer.Argument(help="Tar file to write.", show_default=False)]
 Tar = Annotated[Path, typer.Argument(help="Tar file that export wrote.", show_default=False)]
@@ -18,7 +18,7 @@ def export(study: StudyName, out: Out, root: Root = "results", quiet: Quiet = Fa
     from grokstudy.orchestrator.root.archive import export as write
     from grokstudy.trainables.storage.study_dir import StudyDir
 
-    store, name = existing(root), Path(study).stem
+    store, name = existing(root), study_name(study)
     if not StudyDir(store, name).has_trials():
         stop(f"{store.uri}: there is no study {name!r}")
     count = write(store, name, out)

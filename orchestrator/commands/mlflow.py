@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Quiet, Root, existing, stop, warn_of
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, existing, stop, study_name, warn_of
 from grokstudy.orchestrator.commands.complete import studies as studies_of_root
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def mlflow(
 
     store, words = existing(root), list(studies or [])
     named = words[1:] if words[:1] == ["sync"] else words
-    done = {name: _synced(store, name, rebuild) for name in map(_stem, named or study_names(store))}
+    done = {name: _synced(store, name, rebuild) for name in map(study_name, named or study_names(store))}
     if as_json:
         typer.echo(json.dumps([{"study": name, **asdict(synced)} for name, (synced, _) in done.items()], indent=1))
     elif not quiet:
@@ -51,10 +50,6 @@ def mlflow(
             counts = f"{synced.written} runs written, {synced.kept} up to date, {synced.removed} removed"
             typer.echo(f"{name}: {counts}: {synced.uri}")
     warn_of(line for _, warnings in done.values() for line in warnings)
-
-
-def _stem(named: str) -> str:
-    return Path(named).stem if named.endswith((".yaml", ".yml")) else named
 
 
 def _synced(store: Store, name: str, rebuild: bool) -> tuple[Synced, list[str]]:

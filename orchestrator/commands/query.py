@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, existing, stop, warn_of
+from grokstudy.orchestrator.commands.common import Json, Root, existing, stop, study_name, warn_of
 from grokstudy.orchestrator.commands.complete import studies
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def _study(store: Store, named: str | None) -> str:
     from grokstudy.trainables.storage.study_dir import study_names
 
     if named is not None:
-        return Path(named).stem if named.endswith((".yaml", ".yml")) else named
+        return study_name(named)
     known = study_names(store)
     if len(known) != 1:
         stop(f"{store.uri}: say which study with --study: {', '.join(known) or 'there is none yet'}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Quiet, Root, StudyName, existing, stop, warn_of
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, StudyName, existing, stop, study_name, warn_of
 
 if TYPE_CHECKING:
     from grokstudy.trainables.storage.store import Store
@@ -29,9 +28,9 @@ def report(
     from grokstudy.trainables.storage.store import Store
 
     if figure is not None:
-        _draw_figure(root, Path(study).stem, figure, column, quiet)
+        _draw_figure(root, study_name(study), figure, column, quiet)
         return
-    text, index, warnings = draw_report(Store(root), Path(study).stem, as_json)
+    text, index, warnings = draw_report(Store(root), study_name(study), as_json)
     if as_json:
         typer.echo(text)
     elif not quiet:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, StudyName, existing, stop
+from grokstudy.orchestrator.commands.common import Json, Root, StudyName, existing, stop, study_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +34,7 @@ def watch(
     from grokstudy.orchestrator.console.watch import headline, rows
     from grokstudy.trainables.storage.study_dir import StudyDir
 
-    folder = StudyDir(existing(root), Path(study).stem)
+    folder = StudyDir(existing(root), study_name(study))
     try:
         folder.read_spec()
     except (ValueError, FileNotFoundError) as error:
