@@ -12,8 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.answer_text import FIRST
-from grokstudy.analysis.answer_text import as_text as as_text
+from grokstudy.analysis.labels import FIRST
 from grokstudy.analysis.statistics import survival
 from grokstudy.analysis.statistics.decoupling import VERDICTS, leads, majority, shares
 from grokstudy.analysis.tables.study import NO_START, RESULT_STATES, StudyTables

@@ -11,10 +11,8 @@ from typing import Any
 
 import polars as pl
 
+from grokstudy.analysis.labels import FIRST, label, plain, share_text, steps_text
 from grokstudy.analysis.statistics.decoupling import VERDICTS
-
-FIRST = ("memorised", "generalised", "circuit")
-"""Events in the order in which a reader thinks of them; a study's other events follow."""
 
 NOTE = "Times are steps: median (range over seeds); >N is not reached by step N."
 NO_VERDICT = "Lead and verdict: not applicable, they need events named generalised and circuit."
@@ -30,37 +28,6 @@ def event_names(columns: Sequence[str]) -> list[str]:
 def group_columns(columns: Sequence[str]) -> list[str]:
     """The axes of an answer table: the columns before the count of seeds."""
     return list(columns)[: list(columns).index("seeds")]
-
-
-def label(values: Mapping[str, Any]) -> str:
-    """A group in words: texts as they are, numbers with their option where there is more than one axis."""
-    if len(values) == 1:
-        return plain(next(iter(values.values())))
-    return ", ".join(_setting(name, value) for name, value in values.items()) or "all"
-
-
-def _setting(name: str, value: Any) -> str:
-    return value if isinstance(value, str) else f"{name.split('.')[-1]}={plain(value)}"
-
-
-def plain(value: Any) -> str:
-    """One setting as text."""
-    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
-
-
-def steps_text(value: float | None) -> str:
-    """Steps, whole below 10,000 and with three digits above: 1372, 37.5k, 1.34M."""
-    if value is None:
-        return "?"
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if round(value) >= (size if letter == "M" else 1e4):
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.0f}"
-
-
-def share_text(value: float | None) -> str:
-    """A share or another number near 1 with two decimals."""
-    return "?" if value is None else f"{value:.2f}"
 
 
 def time_cell(row: Mapping[str, Any], event: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.answer_text import FIRST, plain
 from grokstudy.analysis.compare.select import Side
+from grokstudy.analysis.labels import FIRST, plain
 from grokstudy.analysis.statistics import survival
 
 VALUES = 4

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.answer_text import share_text, steps_text
 from grokstudy.analysis.compare.compare import Comparison
 from grokstudy.analysis.compare.select import Side
+from grokstudy.analysis.labels import share_text, steps_text
 from grokstudy.analysis.report.html import document, escape, figure, table
 
 Row = dict[str, str]

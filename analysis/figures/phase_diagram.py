@@ -12,8 +12,8 @@ import altair as alt
 import polars as pl
 
 from grokstudy.analysis.answer import answer, classed
-from grokstudy.analysis.answer_text import label
 from grokstudy.analysis.figures import theme
+from grokstudy.analysis.labels import label
 from grokstudy.analysis.statistics.decoupling import CLASSES, shares
 from grokstudy.analysis.tables.study import StudyTables
 

@@ -15,7 +15,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from grokstudy.analysis.answer_text import FIRST, label
+from grokstudy.analysis.labels import FIRST, label
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.events import Event
 

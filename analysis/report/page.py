@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from grokstudy.analysis.answer_text import NO_VERDICT, NOTE, cells, is_decoupling, steps_text
+from grokstudy.analysis.answer_text import NO_VERDICT, NOTE, cells, is_decoupling
 from grokstudy.analysis.contrasts import findings
+from grokstudy.analysis.labels import steps_text
 from grokstudy.analysis.report.html import details, document, escape, figure, table
 from grokstudy.analysis.statistics.decoupling import CLASSES, VERDICTS
 from grokstudy.analysis.tables.study import StudyTables

@@ -14,7 +14,8 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.answer import answer, as_json_text, as_text
+from grokstudy.analysis.answer import answer, as_json_text
+from grokstudy.analysis.answer_text import as_text
 from grokstudy.analysis.report.page import page
 from grokstudy.analysis.tables.study import StudyTables, load
 from grokstudy.trainables.storage.run_dir import RunDir

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grokstudy.analysis.answer_text import label
+from grokstudy.analysis.labels import label
 
 Array = np.ndarray[Any, np.dtype[Any]]
 CURVE = pl.Schema(

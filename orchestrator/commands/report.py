@@ -51,7 +51,8 @@ def _draw_figure(root: str, name: str, figure: str, column: bool, quiet: bool) -
 
 def draw_report(store: Store, name: str, as_json: bool = False) -> tuple[str, str, list[str]]:
     """Write the report of a study; returns the answer as text or JSON, the page's path, and what was left out."""
-    from grokstudy.analysis.answer import as_json_text, as_text
+    from grokstudy.analysis.answer import as_json_text
+    from grokstudy.analysis.answer_text import as_text
     from grokstudy.analysis.report.report import write_report
     from grokstudy.orchestrator.console.tables import width
 

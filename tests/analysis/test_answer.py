@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 from synthetic import REGIMES, build, build_grid, run_id, trial_row, write_run, write_study
 
-from grokstudy.analysis.answer import answer, as_json_text, as_text
-from grokstudy.analysis.answer_text import label, steps_text
+from grokstudy.analysis.answer import answer, as_json_text
+from grokstudy.analysis.answer_text import as_text
+from grokstudy.analysis.labels import label, steps_text
 from grokstudy.analysis.tables.study import load
 
 EXPECTED = """\

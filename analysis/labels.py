@@ -1,0 +1,40 @@
+"""Names and numbers as a reader meets them: groups, settings, steps, shares, and the order of events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FIRST = ("memorised", "generalised", "circuit")
+"""Events in the order in which a reader thinks of them; a study's other events follow."""
+
+
+def label(values: Mapping[str, Any]) -> str:
+    """A group in words: texts as they are, numbers with their option where there is more than one axis."""
+    if len(values) == 1:
+        return plain(next(iter(values.values())))
+    return ", ".join(_setting(name, value) for name, value in values.items()) or "all"
+
+
+def _setting(name: str, value: Any) -> str:
+    return value if isinstance(value, str) else f"{name.split('.')[-1]}={plain(value)}"
+
+
+def plain(value: Any) -> str:
+    """One setting as text."""
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def steps_text(value: float | None) -> str:
+    """Steps, whole below 10,000 and with three digits above: 1372, 37.5k, 1.34M."""
+    if value is None:
+        return "?"
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if round(value) >= (size if letter == "M" else 1e4):
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.0f}"
+
+
+def share_text(value: float | None) -> str:
+    """A share or another number near 1 with two decimals."""
+    return "?" if value is None else f"{value:.2f}"
