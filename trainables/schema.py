@@ -83,12 +83,26 @@ RESERVED = {
     *(column.name for columns in (*TABLES.values(), TRIAL_COLUMNS) for column in columns),
     *("group", "regime", "event", "metric", "time", "lower", "upper", "lead", "kind", "verdict", "seeds", "length"),
     *("count", "share", "low", "high", "unknown", "tile", "begin", "end", "centre", "x", "y", "panel"),
+    *("after", "at", "at_risk", "before", "column", "consecutive", "difference", "diverged", "duration", "final"),
+    *("final_max", "final_min", "first", "first_step", "first_value", "followed", "followed_to", "formed", "happened"),
+    *("hazard_ratio", "hit", "key", "last", "last_step", "last_value", "lead_high", "lead_low", "lead_n", "limit"),
+    *("line", "lost_later", "lower_value", "median", "n_censored", "name", "no_start", "observed", "of", "offset"),
+    *(
+        "over",
+        "p",
+        "p_holm",
+        "paired",
+        "pairs",
+        "reason",
+        "run",
+        "runs",
+        "side",
+        "stable",
+        "start",
+        "statistic",
+    ),
+    *("stop", "stratum", "survival", "tau", "threshold", "trial_state", "trials", "unfinished", "upper_value", "words"),
+    *("answer", "circuit", "study", "trial_horizon"),
 }
-"""Names that an axis of a study cannot have: the analysis gives them to columns of its own."""
-
-OUTCOMES = {
-    "finished": "reached the length asked for",
-    "diverged": "loss or weights became non-finite: a result, not a failure",
-    "stopped": "ended early by the study's scheduler",
-}
-"""`reason` in DONE.json."""
+"""Names that an axis of a study cannot have: the analysis gives them to columns of its own. Nor can it begin with the
+name of an event and `_`: `circuit_at`, `circuit_final` are columns of the answer."""

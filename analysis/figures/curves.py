@@ -61,9 +61,9 @@ def _seeds(mine: pl.DataFrame) -> pl.DataFrame:
 
 def _median(mine: pl.DataFrame) -> pl.DataFrame:
     """Median over the seeds of a group that has a colour of its own, where more than half were measured."""
-    sizes = mine.group_by("regime").agg(size=pl.col("trial_id").n_unique())
+    sizes = mine.group_by("regime").agg(_size=pl.col("trial_id").n_unique())
     middle = mine.group_by("regime", "step", maintain_order=True).agg(pl.col("value").median(), count=pl.len())
-    enough = middle.join(sizes, on="regime").filter(2 * pl.col("count") > pl.col("size"))
+    enough = middle.join(sizes, on="regime").filter(2 * pl.col("count") > pl.col("_size"))
     lone = pl.lit(None, dtype=pl.String).alias("trial_id"), pl.lit(None, dtype=pl.Int64).alias("seed")
     thinned = theme.thin(enough, ["regime"], 2 * sizes.height)
     return thinned.select("regime", *lone, "step", pl.col("value").cast(pl.Float64).round(4))

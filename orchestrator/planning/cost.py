@@ -170,12 +170,15 @@ class Cadence:
 
     share: float
     key: str
-    value: int
+    value: int | None
+    """None where no sparser cadence is left: what takes the time are the first and the last evaluation."""
 
     def __str__(self) -> str:
         """The line of `plan`."""
-        key = self.key.removeprefix("eval.")
-        return f"takes about {self.share:.0%} of the time; eval: {{{key}: {self.value}}} would take {SHARE:.0%}"
+        message, key = f"takes about {self.share:.0%} of the time", self.key.removeprefix("eval.")
+        if self.value is None:
+            return f"{message}, by the first and the last one; fewer probes or examples (eval) make it less"
+        return f"{message}; eval: {{{key}: {self.value}}} would bring it towards {SHARE:.0%}"
 
 
 def costly(configs: list[RunConfig], pace: Pace) -> Cadence | None:
@@ -191,10 +194,11 @@ def _cadence(config: RunConfig, speed: float, seconds: float) -> Cadence:
     training, evaluating = steps / speed, evaluations(options, 0, steps) * seconds
     share, allowed = evaluating / (training + evaluating), training * SHARE / (1.0 - SHARE) / seconds
     if options.grid == "linear":  # the first and the last step are evaluated whatever the cadence
-        return Cadence(share, "eval.every", min(steps, _rounded(steps / max(allowed - 2.0, 1.0))))
-    sparser = (dataclasses.replace(options, per_decade=count) for count in range(options.per_decade, 0, -1))
-    fits = (grid.per_decade for grid in sparser if evaluations(grid, 0, steps) <= allowed)
-    return Cadence(share, "eval.per_decade", next(fits, 1))
+        every = min(steps, _rounded(steps / max(allowed - 2.0, 1.0)))
+        return Cadence(share, "eval.every", every if every > options.every else None)
+    sparser = (dataclasses.replace(options, per_decade=count) for count in range(options.per_decade - 1, 0, -1))
+    fits = [grid.per_decade for grid in sparser if evaluations(grid, 0, steps) <= allowed]
+    return Cadence(share, "eval.per_decade", fits[0] if fits else 1 if options.per_decade > 1 else None)
 
 
 def _rounded(every: float) -> int:

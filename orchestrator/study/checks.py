@@ -36,8 +36,18 @@ def check_study(study: Study, findings: Findings) -> None:
         return
     _check_size(study, findings)
     _check_measured(study, findings)
+    _check_axis_names(study, findings)
     if not findings.mistakes:
         _PointCheck(study, findings).run()
+
+
+def _check_axis_names(study: Study, findings: Findings) -> None:
+    """The answer has columns such as `circuit_at`: an axis of such a name would be taken for one of them."""
+    for axis in study.axes:
+        for event in study.events:
+            if axis.name == event or axis.name.startswith(f"{event}_"):
+                fault = f"would be taken for a column of the event {event}; name the axis otherwise"
+                findings.at_key(("space", axis.name), fault)
 
 
 def _check_size(study: Study, findings: Findings) -> None:

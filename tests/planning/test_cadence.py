@@ -23,7 +23,7 @@ from grokstudy.trainables.training.stepper import Mode
 Small = Callable[..., RunConfig]
 
 
-def found(config: RunConfig, seconds: float) -> tuple[float, str, int] | None:
+def found(config: RunConfig, seconds: float) -> tuple[float, str, int | None] | None:
     """At 10 steps per second."""
     cadence = costly([config], Pace(lambda _: 10.0, lambda _: seconds))
     return None if cadence is None else (round(cadence.share, 3), cadence.key, cadence.value)
@@ -36,6 +36,20 @@ def test_a_cadence_that_takes_too_long_is_named_with_one_that_does_not(small: Sm
     assert found(config, 3.0) == (0.233, "eval.every", 290)
     better = small(train={"steps": 10_000}, eval={"every": 290})
     assert found(better, 3.0) is None
+
+
+@pytest.mark.parametrize("steps", [1, 60, 5000])
+@pytest.mark.parametrize("every", [1, 20, 100_000])
+@pytest.mark.parametrize("seconds", [0.01, 1.0, 100.0])
+def test_the_advice_is_never_denser_than_what_is_asked_nor_what_is_set(
+    small: Small, steps: int, every: int, seconds: float
+) -> None:
+    cadence = found(small(train={"steps": steps}, eval={"every": every}), seconds)
+    if cadence is not None and cadence[2] is not None:
+        assert every < cadence[2] <= steps
+    log = found(small(train={"steps": steps}, eval={"grid": "log", "per_decade": min(every, 30)}), seconds)
+    if log is not None and log[2] is not None:
+        assert 1 <= log[2] < min(every, 30)
 
 
 def test_the_logarithmic_grid_has_a_density(small: Small) -> None:

@@ -270,6 +270,10 @@ SPACE: dict[str, tuple[str, list[Expected]]] = {
         "space: {depth: {a: {model.layers: 1.5}}}\n",
         [(1, 35, "space.depth.a.model.layers", "whole number")],
     ),
+    "a name like those of an event": (
+        "space: {generalised_at: {a: {model.layers: 1}}}\n",
+        [(1, 9, "space.generalised_at", "taken for a column of the event generalised")],
+    ),
     "reserved name": ("space: {state: {a: {model.layers: 1}}}\n", [(1, 9, "space.state", "another column")]),
     "name in capitals": ("space: {Depth: {a: {model.layers: 1}}}\n", [(1, 9, "space.Depth", "no name for an axis")]),
     "varied twice": (

@@ -41,7 +41,7 @@ class Member:
     engine: Mode = "auto"
     """How steps are to be carried out; said in run.json, since compiled ones round differently."""
     outcome: str | None = None
-    """Why it ended (schema.OUTCOMES), None while it trains."""
+    """Why it ended (finished, diverged), None while it trains."""
     ended_at: int | None = None
     accuracy: dict[str, float] = field(default_factory=dict)
     """Newest accuracy per split."""
