@@ -4,8 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-fast test-faults check setup clean bench
+.PHONY: help demo test test-fast test-faults check setup clean bench
 .DEFAULT_GOAL := check
+
+help:  ## this list
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "%-12s %s\n", $$1, $$2}' Makefile
 
 demo: setup  ## train studies/quickstart.yaml and answer its question (2 to 3 minutes on 2 cores)
 	$(BIN)/grokstudy run studies/quickstart.yaml

@@ -4,7 +4,7 @@ Owns the tidy shape `MEASURES`, which study tables and imported curves share, an
 value per trial, event and evaluation.
 
 An evaluation is a hit when the value is at or beyond the threshold (compared as float32, as it is stored).
-- Hysteresis: reached at the first of `for` consecutive hits, T(m, tau, k) of SCIENCE section 5.3.
+- Hysteresis: reached at the first of `for` consecutive hits, T(m, tau, k) of docs/science.md#events.
 - `stable`: and never lost again. Lost is two evaluations in a row short of the threshold, or the last one.
   A single miss between two hits is a spike and is forgiven: published curves have such spikes of training
   (arXiv 2601.09049: train accuracy 0.00 at one checkpoint at 802k steps, back to 1 at the next).

@@ -2,7 +2,7 @@
 
 `concordance`: Kendall's tau over the pairs of runs whose order is known in both events (Oakes 1982).
 `hazard_ratio`: how much likelier generalising becomes once the circuit has formed, by a Cox model with the
-time-varying covariate 1[circuit formed], stratified by group if wanted (SCIENCE section 5.4).
+time-varying covariate 1[circuit formed], stratified by group if wanted (docs/science.md#hazard-ratio).
 What cannot be estimated is null with a reason.
 """
 

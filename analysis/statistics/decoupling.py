@@ -1,7 +1,8 @@
 """Do the answer and the circuit come together? Lead, class and verdict per trial, shares per group.
 
-Lead = log10 t_generalised - log10 t_circuit, in decades: positive when the circuit is there first (SCIENCE
-section 5.4; the question of arXiv 2601.09049). A trial in which either event has no data has no class: null.
+Lead = log10 t_generalised - log10 t_circuit, in decades: positive when the circuit is there first
+(docs/science.md#lead-and-classes; the question of arXiv 2601.09049). A trial in which either event has no data has no
+class: null.
 """
 
 from __future__ import annotations

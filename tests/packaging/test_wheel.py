@@ -130,7 +130,8 @@ def test_wheel_holds_the_packages_with_studies_and_cluster_files_and_nothing_els
     data |= {f"grokstudy/docs/clusters/{path.name}" for path in (ROOT / "docs/clusters").iterdir()}
     data |= {"grokstudy/cluster.yaml", "grokstudy/constraints.txt"}
     own = {"grokstudy/__init__.py", "grokstudy/__main__.py"}
-    assert found == code | data - {"grokstudy/docs/clusters/README.md"} | own
+    typed = {f"grokstudy/{place}py.typed" for place in ("", *(f"{package}/" for package in PACKAGES))}
+    assert found == code | data - {"grokstudy/docs/clusters/README.md"} | own | typed
 
 
 def test_sdist_gives_the_same_wheel(checkout: Path, wheel: Path, tmp_path: Path) -> None:

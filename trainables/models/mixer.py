@@ -1,7 +1,8 @@
 """Attention-free recursive mixer (family `mixer`): the network that arXiv 2601.09049 trains in its released code.
 
-The code's `arch=trm` with `mlp_t=True` (Tiny Recursive Model, arXiv 2510.04871; SCIENCE 1.3, 1.4). It is neither causal
-nor autoregressive: the input is h r1 r2 and two blanks, and it fills the tail in at the slot after the last token.
+The code's `arch=trm` with `mlp_t=True` (Tiny Recursive Model, arXiv 2510.04871; docs/science.md#mixer). It is neither
+causal nor autoregressive: the input is h r1 r2 and two blanks, and it fills the tail in at the slot after the last
+token.
 
     block(x) = norm_D(y + swiglu_D(y)),  y = norm_T(x + swiglu_T(x))      T mixes positions, D channels
     f(z)     = all blocks in a row
@@ -12,9 +13,9 @@ Both norms are RMS without gain, norm_T over the position axis as in the code. N
 the embedding times sqrt(D), behind it `slots` learned vectors that start at zero. Stages are the effective depth:
 0 is z_H at the start, then every update in turn, whichever stream it wrote.
 
-Where we differ: no halting head (its loss does not reach the answer with one halting step), slots are trained by the
-optimiser of everything else, the fixed start of z_H and z_L is the same for all seeds, and the slots lie behind the
-tokens (the order of positions has no meaning here).
+Where we differ: no halting head (with one halting step it decides nothing there, but its loss is added), slots are
+trained by the optimiser of everything else, the fixed start of z_H and z_L is the same for all seeds, and the slots lie
+behind the tokens (the order of positions has no meaning here).
 
 Axes: M member, B example, T position (tokens, then slots), D width, I inner width, V vocabulary, N any rows.
 """

@@ -12,7 +12,8 @@ plain test writes into the query itself; here the context has another bridge and
 without a bridge scores 0, not its accuracy.
 
 `circuit_strength` = the smaller of the two: both halves are there for these queries, at this site. It can be 1 while
-no query is answered, and 0 while all are: it is what behaviour is compared with (SCIENCE 5.2, 5.3).
+no query is answered, and 0 while all are: it is what behaviour is compared with. It is not independent of the answer,
+since the writer's chains may have been trained: docs/science.md#known-weaknesses.
 
 Rows: both halves at every inner depth at r1. Summaries at (l*, r1).
 """

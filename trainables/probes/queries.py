@@ -2,7 +2,7 @@
 
 For a query (h, r1, r2) with bridge b and answer t:
 - corrupted, one for each place: the token there replaced by one of the same type for which the changed query is a
-  real chain with another answer (arXiv 2405.15071 section 3.2; SCIENCE 2.2);
+  real chain with another answer (arXiv 2405.15071 section 3.2);
 - context: another chain (h', r1', r2) of two in-distribution facts, with the same r2, another bridge and answer;
 - onward: a context likewise for (h, r1, r2*), where (b, r2*) is an in-distribution fact and r2* is not r2;
 - facts: in- and out-of-distribution atomic facts (h', r') -> b that lead to the same bridges.

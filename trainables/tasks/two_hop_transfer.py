@@ -1,4 +1,4 @@
-"""Transfer of two-hop composition to new facts (arXiv 2601.09049 section 5 and its code; SCIENCE 1.8).
+"""Transfer of two-hop composition to new facts (arXiv 2601.09049 section 5 and its code; docs/science.md#transfer).
 
 Graph, vocabulary and classes of facts are those of the task `two_hop` with the same options and seed. New atomic facts
 are drawn from the (head, relation) pairs that this graph does not use. Trained are the new facts, never composed, and

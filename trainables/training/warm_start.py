@@ -8,7 +8,7 @@ GROKSTUDY_SILENCE_S (10 minutes) needs that to be raised.
 
 Only the weights are taken. The moments of the optimiser, its warm-up, the step count and the average of the weights
 (`train.ema`) begin anew, with the options of the run that starts: fine-tuning as in arXiv 2601.09049, whose own
-learning rate is half that of pretraining (SCIENCE 1.8).
+learning rate is half that of pretraining (docs/science.md#transfer).
 """
 
 from __future__ import annotations
