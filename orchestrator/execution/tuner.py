@@ -40,6 +40,14 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
 }
 
+ON_THIS_MACHINE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # as Ray does on a Mac: every listener on 127.0.0.1
+    "RAY_enable_metrics_collection": "0",
+    "AUTOSCALER_METRIC_PORT": "-1",
+    "DASHBOARD_METRIC_PORT": "-1",
+}
+"""Of a Ray that serves one run on one machine: it listens on loopback alone, and nobody asks for its metrics."""
+
 SCRATCH = "grokstudy-tune-"
 WARM, WARM_S = "import ray.dashboard.agent, ray._private.runtime_env.agent.main", 120.0
 """What Ray's agents import: once read, it comes from memory."""
@@ -90,6 +98,8 @@ def set_environment() -> None:
         os.environ.setdefault(name, value)
     if "RAY_ADDRESS" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        for name, value in ON_THIS_MACHINE.items():
+            os.environ.setdefault(name, value)
 
 
 def _start_ray(ray: Any) -> None:

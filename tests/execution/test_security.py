@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -44,3 +45,40 @@ def test_who_does_not_have_the_token_cannot_join() -> None:
     assert "right: joined" in done.stdout, done.stdout + done.stderr
     assert "wrong: False" in done.stdout
     assert "dashboard: none" in done.stdout or "dashboard: 127.0.0.1" in done.stdout
+
+
+LISTENERS = """
+import urllib.request
+from grokstudy.orchestrator.execution.tuner import ray_session, set_environment
+set_environment()
+import ray
+import psutil  # Ray brings it
+with ray_session():
+    ray.get(ray.remote(lambda: 1).remote())  # a worker is there
+    node = ray._private.worker._global_node
+    own = [psutil.Process(info.process.pid) for infos in node.all_processes.values() for info in infos]
+    own += [child for process in own for child in process.children(recursive=True)] + [psutil.Process()]
+    for process in {process.pid: process for process in own}.values():
+        for one in process.net_connections("inet"):
+            if one.status == psutil.CONN_LISTEN:
+                try:
+                    url = f"http://127.0.0.1:{one.laddr.port}/"
+                    answers = [urllib.request.urlopen(url + path, timeout=3).status for path in ("", "metrics")]
+                except (OSError, ValueError) as error:
+                    answers = [getattr(error, "code", "none")]
+                except Exception as error:  # no HTTP is spoken there
+                    answers = ["none"]
+                print("listens", one.laddr.ip, one.laddr.port, *answers)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_on_one_machine_listens_on_loopback_alone_and_answers_nobody() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENERS], capture_output=True, text=True, check=False, timeout=120, env=environment
+    )
+    rows = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("listens")]
+    assert len(rows) >= 5, done.stdout + done.stderr
+    assert {ip for ip, *_ in rows} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert not [row for row in rows if "200" in row], rows
