@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from grokstudy.orchestrator.tracking.mlflow_sync import tracking_uri
 from grokstudy.trainables.machine import cores
@@ -78,14 +78,23 @@ def _compiler() -> Check:
 
 
 def _ray() -> Check:
+    """Start Ray for real, or join the cluster of RAY_ADDRESS, and end it again."""
+    from grokstudy.orchestrator.execution.breaker import HaltedError
+    from grokstudy.orchestrator.execution.tuner import ray_session, set_environment
+
+    address, began = os.environ.get("RAY_ADDRESS"), time.monotonic()
+    set_environment()
     import ray
 
-    address = os.environ.get("RAY_ADDRESS")
-    if address is None:
-        return Check("Ray", True, f"Ray {ray.__version__}, started here when needed")
-    ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
-    resources: dict[str, Any] = ray.cluster_resources()
-    return Check("Ray", True, f"{address}: {resources.get('CPU', 0):.0f} CPUs, {resources.get('GPU', 0):.0f} GPUs")
+    try:
+        with ray_session():
+            seconds, resources = time.monotonic() - began, ray.cluster_resources()
+    except HaltedError as error:
+        remedy = "is the address right?" if address else "grokstudy run trains without it meanwhile, as --local does"
+        return Check("Ray", False, first_line(error, 1000), remedy)
+    place = f"joined {address}" if address else "started here"
+    amounts = f"{resources.get('CPU', 0):.0f} CPUs, {resources.get('GPU', 0):.0f} GPUs"
+    return Check("Ray", True, f"Ray {ray.__version__} {place} in {seconds:.1f} s: {amounts}")
 
 
 def _root(root: str) -> Check:

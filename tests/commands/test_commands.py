@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,15 @@ def test_logs_tell_how_a_run_went(root: Path) -> None:
     assert asked("logs", "f", "--root", root).exit_code == 2
 
 
-def test_doctor_names_what_is_there_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_doctor_starts_ray_and_names_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "root").mkdir()
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     found = json.loads(asked("doctor", "--root", tmp_path / "root", "--json").stdout)
     assert [check["name"] for check in found] == ["versions", "torch", "compiler", "Ray", "root", "room", "MLflow"]
     assert all(check["ok"] for check in found), found
     assert list((tmp_path / "root").iterdir()) == []
+    assert re.search(r"started here in \d+\.\d s: \d+ CPUs", found[3]["said"])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     broken = asked("doctor", "--root", tmp_path / "root")
     assert broken.exit_code == 1

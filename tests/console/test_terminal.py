@@ -122,7 +122,7 @@ def test_every_command_that_prints_a_table_prints_it_as_json_too(root: Path) -> 
     }  # fmt: skip
     for words in (
         ("watch", "regimes", "--once"), ("report", "regimes"), ("compare", "regimes", run_id(1)),
-        ("query", "SELECT seed FROM trials"), ("logs", run_id(0)), ("verify",), ("gc", "--dry-run"), ("doctor",),
+        ("query", "SELECT seed FROM trials"), ("logs", run_id(0)), ("verify",), ("gc", "--dry-run"),
     ):  # fmt: skip
         done = asked(root, *words, "--json")
         assert isinstance(json.loads(done.stdout), list | dict), words
