@@ -58,10 +58,10 @@ def find_events(series: pl.LazyFrame, events: Mapping[str, Event]) -> pl.LazyFra
     pairs = series.select(KEYS).unique().sort(KEYS).join(rules, on="event", maintain_order="left")
     keyed = pairs.with_row_index("key")  # one integer instead of two texts: ten times less to sort
     onsets = _onsets(_runs_of_hits(series, keyed, events))
-    found = keyed.select("key", *KEYS).join(onsets, on="key", how="left")
+    crossed = keyed.select("key", *KEYS).join(onsets, on="key", how="left")
     unreached = pl.when(pl.col("horizon").is_null()).then(pl.lit("no_data")).otherwise(pl.lit("censored"))
     state = pl.when(pl.col("upper").is_not_null()).then(pl.lit("observed")).otherwise(unreached)
-    columns = found.with_columns(state=state, time=_crossing())
+    columns = crossed.with_columns(state=state, time=_crossing())
     return columns.select(pl.col(name).cast(kind) for name, kind in EVENTS.items()).sort(KEYS)
 
 
@@ -123,9 +123,9 @@ def _crossing() -> pl.Expr:
 
 def measures(evals: pl.LazyFrame, probes: pl.LazyFrame, metrics: set[str]) -> pl.LazyFrame:
     """The named metrics of both tables in one tidy shape (`MEASURES`)."""
-    asked = [name for name in METRICS if name in metrics]
+    requested = [name for name in METRICS if name in metrics]
     site = {"layer": pl.lit(None), "position": pl.lit(None)}
-    tidy = [evals.with_columns(metric=pl.lit(name), value=pl.col(name), **site) for name in asked]
+    tidy = [evals.with_columns(metric=pl.lit(name), value=pl.col(name), **site) for name in requested]
     named = probes.filter(pl.col("probe").is_in(sorted(metrics - set(METRICS))))
     tidy.append(named.with_columns(metric=pl.col("probe")))
     shape = [pl.col(name).cast(kind) for name, kind in MEASURES.items()]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 FIRST = ("memorised", "generalised", "circuit")
 """Events in the order in which a reader thinks of them; a study's other events follow."""
 
 
+def in_reading_order(events: Iterable[str]) -> list[str]:
+    """Names of events, those of `FIRST` in front."""
+    return sorted(events, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+
+
 def label(values: Mapping[str, Any]) -> str:
     """A group in words: texts as they are, numbers with their option where there is more than one axis."""
     if len(values) == 1:
         return plain(next(iter(values.values())))
-    return ", ".join(_setting(name, value) for name, value in values.items()) or "all"
-
-
-def _setting(name: str, value: Any) -> str:
-    return value if isinstance(value, str) else f"{name.split('.')[-1]}={plain(value)}"
+    settings = (
+        value if isinstance(value, str) else f"{name.split('.')[-1]}={plain(value)}" for name, value in values.items()
+    )
+    return ", ".join(settings) or "all"
 
 
 def plain(value: Any) -> str:

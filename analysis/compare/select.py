@@ -41,16 +41,16 @@ class Side:
 def side(root: str, word: str) -> Side:
     """Find what a word names. Raises ValueError saying what there is."""
     store = Store(root)
-    known = study_names(Store(root))
+    known = study_names(store)
     study, _, conditions = word.partition(":")
     if study in known:
         tables = load(root, study)
         return _side(store, word, tables, _where(tables, conditions))
     for name in known:
         tables = load(root, name)
-        found = tables.results.filter(pl.col("run_id").str.starts_with(word)).collect()
-        if not found.is_empty():
-            return _side(store, word, tables, found)
+        matching = tables.results.filter(pl.col("run_id").str.starts_with(word)).collect()
+        if not matching.is_empty():
+            return _side(store, word, tables, matching)
     raise ValueError(f"{word!r} is neither a study nor the beginning of a run id; studies here: {', '.join(known)}")
 
 
