@@ -116,7 +116,7 @@ def _first_below(curve: pl.DataFrame, column: str) -> float | None:
     return None if times.is_empty() else float(times[0])
 
 
-def curves(events: pl.LazyFrame, event: str, by: Sequence[str]) -> pl.DataFrame:
+def kaplan_meier_curves(events: pl.LazyFrame, event: str, by: Sequence[str]) -> pl.DataFrame:
     """Kaplan-Meier curves of one event, per group, with n and n_censored."""
     parts = [
         kaplan_meier(sample).with_columns(
