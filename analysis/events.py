@@ -136,8 +136,8 @@ def series_of(tidy: pl.LazyFrame, events: Mapping[str, Event], trials: pl.LazyFr
     """The values each event looks at (`SERIES`). A trial without any keeps one row, of nulls."""
     ids = trials.select("trial_id").unique(maintain_order=True)
     parts = {name: ids.join(_series(tidy, event), on="trial_id", how="left") for name, event in events.items()}
-    named = [part.with_columns(event=pl.lit(name)) for name, part in parts.items()]
-    return pl.concat([pl.LazyFrame(schema=SERIES), *(part.select(list(SERIES)) for part in named)])
+    named = [part.with_columns(event=pl.lit(name)).select(list(SERIES)) for name, part in parts.items()]
+    return pl.concat([pl.LazyFrame(schema=SERIES), *named])
 
 
 def _series(tidy: pl.LazyFrame, event: Event) -> pl.LazyFrame:

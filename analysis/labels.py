@@ -33,10 +33,9 @@ def steps_text(value: float | None) -> str:
     """Steps, whole below 10,000 and with three digits above: 1372, 37.5k, 1.34M."""
     if value is None:
         return "?"
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if round(value) >= (size if letter == "M" else 1e4):
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.0f}"
+    if round(value) >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    return f"{value / 1e3:.3g}k" if round(value) >= 1e4 else f"{value:.0f}"
 
 
 def share_text(value: float | None) -> str:

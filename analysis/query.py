@@ -59,8 +59,8 @@ def _quoted_names(condition: str, columns: Iterable[str]) -> str:
 
 def _columns(tables: StudyTables) -> str:
     """The tables with their columns; a name with a dot wants double quotes."""
-    frames: dict[str, pl.LazyFrame] = {name: getattr(tables, name) for name in TABLE_NAMES}
-    lines = [f"  {name}: {', '.join(map(_quoted, frame.collect_schema()))}" for name, frame in frames.items()]
+    columns = {name: getattr(tables, name).collect_schema() for name in TABLE_NAMES}
+    lines = [f"  {name}: {', '.join(map(_quoted, names))}" for name, names in columns.items()]
     return "\n".join(['tables and columns (quote a name with a dot: "data.phi"):', *lines])
 
 

@@ -88,11 +88,8 @@ def _side(store: Store, name: str, tables: StudyTables, trials: pl.DataFrame) ->
     if trials.is_empty():
         raise ValueError(f"{name}: no run of it has ended yet")
     about = trials.select("run_id", *(axis for axis in tables.axes if axis != LENGTH), pl.col("horizon").alias(LENGTH))
-    config = tuple(_config(store, row.pop("run_id"), row) for row in about.iter_rows(named=True))
-    return Side(name, tables, trials, config)
-
-
-def _config(store: Store, run_id: str, point: Mapping[str, Any]) -> dict[str, Any]:
-    """The options in run.json and the trial's own: its length, too, for a run may have gone on for another study."""
-    about = RunDir(store, run_id).read("run.json") or {}
-    return {**flat(about.get("config", {})), **point}
+    config = []
+    for own in about.iter_rows(named=True):  # its length, too, for a run may have gone on for another study
+        record = RunDir(store, own.pop("run_id")).read("run.json") or {}
+        config.append({**flat(record.get("config", {})), **own})
+    return Side(name, tables, trials, tuple(config))

@@ -37,8 +37,8 @@ def event_rows(comparison: Comparison) -> list[Row]:
 def _time(row: dict[str, Any]) -> str:
     if row["median"] is None:
         return "–" if row["followed"] is None else f">{steps_text(row['followed'])}"
-    limits = f"{steps_text(row['low'])}–{steps_text(row['high'])}"
-    return f"{steps_text(row['median'])}" + (f" ({limits})" if row["n"] > 1 else "")
+    limits = f" ({steps_text(row['low'])}–{steps_text(row['high'])})" if row["n"] > 1 else ""
+    return f"{steps_text(row['median'])}{limits}"
 
 
 def _range(middle: float | None, low: float | None, high: float | None) -> str:

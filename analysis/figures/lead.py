@@ -72,16 +72,10 @@ def _chart(rows: pl.DataFrame, known: pl.DataFrame) -> Any:
     bars = base.mark_rule(strokeWidth=1.2, strokeOpacity=0.6).encode(x="lead_low:Q", x2="lead_high:Q")
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, shape=shape, tooltip=hint)
     height = alt.Step(max(14, min(44, 600 // len(order))))
-    return alt.layer(*_zero(), bars, dots, _neither(rows, y)).properties(width=AXIS_WIDTH, height=height)
-
-
-def _zero() -> list[Any]:
-    band = alt.Chart(pl.DataFrame({"from": [-DELTA], "to": [DELTA]}))
-    line = alt.Chart(pl.DataFrame({"at": [0]}))
-    return [
-        band.mark_rect(color="#bbbbbb", opacity=0.35).encode(x="from:Q", x2="to:Q"),
-        line.mark_rule(color=theme.FAINT).encode(x="at:Q"),
-    ]
+    together = alt.Chart(pl.DataFrame({"from": [-DELTA], "to": [DELTA]})).mark_rect(color="#bbbbbb", opacity=0.35)
+    zero = alt.Chart(pl.DataFrame({"at": [0]})).mark_rule(color=theme.FAINT).encode(x="at:Q")
+    layers = [together.encode(x="from:Q", x2="to:Q"), zero, bars, dots, _neither(rows, y)]
+    return alt.layer(*layers).properties(width=AXIS_WIDTH, height=height)
 
 
 def _neither(rows: pl.DataFrame, y: Any) -> Any:

@@ -13,7 +13,6 @@ import polars as pl
 
 from grokstudy.analysis.answer import answer, classed
 from grokstudy.analysis.figures import theme
-from grokstudy.analysis.labels import label
 from grokstudy.analysis.statistics.decoupling import CLASSES, shares
 from grokstudy.analysis.tables.study import StudyTables
 
@@ -56,8 +55,7 @@ def phase_diagram(tables: StudyTables) -> list[theme.Figure] | None:
 
 def _placed(frame: pl.DataFrame, x: str, y: str, others: list[str]) -> pl.DataFrame:
     """The same with its place as x, y and panel (in words) in front."""
-    panels = [label({axis: row[axis] for axis in others}) for row in frame.iter_rows(named=True)]
-    placed = frame.with_columns(pl.Series("panel", panels, dtype=pl.String)).rename({x: "x", y: "y"})
+    placed = frame.with_columns(panel=theme.labels(frame, others)).rename({x: "x", y: "y"})
     return placed.select("x", "y", "panel", pl.exclude("x", "y", "panel", *others))
 
 

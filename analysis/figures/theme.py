@@ -107,13 +107,14 @@ def regimes(tables: StudyTables) -> pl.DataFrame:
     """
     trials = tables.independent.sort("trial_id").collect()
     axes = [axis for axis in tables.groups if trials[axis].n_unique() > 1] or tables.groups[:1]
-    words = trials.with_columns(group=_labels(trials, axes))
+    words = trials.with_columns(group=labels(trials, axes))
     return words.with_columns(regime=_regime(words, axes)).select(*KNOWN, *axes)
 
 
-def _labels(trials: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
-    rows = trials.select(axes).iter_rows(named=True) if axes else ({} for _ in range(len(trials)))
-    return pl.Series("group", [label(row) for row in rows], dtype=pl.String)
+def labels(frame: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
+    """Each row's place on some axes, in words."""
+    words = [label({axis: row[axis] for axis in axes}) for row in frame.iter_rows(named=True)]
+    return pl.Series(words, dtype=pl.String)
 
 
 def _regime(words: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
@@ -123,7 +124,7 @@ def _regime(words: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
     few = [axis for axis in ordered if words[axis].n_unique() <= len(PALETTE)]
     if not few:
         return pl.Series([f"{words['group'].n_unique()} settings"] * len(words), dtype=pl.String)
-    return _labels(words, few[:1])
+    return labels(words, few[:1])
 
 
 def colour(known: pl.DataFrame, **options: Any) -> Any:

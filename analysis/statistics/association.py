@@ -162,12 +162,8 @@ def _intervals(pairs: Pairs, formed_first: Array) -> pl.DataFrame:
             "event": pairs.answered,
         }
     )
-    before = runs.with_columns(
-        start=pl.lit(0.0),
-        stop=pl.col("circuit"),
-        formed=0,
-        event=pl.col("event") & (pl.col("circuit") >= pl.col("stop")),
-    )
+    without = pl.col("event") & (pl.col("circuit") >= pl.col("stop"))
+    before = runs.with_columns(start=pl.lit(0.0), stop=pl.col("circuit"), formed=0, event=without)
     after = runs.with_columns(start=pl.col("circuit"), formed=1)
     columns = ["id", "stratum", "start", "stop", "formed", pl.col("event").cast(pl.Int8)]
     return pl.concat([before.select(columns), after.select(columns)]).filter(pl.col("stop") > pl.col("start"))

@@ -78,13 +78,8 @@ def samples(events: pl.LazyFrame, event: str, by: Sequence[str]) -> list[Sample]
     duration = pl.coalesce("time", pl.col("lower").cast(pl.Float64), pl.lit(0.0))
     frame = rows.select(*by, "seed", duration=duration, observed=pl.col("state") == "observed").collect()
     parts = frame.partition_by(by, maintain_order=True) if by else [frame] if len(frame) else []
-    return [
-        Sample(
-            {name: part[name][0] for name in by},
-            *(part[c].to_numpy() for c in ("duration", "observed", "seed")),
-        )
-        for part in parts
-    ]
+    arrays = ("duration", "observed", "seed")
+    return [Sample({name: part[name][0] for name in by}, *(part[c].to_numpy() for c in arrays)) for part in parts]
 
 
 def kaplan_meier(sample: Sample) -> pl.DataFrame:
