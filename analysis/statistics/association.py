@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from grokstudy.analysis.statistics.decoupling import Z
+from grokstudy.analysis.statistics.survival import Array
 from grokstudy.trainables.messages import first_line
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Z = 1.959963984540054
 CONCORDANCE = pl.Schema(
     {
         "tau": pl.Float64,

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+Z = 1.959963984540054
+"""Half the width of a 95 % interval, in standard errors."""
 DELTA = 0.1
 """Leads up to this many decades are called simultaneous."""
 
@@ -100,12 +102,12 @@ def shares(trials: pl.LazyFrame, by: Sequence[str], column: str = "verdict") -> 
     return filled.select(*by, column, "count", "n", "unknown", *wilson(pl.col("count"), pl.col("n")))
 
 
-def wilson(count: pl.Expr, n: pl.Expr, z: float = 1.959963984540054) -> list[pl.Expr]:
+def wilson(count: pl.Expr, n: pl.Expr) -> list[pl.Expr]:
     """Share and Wilson score interval of a count (Wilson 1927); null when n is 0."""
     size = pl.when(n > 0).then(n.cast(pl.Float64))
     share = count / size
-    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
-    half = z / (1 + z**2 / size) * (share * (1 - share) / size + z**2 / (4 * size**2)).sqrt()
+    centre = (share + Z**2 / (2 * size)) / (1 + Z**2 / size)
+    half = Z / (1 + Z**2 / size) * (share * (1 - share) / size + Z**2 / (4 * size**2)).sqrt()
     low, high = (centre - half).clip(0, 1), (centre + half).clip(0, 1)
     return [share.alias("share"), low.alias("low"), high.alias("high")]
 
