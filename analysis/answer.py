@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.labels import FIRST
+from grokstudy.analysis.labels import in_reading_order
 from grokstudy.analysis.statistics import survival
 from grokstudy.analysis.statistics.decoupling import VERDICTS, leads, majority, shares
 from grokstudy.analysis.tables.study import NO_START, RESULT_STATES, StudyTables
@@ -24,8 +24,7 @@ def answer(tables: StudyTables) -> pl.DataFrame:
     """One row per group: seeds, event times, final values, verdict counts and the verdict."""
     by = tables.groups
     frame = _trial_counts(tables).collect()
-    names = tables.declared
-    for event in sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST)):
+    for event in in_reading_order(tables.declared):
         frame = _left(frame, _times(tables, event), by)
         frame = _left(frame, _finals(tables, event), by)
     return _left(frame, _verdicts(tables), by)
@@ -54,18 +53,19 @@ def _trial_counts(tables: StudyTables) -> pl.LazyFrame:
     return counted.drop("_group", strict=False)
 
 
-def _of_results(frame: pl.LazyFrame, tables: StudyTables) -> pl.LazyFrame:
+def of_results(frame: pl.LazyFrame, tables: StudyTables) -> pl.LazyFrame:
+    """The rows of trials that are results."""
     return frame.join(tables.results.select("trial_id"), on="trial_id", how="semi")
 
 
 def _times(tables: StudyTables, event: str) -> pl.DataFrame:
     """Median, its interval, range over seeds, and how far the censored trials were followed."""
-    found = survival.samples(_of_results(tables.events, tables), event, tables.groups)
+    samples = survival.samples(of_results(tables.events, tables), event, tables.groups)
     names = ("", "_low", "_high", "_first", "_last", "_beyond", "_followed")
     schema = {f"{event}_at{name}": pl.Float64 for name in names}
     counts = {f"{event}_observed": pl.Int64, f"{event}_censored": pl.Int64}
     kinds = dict(tables.trials.select(tables.groups).collect_schema())
-    return pl.DataFrame([_time_row(sample, event) for sample in found], schema={**kinds, **schema, **counts})
+    return pl.DataFrame([_time_row(sample, event) for sample in samples], schema={**kinds, **schema, **counts})
 
 
 def _time_row(sample: survival.Sample, event: str) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _surely_beyond(sample: survival.Sample) -> float | None:
 
 def _finals(tables: StudyTables, event: str) -> pl.DataFrame:
     """Median and range over seeds of the last measured value of the event's metric."""
-    series = _of_results(tables.series.filter(pl.col("event") == event), tables)
+    series = of_results(tables.series.filter(pl.col("event") == event), tables)
     last = series.drop_nulls("value").sort("step").group_by("trial_id").agg(pl.last("value"))
     value = pl.col("value").cast(pl.Float64)
     parts = {"": value.median(), "_min": value.min(), "_max": value.max(), "_n": value.count()}
@@ -108,9 +108,9 @@ def classed(tables: StudyTables) -> pl.LazyFrame:
 
     In the order of the results.
     """
-    found = leads(_of_results(tables.events, tables), ANSWER, CIRCUIT)
+    lead = leads(of_results(tables.events, tables), ANSWER, CIRCUIT)
     results = tables.results.select("trial_id", *tables.groups)
-    return results.join(found, on="trial_id", how="left", maintain_order="left")
+    return results.join(lead, on="trial_id", how="left", maintain_order="left")
 
 
 def _verdicts(tables: StudyTables) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.labels import FIRST, label, plain, share_text, steps_text
+from grokstudy.analysis.labels import in_reading_order, label, plain, share_text, steps_text
 from grokstudy.analysis.statistics.decoupling import VERDICTS
 
 NOTE = "Times are steps: median (range over seeds); >N is not reached by step N."
@@ -21,8 +21,7 @@ _GAP = "  "
 
 def event_names(columns: Sequence[str]) -> list[str]:
     """The events of an answer table, in reading order."""
-    found = [column.removesuffix("_observed") for column in columns if column.endswith("_observed")]
-    return [name for name in FIRST if name in found] + [name for name in found if name not in FIRST]
+    return in_reading_order(name.removesuffix("_observed") for name in columns if name.endswith("_observed"))
 
 
 def group_columns(columns: Sequence[str]) -> list[str]:

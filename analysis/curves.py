@@ -20,10 +20,10 @@ POINTS = 500
 """Most points of a curve."""
 NEAR = 40
 """Points for the neighbourhood of each event."""
-WIDTH = 0.05
+HALF_WIDTH = 0.05
 """Half the width of a neighbourhood, in decades of step: about 12 %."""
 SCHEMA = pl.Schema({"metric": pl.String, "step": pl.Int64, "value": pl.Float64})
-ANSWER = "test_oo"
+ANSWER_SPLIT = "test_oo"
 """The split that the studies are about: trackers show the first curve first."""
 SCALARS = ("loss", "grad_norm", "weight_norm")
 
@@ -38,7 +38,8 @@ def tracked_curves(
     """
     noted = {} if skipped is None else skipped
     rows = {table: _rows(Scan(store, table, [run_id], TABLES[table], noted), horizon) for table in TABLES}
-    tidy = [*_accuracies(rows["evals"]), *_training(rows["steps"]), *_summaries(rows["probes"], list(first))]
+    scalars = [] if rows["steps"].is_empty() else [_curve(rows["steps"], f"train/{name}", name) for name in SCALARS]
+    tidy = [*_accuracies(rows["evals"]), *scalars, *_summaries(rows["probes"], list(first))]
     kept = [decimate(frame, horizon, times) for frame in tidy[:CURVES]]
     return pl.concat([pl.DataFrame(schema=SCHEMA), *kept])
 
@@ -48,20 +49,17 @@ def _rows(scan: Scan, horizon: int) -> pl.DataFrame:
     return scan.frame.filter(within).collect()
 
 
-def _training(steps: pl.DataFrame) -> list[pl.DataFrame]:
-    return [_curve(steps, f"train/{name}", name) for name in SCALARS if not steps.is_empty()]
-
-
 def _accuracies(evals: pl.DataFrame) -> list[pl.DataFrame]:
-    there = set(evals["split"])
-    known = [name for name in SPLITS if name in there]
-    splits = sorted([*known, *sorted(there - set(SPLITS))], key=lambda name: name != ANSWER)
+    order = (ANSWER_SPLIT, *SPLITS)
+    splits = sorted(set(evals["split"]), key=lambda name: (order.index(name) if name in order else len(order), name))
     return [_curve(evals.filter(pl.col("split") == split), f"accuracy/{split}", "accuracy") for split in splits]
 
 
 def _summaries(probes: pl.DataFrame, first: list[str]) -> list[pl.DataFrame]:
     """Summaries of the probes on the test that matters; those that events look at first."""
-    summary = probes.filter(pl.col("layer").is_null() & pl.col("position").is_null() & (pl.col("split") == ANSWER))
+    summary = probes.filter(
+        pl.col("layer").is_null() & pl.col("position").is_null() & (pl.col("split") == ANSWER_SPLIT)
+    )
     names = sorted(set(summary["probe"]), key=lambda name: (name not in first, name))
     return [_curve(summary.filter(pl.col("probe") == name), f"probe/{name}", "value") for name in names]
 
@@ -82,15 +80,15 @@ def decimate(curve: pl.DataFrame, horizon: int, times: Iterable[float | None] = 
     bucket = (log * coarse).floor()
     for time in reached:
         offset = log - pl.lit(time + 1.0).log10()
-        fine = (offset / (2 * WIDTH) * NEAR).floor()
-        bucket = pl.when(offset.abs() < WIDTH).then(1e6 * (1 + reached.index(time)) + fine).otherwise(bucket)
+        fine = (offset / (2 * HALF_WIDTH) * NEAR).floor()
+        bucket = pl.when(offset.abs() < HALF_WIDTH).then(1e6 * (1 + reached.index(time)) + fine).otherwise(bucket)
     first = bucket.is_first_distinct()
     return curve.filter(first | (pl.col("step") == pl.col("step").max()))
 
 
 def event_times(events: pl.DataFrame) -> dict[str, dict[str, float | None]]:
     """run_id -> event -> step at which it came, null when censored; events without data are left out."""
-    found: dict[str, dict[str, float | None]] = {}
+    times: dict[str, dict[str, float | None]] = {}
     for row in events.filter(pl.col("state") != "no_data").iter_rows(named=True):
-        found.setdefault(row["run_id"], {})[row["event"]] = row["time"]
-    return found
+        times.setdefault(row["run_id"], {})[row["event"]] = row["time"]
+    return times

@@ -58,10 +58,10 @@ def find_events(series: pl.LazyFrame, events: Mapping[str, Event]) -> pl.LazyFra
     pairs = series.select(KEYS).unique().sort(KEYS).join(rules, on="event", maintain_order="left")
     keyed = pairs.with_row_index("key")  # one integer instead of two texts: ten times less to sort
     onsets = _onsets(_runs_of_hits(series, keyed, events))
-    found = keyed.select("key", *KEYS).join(onsets, on="key", how="left")
+    crossed = keyed.select("key", *KEYS).join(onsets, on="key", how="left")
     unreached = pl.when(pl.col("horizon").is_null()).then(pl.lit("no_data")).otherwise(pl.lit("censored"))
     state = pl.when(pl.col("upper").is_not_null()).then(pl.lit("observed")).otherwise(unreached)
-    columns = found.with_columns(state=state, time=_crossing())
+    columns = crossed.with_columns(state=state, time=_crossing())
     return columns.select(pl.col(name).cast(kind) for name, kind in EVENTS.items()).sort(KEYS)
 
 
@@ -123,9 +123,9 @@ def _crossing() -> pl.Expr:
 
 def measures(evals: pl.LazyFrame, probes: pl.LazyFrame, metrics: set[str]) -> pl.LazyFrame:
     """The named metrics of both tables in one tidy shape (`MEASURES`)."""
-    asked = [name for name in METRICS if name in metrics]
+    requested = [name for name in METRICS if name in metrics]
     site = {"layer": pl.lit(None), "position": pl.lit(None)}
-    tidy = [evals.with_columns(metric=pl.lit(name), value=pl.col(name), **site) for name in asked]
+    tidy = [evals.with_columns(metric=pl.lit(name), value=pl.col(name), **site) for name in requested]
     named = probes.filter(pl.col("probe").is_in(sorted(metrics - set(METRICS))))
     tidy.append(named.with_columns(metric=pl.col("probe")))
     shape = [pl.col(name).cast(kind) for name, kind in MEASURES.items()]
@@ -136,8 +136,8 @@ def series_of(tidy: pl.LazyFrame, events: Mapping[str, Event], trials: pl.LazyFr
     """The values each event looks at (`SERIES`). A trial without any keeps one row, of nulls."""
     ids = trials.select("trial_id").unique(maintain_order=True)
     parts = {name: ids.join(_series(tidy, event), on="trial_id", how="left") for name, event in events.items()}
-    named = [part.with_columns(event=pl.lit(name)) for name, part in parts.items()]
-    return pl.concat([pl.LazyFrame(schema=SERIES), *(part.select(list(SERIES)) for part in named)])
+    named = [part.with_columns(event=pl.lit(name)).select(list(SERIES)) for name, part in parts.items()]
+    return pl.concat([pl.LazyFrame(schema=SERIES), *named])
 
 
 def _series(tidy: pl.LazyFrame, event: Event) -> pl.LazyFrame:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 FIRST = ("memorised", "generalised", "circuit")
 """Events in the order in which a reader thinks of them; a study's other events follow."""
 
 
+def in_reading_order(events: Iterable[str]) -> list[str]:
+    """Names of events, those of `FIRST` in front."""
+    return sorted(events, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+
+
 def label(values: Mapping[str, Any]) -> str:
     """A group in words: texts as they are, numbers with their option where there is more than one axis."""
     if len(values) == 1:
         return plain(next(iter(values.values())))
-    return ", ".join(_setting(name, value) for name, value in values.items()) or "all"
-
-
-def _setting(name: str, value: Any) -> str:
-    return value if isinstance(value, str) else f"{name.split('.')[-1]}={plain(value)}"
+    settings = (
+        value if isinstance(value, str) else f"{name.split('.')[-1]}={plain(value)}" for name, value in values.items()
+    )
+    return ", ".join(settings) or "all"
 
 
 def plain(value: Any) -> str:
@@ -29,10 +33,9 @@ def steps_text(value: float | None) -> str:
     """Steps, whole below 10,000 and with three digits above: 1372, 37.5k, 1.34M."""
     if value is None:
         return "?"
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if round(value) >= (size if letter == "M" else 1e4):
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.0f}"
+    if round(value) >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    return f"{value / 1e3:.3g}k" if round(value) >= 1e4 else f"{value:.0f}"
 
 
 def share_text(value: float | None) -> str:

@@ -11,18 +11,20 @@ from collections.abc import Iterable
 import polars as pl
 
 from grokstudy.analysis.tables.study import StudyTables
+from grokstudy.trainables.messages import first_line
 
-NAMES = ("trials", "steps", "evals", "probes", "events")
+TABLE_NAMES = ("trials", "steps", "evals", "probes", "events")
+LONGEST_REASON = 1000
+"""Characters of an error that are repeated."""
 
 
 def query(tables: StudyTables, sql: str) -> pl.DataFrame:
     """The rows that a query selects. Raises ValueError saying what is wrong, with the names that there are."""
-    frames = {name: getattr(tables, name) for name in NAMES if name in sql}
+    frames = {name: getattr(tables, name) for name in TABLE_NAMES if name in sql}
     try:
-        found = pl.SQLContext(frames, eager=False).execute(sql)
-        return found.collect()
+        return pl.SQLContext(frames, eager=False).execute(sql).collect()
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{_first_line(error)}\n{_columns(tables)}") from None
+        raise ValueError(f"{first_line(error, LONGEST_REASON)}\n{_columns(tables)}") from None
 
 
 LONGEST = 500
@@ -40,7 +42,7 @@ def where(frame: pl.DataFrame, condition: str) -> pl.DataFrame:
         return frame.filter(pl.sql_expr(_quoted_names(condition, frame.columns)))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         columns = ", ".join(_quoted(name) for name in frame.columns)
-        reason = _first_line(error)
+        reason = first_line(error, LONGEST_REASON)
     python = " (in SQL: = not ==, <> or = not !=, 'text' in single quotes, IN (1, 2), IS NULL)"
     hint = python if re.search(r"==|\"[^\"]*\"|\[|None|True|False", condition) else ""
     raise ValueError(f"{condition!r} is not a condition: {reason}{hint}\nwrite it as in: {EXAMPLE}\ncolumns: {columns}")
@@ -55,14 +57,10 @@ def _quoted_names(condition: str, columns: Iterable[str]) -> str:
     return words.sub(lambda match: match[1] or f'"{match[2]}"', condition)
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]
-
-
 def _columns(tables: StudyTables) -> str:
     """The tables with their columns; a name with a dot wants double quotes."""
-    frames: dict[str, pl.LazyFrame] = {name: getattr(tables, name) for name in NAMES}
-    lines = [f"  {name}: {', '.join(map(_quoted, frame.collect_schema()))}" for name, frame in frames.items()]
+    columns = {name: getattr(tables, name).collect_schema() for name in TABLE_NAMES}
+    lines = [f"  {name}: {', '.join(map(_quoted, names))}" for name, names in columns.items()]
     return "\n".join(['tables and columns (quote a name with a dot: "data.phi"):', *lines])
 
 

@@ -17,6 +17,8 @@ from typing import Any, Literal
 from grokstudy.trainables.options import Problem, did_you_mean, fits, flat, misfits, option
 from grokstudy.trainables.tasks import TASKS
 
+MOST_STEPS = 10**9
+"""What fits into the name of a part."""
 NUMERICS = 1
 """Version of the numbers: raised when a change of code changes the curves of an unchanged configuration."""
 
@@ -104,7 +106,7 @@ class Eval:
 
     grid: Literal["linear", "log"] = option("linear", "evaluate every `every` steps, or `per_decade` times a decade")
     every: int = option(100, "steps between evaluations on the linear grid", ge=1)
-    per_decade: int = option(20, "evaluations per factor of ten on the log grid", ge=1)
+    per_decade: int = option(20, "evaluations per factor of ten on the log grid", ge=1, le=10_000)
     max_examples: int = option(1000, "largest size of an evaluation split", ge=1)
     probes: tuple[str, ...] = option(
         ("logit_lens", "patching", "cqsp", "circuit"), "measurements inside the model at each evaluation"
@@ -291,11 +293,57 @@ def _of_another_family(model: Model) -> Iterator[Problem]:
                 yield Problem(f"model.{name}", f"means nothing for model.family {model.family}; leave it out")
 
 
+MOST_BYTES = 200e9
+"""Of memory for one run: more than any one machine of a study has."""
+MOST_EVALUATIONS, MOST_FILES = 1_000_000, 1_000_000
+
+
+def _sizes(config: RunConfig) -> Iterator[Problem]:
+    """What would take more memory, files or time than there is, told by the number that is at fault.
+
+    Estimates in closed form, so that nothing is allocated to find out: parameters, gradients and moments at 16 bytes,
+    activations of a step at 4, a chain of the graph at 64.
+    """
+    model, train, data = config.model, config.train, config.data
+    if train.steps >= MOST_STEPS:
+        yield Problem("train.steps", f"{train.steps:,} is not possible; it must be less than {MOST_STEPS:,}")
+        return
+    parameters = data.vocabulary * model.width * 2 + model.layers * model.width**2 * (4 + 2 * model.mlp_ratio)
+    places = 3 if model.family == "decoder" else 5 + model.slots
+    activations = train.batch * places * model.depth * model.width * (12 + 4 * model.mlp_ratio)
+    width = {"model.width", "model.layers", "model.mlp_ratio"}
+    graph = {"data.entities", "data.relations", "data.out_degree"}
+    step = {"train.batch", "model.loops", "model.thinks", "model.cycles", "model.slots"}
+    for keys, what, size in (
+        (width | graph, f"a model of {parameters:,} parameters", 16.0 * parameters),
+        (width | step, f"a step over {train.batch:,} examples in a depth of {model.depth:,}", 4.0 * activations),
+        (graph, f"a graph of {data.chains:,} chains", 64.0 * data.chains),
+    ):
+        if size > MOST_BYTES:
+            largest = max(sorted(keys), key=lambda key: _excess(config, key))
+            cost = f"{size / 1e9:,.0f} GB of memory; at most {MOST_BYTES / 1e9:.0f} GB"
+            yield Problem(largest, f"comes to {what}: {cost}")
+    evaluations = train.steps // config.eval.every if config.eval.grid == "linear" else 0
+    if evaluations > MOST_EVALUATIONS:
+        yield Problem("eval.every", f"comes to {evaluations:,} evaluations; at most {MOST_EVALUATIONS:,}")
+    parts = train.steps // train.checkpoint_every
+    if parts > MOST_FILES:
+        yield Problem("train.checkpoint_every", f"comes to {parts:,} parts of each table; at most {MOST_FILES:,}")
+
+
+def _excess(config: RunConfig, key: str) -> float:
+    """By how much an option is above its default."""
+    section, _, name = key.partition(".")
+    options = getattr(config, section)
+    return float(getattr(options, name)) / float(getattr(type(options), name) or 1)
+
+
 def _cross_checks(config: RunConfig) -> Iterator[Problem]:
     from grokstudy.trainables.measurements import PROBES
 
     model, train = config.model, config.train
     yield from _of_another_family(model)
+    yield from _sizes(config)
     if model.family == "decoder" and model.heads > 0 and model.width % model.heads:
         yield Problem("model.heads", f"{model.heads} heads do not divide width {model.width}")
     if config.optim.schedule == "cosine" and config.optim.warmup >= train.steps:

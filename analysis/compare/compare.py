@@ -13,12 +13,12 @@ from typing import Any
 import polars as pl
 
 from grokstudy.analysis.compare.select import Side
-from grokstudy.analysis.labels import FIRST, plain
+from grokstudy.analysis.labels import in_reading_order, plain
 from grokstudy.analysis.statistics import survival
 
 VALUES = 4
 """Most values of one setting that are listed."""
-EVENTS = pl.Schema(
+EVENT_ROWS = pl.Schema(
     {
         "event": pl.String,
         "side": pl.String,
@@ -52,25 +52,20 @@ class Comparison:
 
 def compare(sides: Sequence[Side]) -> Comparison:
     """Compare sides. Events that have the same name are compared even if defined differently, which a note says."""
-    names = _event_names(sides)
+    names = in_reading_order(dict.fromkeys(name for side in sides for name in side.tables.declared))
     events = pl.concat([side.of(side.tables.events).select(_EVENT_COLUMNS) for side in sides])
     rows = [row for name in names for row in _event_rows(sides, events, name)]
-    tests = [_tests(events, name) for name in names] if len(sides) > 1 else []
-    found = [frame for frame in tests if not frame.is_empty()]
+    pairs = {name: survival.pairwise(events, name, ["side"]).drop("limit") for name in names if len(sides) > 1}
+    tests = [frame.select(pl.lit(name).alias("event"), pl.all()) for name, frame in pairs.items() if len(frame)]
     return Comparison(
         settings=settings(sides),
-        events=pl.DataFrame(rows, schema=EVENTS),
-        tests=pl.concat(found) if found else pl.DataFrame(),
+        events=pl.DataFrame(rows, schema=EVENT_ROWS),
+        tests=pl.concat(tests) if tests else pl.DataFrame(),
         notes=tuple(_notes(sides, names)),
     )
 
 
 _EVENT_COLUMNS = ("trial_id", "side", "event", "state", "time", "lower", "seed")
-
-
-def _event_names(sides: Sequence[Side]) -> list[str]:
-    names = dict.fromkeys(name for side in sides for name in side.tables.declared)
-    return sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
 
 
 def settings(sides: Sequence[Side]) -> pl.DataFrame:
@@ -112,26 +107,14 @@ def _final(side: Side, name: str) -> dict[str, float | None]:
     return {"final": middle, "final_min": low, "final_max": high}
 
 
-def _tests(events: pl.LazyFrame, name: str) -> pl.DataFrame:
-    """Every pair of sides: how much later a is than b in decades, and the log-rank test."""
-    later = survival.contrasts(events, name, ["side"]).drop("reason", "limit")
-    test = survival.log_rank(events, name, ["side"]).select("a", "b", "p", "p_holm", "reason")
-    both = later.join(test, on=["a", "b"], how="left", maintain_order="left")
-    return both.select(pl.lit(name).alias("event"), pl.all())
-
-
 def _notes(sides: Sequence[Side], names: Sequence[str]) -> list[str]:
-    said = []
+    notes = []
     for name in names:
-        found = {side.name: _definition(side, name) for side in sides}
-        if len(set(found.values())) > 1:
-            said.append(f"{name} is not the same event: " + "; ".join(f"{s}: {text}" for s, text in found.items()))
+        definitions = {side.name: str(side.tables.declared.get(name, "not defined")) for side in sides}
+        if len(set(definitions.values())) > 1:
+            each = "; ".join(f"{side}: {definition}" for side, definition in definitions.items())
+            notes.append(f"{name} is not the same event: {each}")
     few = [side.name for side in sides if side.trials["seed"].n_unique() < 6]
     if few and len(sides) > 1:
-        said.append(f"fewer than 6 seeds in {', '.join(few)}: take p and intervals as a formality")
-    return said
-
-
-def _definition(side: Side, name: str) -> str:
-    event = side.tables.declared.get(name)
-    return "not defined" if event is None else str(event)
+        notes.append(f"fewer than 6 seeds in {', '.join(few)}: take p and intervals as a formality")
+    return notes

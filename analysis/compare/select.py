@@ -41,16 +41,16 @@ class Side:
 def side(root: str, word: str) -> Side:
     """Find what a word names. Raises ValueError saying what there is."""
     store = Store(root)
-    known = study_names(Store(root))
+    known = study_names(store)
     study, _, conditions = word.partition(":")
     if study in known:
         tables = load(root, study)
         return _side(store, word, tables, _where(tables, conditions))
     for name in known:
         tables = load(root, name)
-        found = tables.results.filter(pl.col("run_id").str.starts_with(word)).collect()
-        if not found.is_empty():
-            return _side(store, word, tables, found)
+        matching = tables.results.filter(pl.col("run_id").str.starts_with(word)).collect()
+        if not matching.is_empty():
+            return _side(store, word, tables, matching)
     raise ValueError(f"{word!r} is neither a study nor the beginning of a run id; studies here: {', '.join(known)}")
 
 
@@ -88,11 +88,8 @@ def _side(store: Store, name: str, tables: StudyTables, trials: pl.DataFrame) ->
     if trials.is_empty():
         raise ValueError(f"{name}: no run of it has ended yet")
     about = trials.select("run_id", *(axis for axis in tables.axes if axis != LENGTH), pl.col("horizon").alias(LENGTH))
-    config = tuple(_config(store, row.pop("run_id"), row) for row in about.iter_rows(named=True))
-    return Side(name, tables, trials, config)
-
-
-def _config(store: Store, run_id: str, point: Mapping[str, Any]) -> dict[str, Any]:
-    """The options in run.json and the trial's own: its length, too, for a run may have gone on for another study."""
-    about = RunDir(store, run_id).read("run.json") or {}
-    return {**flat(about.get("config", {})), **point}
+    config = []
+    for own in about.iter_rows(named=True):  # its length, too, for a run may have gone on for another study
+        record = RunDir(store, own.pop("run_id")).read("run.json") or {}
+        config.append({**flat(record.get("config", {})), **own})
+    return Side(name, tables, trials, tuple(config))

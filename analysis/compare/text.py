@@ -37,8 +37,8 @@ def event_rows(comparison: Comparison) -> list[Row]:
 def _time(row: dict[str, Any]) -> str:
     if row["median"] is None:
         return "–" if row["followed"] is None else f">{steps_text(row['followed'])}"
-    limits = f"{steps_text(row['low'])}–{steps_text(row['high'])}"
-    return f"{steps_text(row['median'])}" + (f" ({limits})" if row["n"] > 1 else "")
+    limits = f" ({steps_text(row['low'])}–{steps_text(row['high'])})" if row["n"] > 1 else ""
+    return f"{steps_text(row['median'])}{limits}"
 
 
 def _range(middle: float | None, low: float | None, high: float | None) -> str:
@@ -109,7 +109,7 @@ def overlaid(sides: Sequence[Side]) -> list[Any]:
 def _chart(rows: pl.DataFrame, sides: Sequence[Side], name: str) -> Any:
     import altair as alt
 
-    from grokstudy.analysis.figures.theme import PALETTE, layered, step_axis
+    from grokstudy.analysis.figures.theme import PALETTE, step_axis
 
     names = [side.name for side in sides]
     scale = alt.Scale(domain=names, range=[PALETTE[n % len(PALETTE)] for n in range(len(names))])
@@ -119,4 +119,4 @@ def _chart(rows: pl.DataFrame, sides: Sequence[Side], name: str) -> Any:
     lines = thin.encode(step_axis(), alt.Y("value:Q", title=name), colour, detail="trial_id:N", tooltip=shown)
     middle = rows.group_by("side", "step", maintain_order=True).agg(pl.median("value"))
     thick = alt.Chart(middle).mark_line(strokeWidth=2.2).encode(step_axis(), y="value:Q", color=colour)
-    return layered(lines, thick).properties(width=520, height=260)
+    return alt.layer(lines, thick).properties(width=520, height=260)

@@ -20,8 +20,6 @@ CAPTION = (
     "Bottom right is a latent circuit, top left an answer without it."
 )
 
-FEW = alt.Axis(tickCount=5)
-
 
 def decoupling_plane(tables: StudyTables) -> list[theme.Figure] | None:
     """The plane spanned by the metrics of the events `circuit` (x) and `generalised` (y)."""
@@ -52,31 +50,23 @@ def _paths(tables: StudyTables, chosen: pl.DataFrame) -> pl.DataFrame:
 
 
 def _chart(paths: pl.DataFrame, answer: Event, circuit: Event, known: pl.DataFrame) -> Any:
-    unit = alt.Scale(domain=[0, 1]) if _within_one(paths) else alt.Scale(zero=False)
+    share = paths.select(pl.all_horizontal(pl.col("circuit", "answer").is_between(0, 1).all())).item()
+    scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(zero=False)
     base = alt.Chart(paths).encode(
-        x=alt.X("circuit:Q", scale=unit, axis=FEW, title=f"circuit: {theme.metric_title(circuit)}"),
-        y=alt.Y("answer:Q", scale=unit, axis=FEW, title=f"answer: {theme.metric_title(answer)}"),
+        x=alt.X("circuit:Q", scale=scale, axis=theme.FEW_TICKS, title=f"circuit: {theme.metric_title(circuit)}"),
+        y=alt.Y("answer:Q", scale=scale, axis=theme.FEW_TICKS, title=f"answer: {theme.metric_title(answer)}"),
         color=theme.colour(known, legend=alt.Legend(columns=2)),
-        tooltip=[alt.Tooltip(name) for name in ("regime:N", "seed:Q", "step:Q", "circuit:Q", "answer:Q")],
+        tooltip=["regime:N", "seed:Q", "step:Q", "circuit:Q", "answer:Q"],
     )
     lines = base.mark_line(strokeWidth=1.1, strokeOpacity=0.6).encode(detail="trial_id:N", order="step:Q")
-    last = paths.group_by("trial_id", maintain_order=True).last()
     ends = base.mark_point(size=55, filled=True, opacity=1).encode(shape=alt.Shape("regime:N", legend=None))
-    ends.data = last
-    layers = [*_thresholds(answer, circuit), *_corners(answer.threshold), lines, ends]
-    return theme.layered(*layers).properties(width=theme.WIDTH, height=theme.WIDTH)
-
-
-def _within_one(paths: pl.DataFrame) -> bool:
-    values = pl.concat([paths["circuit"], paths["answer"].rename("circuit")])
-    return bool(values.is_between(0, 1).all())
-
-
-def _thresholds(answer: Event, circuit: Event) -> list[Any]:
+    ends.data = paths.group_by("trial_id", maintain_order=True).last()
     style = {"strokeDash": [4, 3], "color": theme.FAINT}
     across = alt.Chart(pl.DataFrame({"answer": [answer.threshold]})).mark_rule(**style).encode(y="answer:Q")
     upright = alt.Chart(pl.DataFrame({"circuit": [circuit.threshold]})).mark_rule(**style).encode(x="circuit:Q")
-    return [across, upright]
+    return alt.layer(across, upright, *_corners(answer.threshold), lines, ends).properties(
+        width=theme.WIDTH, height=theme.WIDTH
+    )
 
 
 def _corners(level: float) -> list[Any]:

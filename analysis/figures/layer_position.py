@@ -6,8 +6,6 @@ over seeds at the last measurement (logit lens: arXiv 2405.15071 section 3.2).
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
@@ -15,7 +13,7 @@ from grokstudy.analysis.figures import theme
 from grokstudy.analysis.tables.study import StudyTables
 
 CAPTION = "Median over seeds at the end of training. Depth 0 is the embedding, k the state after k blocks."
-PROBES = 6
+MOST_PROBES = 6
 """Most probes that are drawn; of the logit lens, hits come before ranks and probabilities."""
 REGIMES = 12
 
@@ -23,8 +21,10 @@ REGIMES = 12
 def layer_position(tables: StudyTables) -> list[theme.Figure] | None:
     """One figure per probe with sites."""
     known, split = theme.regimes(tables), split_of(tables)
-    rows = _last(sited(tables, known))
-    return [_figure(name, mine, split, known) for name, mine in shares(rows)[:PROBES]] or None
+    final = sited(tables, known).filter(pl.col("step") == pl.col("step").max().over("trial_id"))
+    site = ("probe", "regime", "layer", "position")
+    last = final.group_by(site).agg(pl.col("value").median().round(4), trials=pl.len()).sort(site).collect()
+    return [_figure(name, probe_rows, split, known) for name, probe_rows in share_probes(last)[:MOST_PROBES]] or None
 
 
 def split_of(tables: StudyTables) -> str:
@@ -35,28 +35,20 @@ def split_of(tables: StudyTables) -> str:
 
 def sited(tables: StudyTables, known: pl.DataFrame) -> pl.LazyFrame:
     """What was measured per site on that split: trial_id, regime, probe, step, layer, position, value."""
-    there = pl.col("layer").is_not_null() & pl.col("position").is_not_null() & pl.col("value").is_not_nan()
-    rows = tables.probes.filter(there & (pl.col("split") == split_of(tables)))
+    measured = pl.col("layer").is_not_null() & pl.col("position").is_not_null() & pl.col("value").is_not_nan()
+    rows = tables.probes.filter(measured & (pl.col("split") == split_of(tables)))
     kept = rows.select("trial_id", "probe", "step", "layer", "position", pl.col("value").cast(pl.Float64))
     return kept.join(known.lazy().select("trial_id", "regime"), on="trial_id")
 
 
-def shares(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+def share_probes(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     """The probes whose values are shares, each with its rows, the most telling first."""
-    names = sorted(rows["probe"].unique().to_list(), key=_place)
-    drawn = [(name, rows.filter(pl.col("probe") == name)) for name in names]
-    return [(name, mine) for name, mine in drawn if mine["value"].is_between(0, 1).all()]
-
-
-def _place(name: str) -> tuple[bool, bool, str]:
-    return name.startswith("lens_") and not name.endswith("_hit"), "bridge" not in name, name
-
-
-def _last(rows: pl.LazyFrame) -> pl.DataFrame:
-    """Median over trials of the last value at each site."""
-    final = rows.filter(pl.col("step") == pl.col("step").max().over("trial_id"))
-    site = ("probe", "regime", "layer", "position")
-    return final.group_by(site).agg(pl.col("value").median().round(4), trials=pl.len()).sort(site).collect()
+    shares = rows.filter(pl.col("value").is_between(0, 1).all().over("probe"))
+    names = sorted(
+        shares["probe"].unique().to_list(),
+        key=lambda name: (name.startswith("lens_") and not name.endswith("_hit"), "bridge" not in name, name),
+    )
+    return [(name, shares.filter(pl.col("probe") == name)) for name in names]
 
 
 def _figure(name: str, rows: pl.DataFrame, split: str, known: pl.DataFrame) -> theme.Figure:
@@ -66,13 +58,13 @@ def _figure(name: str, rows: pl.DataFrame, split: str, known: pl.DataFrame) -> t
     base = alt.Chart(shown).encode(
         x=alt.X("position:N", sort=["h", "r1", "r2"], title="position", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("layer:O", sort=depths, title="depth"),
-        tooltip=[alt.Tooltip(field) for field in ("regime:N", "layer:Q", "position:N", "value:Q", "trials:Q")],
+        tooltip=["regime:N", "layer:Q", "position:N", "value:Q", "trials:Q"],
     )
     fill = alt.Color("value:Q", scale=theme.BLUES, title=None, legend=None)
+    tiles = base.mark_rect(stroke="white").encode(color=fill)
     number = alt.Text("value:Q", format=".2f")
     words = base.mark_text(fontSize=9).encode(text=number, color=theme.on_blue("value"))
-    tiles = base.mark_rect(stroke="white").encode(color=fill)
-    layers = theme.layered(tiles, words).properties(width=38 * 3, height=22 * len(depths))
+    layers = alt.layer(tiles, words).properties(width=38 * 3, height=22 * len(depths))
     header = alt.Facet("regime:N", sort=order, title=None)
-    chart: Any = layers.facet(header, columns=4).properties(title=f"{name.replace('_', ' ')} on {split}")
+    chart = layers.facet(header, columns=4).properties(title=f"{name.replace('_', ' ')} on {split}")
     return theme.Figure(f"layer_position_{name}", chart, shown, CAPTION)

@@ -20,8 +20,8 @@ CAPTION = (
     "Lead = log10 t(generalised) - log10 t(circuit), one mark per seed; bars span the evaluations around both "
     "crossings. Grey: within 0.1 decades. Triangles are bounds from censored runs: the lead is at least that far out."
 )
-WIDTH = 150
-NAMES = 400
+AXIS_WIDTH = 150
+LABEL_WIDTH = 400
 """Most px for the name of a group."""
 SHAPES = {
     "circuit_first": "circle",
@@ -31,14 +31,13 @@ SHAPES = {
     "latent": "triangle-right",
 }
 """`neither` has no mark."""
-FEW = alt.Axis(tickCount=5)
 
 
 def lead(tables: StudyTables) -> list[theme.Figure] | None:
     """One row per group, one mark per trial."""
     known = theme.regimes(tables)
-    found = classed(tables).drop(tables.groups).drop_nulls("kind").collect()
-    rows = known.join(found, on="trial_id", how="inner").sort("trial_id")
+    leads = classed(tables).drop(tables.groups).drop_nulls("kind").collect()
+    rows = known.join(leads, on="trial_id", how="inner").sort("trial_id")
     if rows.is_empty():
         return None
     placed = _placed(rows)
@@ -58,29 +57,25 @@ def _placed(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _chart(rows: pl.DataFrame, known: pl.DataFrame) -> Any:
     order = known["group"].unique(maintain_order=True).to_list()
-    y = alt.Y("group:N", sort=order, title=None, axis=alt.Axis(labelLimit=NAMES, grid=True, tickBand="extent"))
+    y = alt.Y("group:N", sort=order, title=None, axis=alt.Axis(labelLimit=LABEL_WIDTH, grid=True, tickBand="extent"))
     widest = rows.select(pl.max_horizontal(pl.col("at", "lead_low", "lead_high").abs().max())).item()
     edge = 1.1 * max(0.5, widest or 0)
     scale = alt.Scale(domain=[-edge, edge], nice=False)
-    x = alt.X("at:Q", title=["lead of the circuit over the answer", "(decades of steps)"], scale=scale, axis=FEW)
+    x = alt.X(
+        "at:Q", title=["lead of the circuit over the answer", "(decades of steps)"], scale=scale, axis=theme.FEW_TICKS
+    )
     beside = alt.YOffset("offset:Q", scale=alt.Scale(domain=[0, 1]))
     colour = theme.colour(known, legend=None)
     shape = alt.Shape("kind:N", scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values())), legend=None)
-    hint = [alt.Tooltip(name) for name in ("group:N", "seed:Q", "kind:N", "at:Q", "lead_low:Q", "lead_high:Q")]
+    hint = ["group:N", "seed:Q", "kind:N", "at:Q", "lead_low:Q", "lead_high:Q"]
     base = alt.Chart(rows.filter(pl.col("kind") != "neither")).encode(y=y, yOffset=beside, color=colour)
     bars = base.mark_rule(strokeWidth=1.2, strokeOpacity=0.6).encode(x="lead_low:Q", x2="lead_high:Q")
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, shape=shape, tooltip=hint)
     height = alt.Step(max(14, min(44, 600 // len(order))))
-    return theme.layered(*_zero(), bars, dots, _neither(rows, y)).properties(width=WIDTH, height=height)
-
-
-def _zero() -> list[Any]:
-    band = alt.Chart(pl.DataFrame({"from": [-DELTA], "to": [DELTA]}))
-    line = alt.Chart(pl.DataFrame({"at": [0]}))
-    return [
-        band.mark_rect(color="#bbbbbb", opacity=0.35).encode(x="from:Q", x2="to:Q"),
-        line.mark_rule(color=theme.FAINT).encode(x="at:Q"),
-    ]
+    together = alt.Chart(pl.DataFrame({"from": [-DELTA], "to": [DELTA]})).mark_rect(color="#bbbbbb", opacity=0.35)
+    zero = alt.Chart(pl.DataFrame({"at": [0]})).mark_rule(color=theme.FAINT).encode(x="at:Q")
+    layers = [together.encode(x="from:Q", x2="to:Q"), zero, bars, dots, _neither(rows, y)]
+    return alt.layer(*layers).properties(width=AXIS_WIDTH, height=height)
 
 
 def _neither(rows: pl.DataFrame, y: Any) -> Any:
@@ -89,4 +84,4 @@ def _neither(rows: pl.DataFrame, y: Any) -> Any:
     counts = rows.group_by("group", maintain_order=True).agg(count=count, of=pl.len())
     words = pl.when(pl.col("count") > 0).then(pl.format("{}/{} neither", "count", "of")).otherwise(pl.lit(""))
     text = alt.Chart(counts.with_columns(words=words)).mark_text(align="left", fontSize=10, color="#666666")
-    return text.encode(y=y, x=alt.value(WIDTH + 4), text="words:N")
+    return text.encode(y=y, x=alt.value(AXIS_WIDTH + 4), text="words:N")

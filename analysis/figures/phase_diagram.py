@@ -13,7 +13,6 @@ import polars as pl
 
 from grokstudy.analysis.answer import answer, classed
 from grokstudy.analysis.figures import theme
-from grokstudy.analysis.labels import label
 from grokstudy.analysis.statistics.decoupling import CLASSES, shares
 from grokstudy.analysis.tables.study import StudyTables
 
@@ -32,8 +31,8 @@ CAPTIONS = {
     "accuracy": "Median final value of the generalised event's metric; numbers are the median over seeds.",
     "circuit": "Median final value of the circuit event's metric; numbers are the median over seeds.",
 }
-WIDTH, HEIGHT = 40, 36
-"""Of a tile, in pixels."""
+TILE = (40, 36)
+"""Width and height in px."""
 
 
 def phase_diagram(tables: StudyTables) -> list[theme.Figure] | None:
@@ -46,28 +45,22 @@ def phase_diagram(tables: StudyTables) -> list[theme.Figure] | None:
         return None
     x, y = sorted(numeric, key=lambda axis: -frame[axis].n_unique())[:2]
     others = [axis for axis in tables.groups if axis not in (x, y) and frame[axis].n_unique() > 1]
-    cells = _cells(frame, x, y, others)
-    fills = [("accuracy", "generalised_final"), ("circuit", "circuit_final")]
-    finals = [_final(name, column, cells, x, y) for name, column in fills if column in cells.columns]
-    return [_classes(_divided(tables, x, y, others), x, y), *finals]
+    finals = {"accuracy": "generalised_final", "circuit": "circuit_final"}
+    fills = {name: column for name, column in finals.items() if column in frame.columns}
+    rounded = [pl.col(column).round(4) for column in fills.values()]
+    cells = _placed(frame.select(x, y, *others, "seeds", *rounded), x, y, others)
+    classes = _classes(_divided(tables, x, y, others), x, y)
+    return [classes, *(_final(name, column, cells, x, y) for name, column in fills.items())]
 
 
 def _placed(frame: pl.DataFrame, x: str, y: str, others: list[str]) -> pl.DataFrame:
     """The same with its place as x, y and panel (in words) in front."""
-    panels = [label({axis: row[axis] for axis in others}) for row in frame.iter_rows(named=True)]
-    placed = frame.with_columns(pl.Series("panel", panels, dtype=pl.String)).rename({x: "x", y: "y"})
+    placed = frame.with_columns(panel=theme.labels(frame, others)).rename({x: "x", y: "y"})
     return placed.select("x", "y", "panel", pl.exclude("x", "y", "panel", *others))
 
 
-def _cells(frame: pl.DataFrame, x: str, y: str, others: list[str]) -> pl.DataFrame:
-    """One row per tile."""
-    finals = [name for name in ("generalised_final", "circuit_final") if name in frame.columns]
-    rounded = [pl.col(name).round(4) for name in finals]
-    return _placed(frame.select(x, y, *others, "seeds", *rounded), x, y, others)
-
-
 def _divided(tables: StudyTables, x: str, y: str, others: list[str]) -> pl.DataFrame:
-    """One row per tile and class that is there: the stretch `begin` to `end` of the tile's width that it takes."""
+    """One row per tile and class of it: the stretch `begin` to `end` of the tile's width that it takes."""
     axes = [x, y, *others]
     counted = shares(classed(tables), axes, "kind").collect().sort(axes, maintain_order=True)
     columns = _columns(counted[x])
@@ -78,15 +71,17 @@ def _divided(tables: StudyTables, x: str, y: str, others: list[str]) -> pl.DataF
         kind=pl.when(empty).then(pl.lit(NO_DATA)).otherwise("kind"),
     )
     ends = filled.with_columns(end=pl.col("tile") + pl.col("share").cum_sum().over(axes), centre=pl.col("tile") + 0.5)
-    there = ends.with_columns(begin=pl.col("end") - pl.col("share")).filter(pl.col("share") > 0)
-    kept = there.select(*axes, "kind", "count", "n", *(pl.col(name).round(4) for name in ("begin", "end", "centre")))
+    stretches = ends.with_columns(begin=pl.col("end") - pl.col("share")).filter(pl.col("share") > 0)
+    kept = stretches.select(
+        *axes, "kind", "count", "n", *(pl.col(name).round(4) for name in ("begin", "end", "centre"))
+    )
     return _placed(kept, x, y, others)
 
 
 def _columns(values: pl.Series) -> list[float | None]:
     """The different values in order; one that is not set comes first."""
-    there = sorted(set(values.drop_nulls().to_list()))
-    return [None, *there] if values.null_count() else there
+    ordered = sorted(set(values.drop_nulls().to_list()))
+    return [None, *ordered] if values.null_count() else ordered
 
 
 def _classes(rows: pl.DataFrame, x: str, y: str) -> theme.Figure:
@@ -108,7 +103,7 @@ def _classes(rows: pl.DataFrame, x: str, y: str) -> theme.Figure:
     frames = edges.mark_rect(fillOpacity=0, stroke="white", strokeWidth=3).encode(x="left:Q", x2="right:Q")
     halo = base.mark_text(fontSize=9, stroke="white", strokeWidth=3, strokeJoin="round")
     counts = [mark.encode(x="centre:Q", text="n:Q") for mark in (halo, base.mark_text(fontSize=9, color=theme.INK))]
-    chart = _panels(theme.layered(tiles, frames, *counts), rows, len(columns))
+    chart = _panels(alt.layer(tiles, frames, *counts), rows, len(columns))
     return theme.Figure("phase_classes", chart, rows, CAPTIONS["classes"])
 
 
@@ -122,9 +117,8 @@ def _final(name: str, column: str, cells: pl.DataFrame, x: str, y: str) -> theme
     title = "final accuracy" if name == "accuracy" else "final circuit strength"
     tiles = base.mark_rect(stroke="white").encode(color=alt.Color(f"{column}:Q", scale=theme.BLUES, title=title))
     words = base.mark_text(fontSize=9).encode(text=alt.Text(f"{column}:Q", format=".2f"), color=theme.on_blue(column))
-    return theme.Figure(
-        f"phase_{name}", _panels(theme.layered(tiles, words), cells, len(columns)), cells, CAPTIONS[name]
-    )
+    chart = _panels(alt.layer(tiles, words), cells, len(columns))
+    return theme.Figure(f"phase_{name}", chart, cells, CAPTIONS[name])
 
 
 def _rows(frame: pl.DataFrame, y: str) -> Any:
@@ -133,5 +127,5 @@ def _rows(frame: pl.DataFrame, y: str) -> Any:
 
 def _panels(layers: Any, frame: pl.DataFrame, columns: int) -> Any:
     """One panel, or one for each combination of the other axes."""
-    sized = layers.properties(width=WIDTH * columns, height=HEIGHT * frame["y"].n_unique())
+    sized = layers.properties(width=TILE[0] * columns, height=TILE[1] * frame["y"].n_unique())
     return sized if frame["panel"].n_unique() == 1 else sized.facet(alt.Facet("panel:N", title=None), columns=2)

@@ -6,21 +6,19 @@ median over seeds (causal tracing over training: arXiv 2405.15071 section 3.2).
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 import numpy as np
 import polars as pl
 
 from grokstudy.analysis.figures import theme
-from grokstudy.analysis.figures.layer_position import REGIMES, shares, sited, split_of
+from grokstudy.analysis.figures.layer_position import REGIMES, share_probes, sited, split_of
 from grokstudy.analysis.tables.study import StudyTables
 
 CAPTION = (
     "Median over seeds, from the first evaluation to the last; steps in between are spaced evenly on a log scale. "
     "One panel per regime and token position. Depth 0 is the embedding."
 )
-PROBES = 3
+MOST_PROBES = 3
 SNAPSHOTS = 12
 """Most steps that are shown."""
 TILE = (12, 13)
@@ -33,7 +31,7 @@ def sites_over_training(tables: StudyTables) -> list[theme.Figure] | None:
     site = ("probe", "regime", "position", "layer", "step")
     medians = sited(tables, known).group_by(site).agg(pl.col("value").median().round(3)).sort(site).collect()
     shown = medians.filter(pl.col("step").is_in(snapshots(medians["step"].unique().to_list())))
-    return [_figure(name, rows, split_of(tables), known) for name, rows in shares(shown)[:PROBES]] or None
+    return [_figure(name, rows, split_of(tables), known) for name, rows in share_probes(shown)[:MOST_PROBES]] or None
 
 
 def snapshots(steps: list[int]) -> list[int]:
@@ -52,20 +50,19 @@ def _figure(name: str, rows: pl.DataFrame, split: str, known: pl.DataFrame) -> t
     shown = rows.filter(pl.col("regime").is_in(order)).with_columns(panel=pl.format("{}: {}", "regime", "position"))
     depths = sorted(shown["layer"].unique().to_list(), reverse=True)
     axis = alt.Axis(labelAngle=0, labelOverlap="greedy", format="~s")
-    chart: Any = (
+    tiles = (
         alt.Chart(shown)
         .mark_rect()
         .encode(
             x=alt.X("step:O", title="training step", axis=axis),
             y=alt.Y("layer:O", sort=depths, title="depth"),
             color=alt.Color("value:Q", scale=theme.BLUES, title=None),
-            tooltip=[alt.Tooltip(field) for field in ("panel:N", "step:Q", "layer:Q", "value:Q")],
+            tooltip=["panel:N", "step:Q", "layer:Q", "value:Q"],
         )
-        .properties(width=TILE[0] * shown["step"].n_unique(), height=TILE[1] * len(depths))
     )
+    sized = tiles.properties(width=TILE[0] * shown["step"].n_unique(), height=TILE[1] * len(depths))
     panels = [f"{regime}: {position}" for regime in order for position in positions]
-    faceted = chart.facet(
-        alt.Facet("panel:N", sort=panels, title=None), columns=3 if len(positions) == 1 else len(positions)
-    )
+    header = alt.Facet("panel:N", sort=panels, title=None)
+    faceted = sized.facet(header, columns=3 if len(positions) == 1 else len(positions))
     title = f"{name.replace('_', ' ')} on {split}"
     return theme.Figure(f"sites_{name}", faceted.properties(title=title), shown.drop("panel"), CAPTION)

@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from grokstudy.analysis.answer import of_results
 from grokstudy.analysis.figures import theme
 from grokstudy.analysis.statistics import survival as estimate
 from grokstudy.analysis.tables.study import StudyTables
@@ -31,16 +32,11 @@ ENOUGH = 6
 def survival(tables: StudyTables) -> list[theme.Figure] | None:
     """One panel per event of the study."""
     known = theme.regimes(tables)
-    results = tables.results.select("trial_id")
     labels = known.lazy().select("trial_id", "regime")
-    events = tables.events.join(results, on="trial_id", how="semi").join(labels, on="trial_id").sort("trial_id")
+    events = of_results(tables.events, tables).join(labels, on="trial_id").sort("trial_id")
     ends = _ends(events)
-    panels = [_panel(name, event, events, ends, known) for name, event in theme.ordered_events(tables).items()]
-    drawn = [panel for panel in panels if panel is not None]
-    if not drawn:
-        return None
-    chart = alt.concat(*(panel[0] for panel in drawn), columns=2).resolve_scale(color="shared")
-    return [theme.Figure("survival", chart, pl.concat([panel[1] for panel in drawn]), CAPTION)]
+    panels = (_panel(name, event, events, ends, known) for name, event in theme.ordered_events(tables).items())
+    return theme.panels("survival", panels, CAPTION)
 
 
 def _ends(events: pl.LazyFrame) -> tuple[float, float]:
@@ -69,20 +65,16 @@ def _steps(sample: estimate.Sample, start: float, end: float) -> pl.DataFrame:
     edges = pl.DataFrame({"time": [start], "survival": [1.0], "low": [None], "high": [None]}, schema=_EDGE)
     rows = pl.concat([edges, curve.select(list(_EDGE))])
     final = rows.tail(1).with_columns(time=pl.lit(max(last, start)))
-    share = (pl.col("survival", "high", "low") * -1 + 1).round(4)
-    return (
-        pl.concat([rows, final])
-        .with_columns(share)
-        .select(
-            pl.lit(sample.group["regime"]).alias("regime"),
-            pl.lit("curve").alias("kind"),
-            pl.col("time").clip(start).round(1).alias("step"),
-            happened="survival",
-            low="high",
-            high="low",
-            n=pl.lit(sample.n),
-            n_censored=pl.lit(sample.n_censored),
-        )
+    shares = pl.concat([rows, final]).with_columns((pl.col("survival", "high", "low") * -1 + 1).round(4))
+    return shares.select(
+        regime=pl.lit(sample.group["regime"]),
+        kind=pl.lit("curve"),
+        step=pl.col("time").clip(start).round(1),
+        happened="survival",
+        low="high",
+        high="low",
+        n=pl.lit(sample.n),
+        n_censored=pl.lit(sample.n_censored),
     )
 
 
@@ -92,10 +84,9 @@ _EDGE = pl.Schema({"time": pl.Float64, "survival": pl.Float64, "low": pl.Float64
 def _censored(sample: estimate.Sample, start: float) -> pl.DataFrame:
     curve = estimate.kaplan_meier(sample).select("time", "survival")
     times = pl.DataFrame({"time": sample.time[~sample.observed]}, schema={"time": pl.Float64}).sort("time")
-    found = times.join_asof(curve, on="time")
     happened = (1 - pl.col("survival").fill_null(1.0)).round(4)
     step = pl.col("time").clip(start).round(1)
-    rows = found.select(pl.lit(sample.group["regime"]).alias("regime"), step=step, happened=happened)
+    rows = times.join_asof(curve, on="time").select(regime=pl.lit(sample.group["regime"]), step=step, happened=happened)
     return rows.group_by("regime", "step", "happened", maintain_order=True).agg(runs=pl.len())
 
 
@@ -103,7 +94,7 @@ def _chart(name: str, event: Event, steps: pl.DataFrame, censored: pl.DataFrame,
     regimes, colour = known["regime"].unique(maintain_order=True).to_list(), theme.colour(known)
     ticks = alt.Axis(values=[0, 0.2, 0.4, 0.6, 0.8, 1], labelOverlap=False)
     y = alt.Y("happened:Q", scale=alt.Scale(domain=[-0.03, 1.03], nice=False), axis=ticks, title="share of runs")
-    hint = [alt.Tooltip(name) for name in ("regime:N", "step:Q", "happened:Q", "n:Q", "n_censored:Q")]
+    hint = ["regime:N", "step:Q", "happened:Q", "n:Q", "n_censored:Q"]
     base = alt.Chart(steps).encode(x=theme.step_axis(), color=colour)
     marks = alt.Chart(censored).encode(x=theme.step_axis(), y=y, color=colour, tooltip=["regime:N", "step:Q", "runs:Q"])
     layers = _lines(base.encode(y=y, tooltip=hint), marks, regimes)
@@ -111,7 +102,7 @@ def _chart(name: str, event: Event, steps: pl.DataFrame, censored: pl.DataFrame,
         band = base.mark_area(interpolate="step-after", opacity=0.1)
         layers.insert(0, band.encode(y=alt.Y("low:Q", title="share of runs"), y2="high:Q"))
     title = alt.Title(name, subtitle=str(event))
-    return theme.layered(*layers).properties(width=theme.WIDTH, height=theme.HEIGHT, title=title)
+    return alt.layer(*layers).properties(width=theme.WIDTH, height=theme.HEIGHT, title=title)
 
 
 def _lines(curves: Any, censored: Any, regimes: list[str]) -> list[Any]:
@@ -119,8 +110,9 @@ def _lines(curves: Any, censored: Any, regimes: list[str]) -> list[Any]:
     apart = min(APART, SPREAD / len(regimes))
     layers = []
     for place, regime in enumerate(regimes):
-        offset, mine = apart * (place - (len(regimes) - 1) / 2), alt.FieldEqualPredicate(field="regime", equal=regime)
-        line, tick = curves.transform_filter(mine), censored.transform_filter(mine)
+        offset = apart * (place - (len(regimes) - 1) / 2)
+        of_regime = alt.FieldEqualPredicate(field="regime", equal=regime)
+        line, tick = curves.transform_filter(of_regime), censored.transform_filter(of_regime)
         layers.append(line.mark_line(interpolate="step-after", strokeCap="butt", strokeWidth=1.6, yOffset=offset))
         layers.append(tick.mark_tick(thickness=2, size=9, orient="vertical", opacity=1, yOffset=offset))
     return layers

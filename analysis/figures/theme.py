@@ -7,7 +7,7 @@ letters are then 6.75 points. Charts carry their data inline, so lines are thinn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from grokstudy.analysis.labels import FIRST, label
+from grokstudy.analysis.labels import in_reading_order, label
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.events import Event
 
@@ -27,6 +27,7 @@ COLUMN, PAGE = 317, 672
 """Widest figure in px: 3.3 and 7 inches."""
 WIDTH, HEIGHT = 256, 180
 """Size of a panel in px: two beside each other fill the page."""
+FEW_TICKS = alt.Axis(tickCount=5)
 LINE_POINTS = 400
 """Most points of one line."""
 CHART_ROWS = 12_000
@@ -106,13 +107,14 @@ def regimes(tables: StudyTables) -> pl.DataFrame:
     """
     trials = tables.independent.sort("trial_id").collect()
     axes = [axis for axis in tables.groups if trials[axis].n_unique() > 1] or tables.groups[:1]
-    words = trials.with_columns(group=_labels(trials, axes))
+    words = trials.with_columns(group=labels(trials, axes))
     return words.with_columns(regime=_regime(words, axes)).select(*KNOWN, *axes)
 
 
-def _labels(trials: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
-    rows = trials.select(axes).iter_rows(named=True) if axes else ({} for _ in range(len(trials)))
-    return pl.Series("group", [label(row) for row in rows], dtype=pl.String)
+def labels(frame: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
+    """Each row's place on some axes, in words."""
+    words = [label({axis: row[axis] for axis in axes}) for row in frame.iter_rows(named=True)]
+    return pl.Series(words, dtype=pl.String)
 
 
 def _regime(words: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
@@ -122,7 +124,7 @@ def _regime(words: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
     few = [axis for axis in ordered if words[axis].n_unique() <= len(PALETTE)]
     if not few:
         return pl.Series([f"{words['group'].n_unique()} settings"] * len(words), dtype=pl.String)
-    return _labels(words, few[:1])
+    return labels(words, few[:1])
 
 
 def colour(known: pl.DataFrame, **options: Any) -> Any:
@@ -142,8 +144,7 @@ def step_axis(title: str = "training step (log scale)") -> Any:
 
 def ordered_events(tables: StudyTables) -> dict[str, Event]:
     """The study's events in reading order."""
-    place = {name: index for index, name in enumerate(FIRST)}
-    return dict(sorted(tables.declared.items(), key=lambda item: place.get(item[0], len(place))))
+    return {name: tables.declared[name] for name in in_reading_order(tables.declared)}
 
 
 def metric_title(event: Event) -> str:
@@ -169,6 +170,15 @@ def some_trials(known: pl.DataFrame, least: int = 60) -> pl.DataFrame:
     return known.with_columns(_rank=rank).sort("_rank", "trial_id").head(room).sort("trial_id").drop("_rank")
 
 
+def panels(name: str, drawn: Iterable[tuple[Any, pl.DataFrame] | None], caption: str) -> list[Figure] | None:
+    """One figure of charts with their data, two beside each other; None when there is no chart."""
+    pairs = [pair for pair in drawn if pair is not None]
+    if not pairs:
+        return None
+    chart = alt.concat(*(chart for chart, _ in pairs), columns=2).resolve_scale(color="shared")
+    return [Figure(name, chart, pl.concat([data for _, data in pairs]), caption)]
+
+
 def drawn_of(known: pl.DataFrame) -> str:
     """A sentence to add to a caption when not every run is drawn as a line of its own."""
     drawn = len(some_trials(known))
@@ -178,8 +188,3 @@ def drawn_of(known: pl.DataFrame) -> str:
 def on_blue(column: str) -> Any:
     """The colour of a number written on a tile of `BLUES`."""
     return alt.condition(f"datum['{column}'] > 0.6", alt.value("white"), alt.value(INK))
-
-
-def layered(*charts: Any) -> Any:
-    """Charts on top of each other."""
-    return alt.layer(*charts)

@@ -33,13 +33,13 @@ def pictures(figure: Figure, command: str, column: bool = False) -> dict[str, by
 def _numbered(svg: str) -> str:
     """The same drawing with its gradients counted from 0, not from the first that this process drew."""
     known: dict[str, int] = {}
-    return _GRADIENT.sub(lambda found: f"gradient_{known.setdefault(found[1], len(known))}", svg)
+    return _GRADIENT.sub(lambda match: f"gradient_{known.setdefault(match[1], len(known))}", svg)
 
 
 def _size(svg: str) -> tuple[float, float]:
     """Width and height in px."""
-    found: Any = _SIZE.search(svg)
-    return float(found[1]), float(found[2])
+    match: Any = _SIZE.search(svg)
+    return float(match[1]), float(match[2])
 
 
 def _in_points(svg: str) -> str:

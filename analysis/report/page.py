@@ -6,12 +6,13 @@ Self-contained: the charting library is inlined once, data and styles are in the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from grokstudy.analysis.answer import of_results
 from grokstudy.analysis.answer_text import NO_VERDICT, NOTE, cells, is_decoupling
 from grokstudy.analysis.contrasts import findings
 from grokstudy.analysis.labels import steps_text
@@ -35,6 +36,7 @@ def page(
 ) -> str:
     """The whole page."""
     hypothesis = str(tables.spec.get("hypothesis") or "")
+    pairs = {**versions, "spec_hash": tables.spec.get("spec_hash", "")}.items()
     parts = [
         f"<p class=soft>study</p><h1>{escape(tables.name)}</h1><p class=lead>{escape(hypothesis)}</p>",
         *_warnings(tables),
@@ -45,7 +47,7 @@ def page(
         f"<h2>Not finished, diverged or failed</h2>{_failures(failures)}",
         f"<h2>Censored</h2>{_censored(tables)}",
         f"<h2>Study file</h2><pre>{escape(tables.text or json.dumps(tables.spec, indent=1))}</pre>",
-        f"<h2>Versions</h2>{_versions(tables, versions)}",
+        f"<h2>Versions</h2>{table([{'name': name, 'version': str(version)} for name, version in pairs])}",
     ]
     return document(f"{tables.name}: report", parts, figures)
 
@@ -54,8 +56,8 @@ def _warnings(tables: StudyTables) -> list[str]:
     if not tables.skipped:
         return []
     items = "".join(f"<li><code>{escape(line)}</code></li>" for line in tables.warnings[:ROWS])
-    said = f"{len(tables.skipped)} files could not be read and are left out:"
-    return [f"<div class=warn><p>{said}</p><ul>{items}</ul></div>"]
+    heading = f"{len(tables.skipped)} files could not be read and are left out:"
+    return [f"<div class=warn><p>{heading}</p><ul>{items}</ul></div>"]
 
 
 def _answer(frame: pl.DataFrame) -> str:
@@ -68,26 +70,28 @@ def _answer(frame: pl.DataFrame) -> str:
 
 def _verdict_first(row: dict[str, str]) -> dict[str, str]:
     """The group and its verdict, then all that it follows from: a table of many events is wider than a screen."""
-    first = [next(iter(row)), *(name for name in ("verdict",) if name in row)]
-    return {**{name: row[name] for name in first}, **row}
+    return {name: row[name] for name in (next(iter(row)), "verdict") if name in row} | row
 
 
 def _legend(tables: StudyTables) -> str:
     """What the events and the verdicts mean."""
     events = [(name, str(event)) for name, event in tables.declared.items()]
-    pairs = [*events, *VERDICTS.items(), *((name, CLASSES[name]) for name in CLASSES if name not in VERDICTS)]
+    pairs = [*events, *(VERDICTS | CLASSES).items()]
     items = "".join(f"<li><b>{escape(name)}</b>: {escape(meaning)}</li>" for name, meaning in pairs)
     return f"<details><summary>What the words mean</summary><ul class=soft>{items}</ul></details>"
 
 
-def _findings(found: Sequence[tuple[str, pl.DataFrame]]) -> list[str]:
+def _findings(titled: Sequence[tuple[str, pl.DataFrame]]) -> list[str]:
     """Estimates and tests, rounded; null is a dash."""
-    tables = []
-    for title, frame in found:
-        shown = frame.head(ROWS).iter_rows(named=True)
-        rows = [{name: _number(value) for name, value in row.items()} for row in shown]
-        tables.append(f"<details><summary>{escape(title)}</summary>{table(rows)}{_more(frame.height)}</details>")
-    return ["<h2>Statistics</h2>", *tables] if tables else []
+    blocks = [f"<details><summary>{escape(title)}</summary>{_listed(frame, _number)}</details>"
+              for title, frame in titled]  # fmt: skip
+    return ["<h2>Statistics</h2>", *blocks] if blocks else []
+
+
+def _listed(frame: pl.DataFrame, text: Callable[[Any], str] = str) -> str:
+    """The first rows as a table of texts, and how many more there are."""
+    rows = [{name: text(value) for name, value in row.items()} for row in frame.head(ROWS).iter_rows(named=True)]
+    return f"{table(rows)}{_more(frame.height)}"
 
 
 def _number(value: Any) -> str:
@@ -100,31 +104,20 @@ def _failures(failures: pl.DataFrame) -> str:
     if failures.is_empty():
         return "<p>Every trial is done.</p>"
     counts = failures["state"].value_counts().sort("state").iter_rows()
-    said = ", ".join(f"{count} {state}" for state, count in counts)
-    rows = [{name: str(value) for name, value in row.items() if name != "traceback"}
-            for row in failures.head(ROWS).iter_rows(named=True)]  # fmt: skip
+    summary = ", ".join(f"{count} {state}" for state, count in counts)
     traces = failures.filter(pl.col("traceback") != "").head(20).iter_rows(named=True)
     opened = "".join(details(f"Traceback of {row['run_id']}", row["traceback"]) for row in traces)
-    return f"<p>{escape(said)}.</p>{table(rows)}{_more(failures.height)}{opened}"
+    return f"<p>{escape(summary)}.</p>{_listed(failures.drop('traceback'))}{opened}"
 
 
 def _censored(tables: StudyTables) -> str:
     """Trials in which an event did not happen, and up to which step they were followed."""
-    chosen = tables.results.select("trial_id")
-    rows = tables.events.join(chosen, on="trial_id", how="semi").filter(pl.col("state") == "censored")
-    wide = rows.sort("trial_id", "event").collect()
-    if wide.is_empty():
+    censored = of_results(tables.events, tables).filter(pl.col("state") == "censored").sort("trial_id", "event")
+    rows = censored.select("trial_id", "seed", *tables.axes, "event", followed_to="lower").collect()
+    if rows.is_empty():
         return "<p>Every event happened in every trial.</p>"
-    listed = wide.select("trial_id", "seed", *tables.axes, "event", followed_to="lower")
-    texts = [{name: str(value) for name, value in row.items()} for row in listed.head(ROWS).iter_rows(named=True)]
-    summary = f"{wide.height} events not reached"
-    return f"<details><summary>{summary}</summary>{table(texts)}{_more(wide.height)}</details>"
+    return f"<details><summary>{rows.height} events not reached</summary>{_listed(rows)}</details>"
 
 
 def _more(height: int) -> str:
     return f"<p class=soft>and {height - ROWS} more</p>" if height > ROWS else ""
-
-
-def _versions(tables: StudyTables, versions: Mapping[str, Any]) -> str:
-    pairs = {**versions, "spec_hash": tables.spec.get("spec_hash", "")}
-    return table([{"name": str(name), "version": str(value)} for name, value in pairs.items()])

@@ -52,7 +52,8 @@ def write_report(root: str | Path, study: str, versions: Mapping[str, Any] | Non
     for figure in figures:
         files |= pictures(figure, _command(root, study, figure.name))
     files["index.html"] = page(tables, frame, figures, versions, failures(root, tables)).encode()
-    store, folder = Store(root), StudyDir(Store(root), study).report
+    store = Store(root)
+    folder = StudyDir(store, study).report
     _write(store, folder, files)
     places = {name: store.path(f"{folder}/{name}") for name in files}
     return ReportPaths(places["index.html"], places, frame, tables.warnings)
@@ -65,12 +66,13 @@ def write_figure(root: str | Path, study: str, name: str, column: bool = False) 
 
     tables, first = load(root, study), name.split("_")[0]
     near = [figure for known in FIGURES if known.split("_")[0] == first for figure in FIGURES[known](tables) or ()]
-    found = [figure for figure in near if figure.name == name]
-    if not found:
+    named = [figure for figure in near if figure.name == name]
+    if not named:
         names = ", ".join(figure.name for figure in draw(tables)) or "none"
         raise ValueError(f"{study} has no figure {name!r}; it has: {names}")
-    store, folder = Store(root), StudyDir(Store(root), study).report
-    files = pictures(found[0], _command(root, study, name) + (" --column" if column else ""), column)
+    store = Store(root)
+    folder = StudyDir(store, study).report
+    files = pictures(named[0], _command(root, study, name) + (" --column" if column else ""), column)
     for file, content in files.items():
         store.write(f"{folder}/{file}", content)
     return [store.path(f"{folder}/{file}") for file in files]

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Z = 1.959963984540054
+from grokstudy.analysis.statistics.decoupling import Z
+from grokstudy.analysis.statistics.survival import Array
+from grokstudy.trainables.messages import first_line
+
 CONCORDANCE = pl.Schema(
     {
         "tau": pl.Float64,
@@ -67,8 +69,7 @@ def pairs_of(
     ]
     both = sides[0].join(sides[1].drop(by), on="trial_id").sort("trial_id")
     stratum = pl.struct(by).rle_id() if by else pl.lit(0)
-    rows = both.sort(by, maintain_order=True).with_columns(stratum=stratum) if by else both.with_columns(stratum=0)
-    frame = rows.collect()
+    frame = (both.sort(by, maintain_order=True) if by else both).with_columns(stratum=stratum).collect()
     names = ("duration", "state", "duration_right", "state_right", "stratum")
     return Pairs(*(frame[name].to_numpy() for name in names))
 
@@ -100,7 +101,7 @@ def _jackknife(tau: float, agree: Array, comparable: Array) -> dict[str, Any]:
     without = (agree.sum() - 2 * agree.sum(axis=1)) / left
     n = len(without)
     error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
-    return {"low": max(-1.0, tau - Z * error), "high": min(1.0, tau + Z * error), "reason": None}
+    return {"low": max(-1.0, tau - Z * error), "high": min(1.0, tau + Z * error)}
 
 
 def hazard_ratio(pairs: Pairs) -> pl.DataFrame:
@@ -144,10 +145,10 @@ def _fit(pairs: Pairs, formed_first: Array) -> dict[str, Any]:
         try:
             model.fit(_intervals(pairs, formed_first).to_pandas(), **columns)
         except Exception as error:  # lifelines has several kinds; any of them means that there is no estimate
-            return {"reason": f"no estimate: {str(error).strip().splitlines()[0]}"}
-    found = model.summary.loc["formed"]
+            return {"reason": f"no estimate: {first_line(error, 1000)}"}
+    estimate = model.summary.loc["formed"]
     names = {"hazard_ratio": "exp(coef)", "low": "exp(coef) lower 95%", "high": "exp(coef) upper 95%", "p": "p"}
-    return {**{name: float(found[column]) for name, column in names.items()}, "reason": None}
+    return {name: float(estimate[column]) for name, column in names.items()}
 
 
 def _intervals(pairs: Pairs, formed_first: Array) -> pl.DataFrame:
@@ -161,12 +162,8 @@ def _intervals(pairs: Pairs, formed_first: Array) -> pl.DataFrame:
             "event": pairs.answered,
         }
     )
-    before = runs.with_columns(
-        start=pl.lit(0.0),
-        stop=pl.col("circuit"),
-        formed=0,
-        event=pl.col("event") & (pl.col("circuit") >= pl.col("stop")),
-    )
+    without = pl.col("event") & (pl.col("circuit") >= pl.col("stop"))
+    before = runs.with_columns(start=pl.lit(0.0), stop=pl.col("circuit"), formed=0, event=without)
     after = runs.with_columns(start=pl.col("circuit"), formed=1)
     columns = ["id", "stratum", "start", "stop", "formed", pl.col("event").cast(pl.Int8)]
     return pl.concat([before.select(columns), after.select(columns)]).filter(pl.col("stop") > pl.col("start"))

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+Z = 1.959963984540054
+"""Half the width of a 95 % interval, in standard errors."""
 DELTA = 0.1
 """Leads up to this many decades are called simultaneous."""
 
@@ -35,7 +37,10 @@ def leads(events: pl.LazyFrame, answer: str = "generalised", circuit: str = "cir
     An observed lead is bounded by the evaluations around both crossings; a latent trial only from below (the
     answer comes later than the last evaluation), a fake one only from above.
     """
-    sides = [_side(events, name, prefix) for name, prefix in ((answer, "answer"), (circuit, "circuit"))]
+    sides = [
+        events.filter(pl.col("event") == name).select("trial_id", pl.col(_SIDE).name.prefix(prefix))
+        for name, prefix in ((answer, "answer_"), (circuit, "circuit_"))
+    ]
     both = sides[0].join(sides[1], on="trial_id", how="full", coalesce=True)
     return both.with_columns(lead=_log("answer_time") - _log("circuit_time")).select(
         "trial_id",
@@ -47,11 +52,6 @@ def leads(events: pl.LazyFrame, answer: str = "generalised", circuit: str = "cir
         kind=_kind(),
         verdict=_verdict(),
     ).sort("trial_id")  # fmt: skip
-
-
-def _side(events: pl.LazyFrame, name: str, prefix: str) -> pl.LazyFrame:
-    rows = events.filter(pl.col("event") == name)
-    return rows.select("trial_id", *(pl.col(column).alias(f"{prefix}_{column}") for column in _SIDE))
 
 
 def _log(column: str) -> pl.Expr:
@@ -68,26 +68,21 @@ def _verdict() -> pl.Expr:
     known = ("observed", "censored")
     answer, circuit = (pl.col(f"{side}_state") == "observed" for side in ("answer", "circuit"))
     classified = pl.col("answer_state").is_in(known) & pl.col("circuit_state").is_in(known)
-    named = (
-        pl.when(answer & circuit)
-        .then(pl.lit("coupled"))
-        .when(circuit)
-        .then(pl.lit("latent"))
-        .when(answer)
-        .then(pl.lit("fake"))
-        .otherwise(pl.lit("neither"))
+    named = pl.coalesce(
+        pl.when(answer & circuit).then(pl.lit("coupled")),
+        pl.when(circuit).then(pl.lit("latent")),
+        pl.when(answer).then(pl.lit("fake")),
+        pl.lit("neither"),
     )
     return pl.when(classified).then(named)
 
 
 def _kind() -> pl.Expr:
     lead = pl.col("lead")
-    order = (
-        pl.when(lead > DELTA)
-        .then(pl.lit("circuit_first"))
-        .when(lead < -DELTA)
-        .then(pl.lit("answer_first"))
-        .otherwise(pl.lit("simultaneous"))
+    order = pl.coalesce(
+        pl.when(lead > DELTA).then(pl.lit("circuit_first")),
+        pl.when(lead < -DELTA).then(pl.lit("answer_first")),
+        pl.lit("simultaneous"),
     )
     return pl.when(lead.is_not_null()).then(order).otherwise(_verdict())
 
@@ -108,12 +103,12 @@ def shares(trials: pl.LazyFrame, by: Sequence[str], column: str = "verdict") -> 
     return filled.select(*by, column, "count", "n", "unknown", *wilson(pl.col("count"), pl.col("n")))
 
 
-def wilson(count: pl.Expr, n: pl.Expr, z: float = 1.959963984540054) -> list[pl.Expr]:
+def wilson(count: pl.Expr, n: pl.Expr) -> list[pl.Expr]:
     """Share and Wilson score interval of a count (Wilson 1927); null when n is 0."""
     size = pl.when(n > 0).then(n.cast(pl.Float64))
     share = count / size
-    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
-    half = z / (1 + z**2 / size) * (share * (1 - share) / size + z**2 / (4 * size**2)).sqrt()
+    centre = (share + Z**2 / (2 * size)) / (1 + Z**2 / size)
+    half = Z / (1 + Z**2 / size) * (share * (1 - share) / size + Z**2 / (4 * size**2)).sqrt()
     low, high = (centre - half).clip(0, 1), (centre + half).clip(0, 1)
     return [share.alias("share"), low.alias("low"), high.alias("high")]
 

@@ -78,13 +78,8 @@ def samples(events: pl.LazyFrame, event: str, by: Sequence[str]) -> list[Sample]
     duration = pl.coalesce("time", pl.col("lower").cast(pl.Float64), pl.lit(0.0))
     frame = rows.select(*by, "seed", duration=duration, observed=pl.col("state") == "observed").collect()
     parts = frame.partition_by(by, maintain_order=True) if by else [frame] if len(frame) else []
-    return [
-        Sample(
-            {name: part[name][0] for name in by},
-            *(part[c].to_numpy() for c in ("duration", "observed", "seed")),
-        )
-        for part in parts
-    ]
+    arrays = ("duration", "observed", "seed")
+    return [Sample({name: part[name][0] for name in by}, *(part[c].to_numpy() for c in arrays)) for part in parts]
 
 
 def kaplan_meier(sample: Sample) -> pl.DataFrame:
@@ -116,7 +111,7 @@ def _first_below(curve: pl.DataFrame, column: str) -> float | None:
     return None if times.is_empty() else float(times[0])
 
 
-def curves(events: pl.LazyFrame, event: str, by: Sequence[str]) -> pl.DataFrame:
+def kaplan_meier_curves(events: pl.LazyFrame, event: str, by: Sequence[str]) -> pl.DataFrame:
     """Kaplan-Meier curves of one event, per group, with n and n_censored."""
     parts = [
         kaplan_meier(sample).with_columns(
@@ -143,7 +138,7 @@ def log_rank(events: pl.LazyFrame, event: str, by: Sequence[str]) -> pl.DataFram
 def _log_rank(a: Sample, b: Sample) -> dict[str, Any]:
     from scipy import stats
 
-    row = {**_sizes(a, b), "statistic": None, "p": None, "reason": None}
+    row = _sizes(a, b)
     if a.n_censored == a.n and b.n_censored == b.n:
         return {**row, "reason": "the event happened in neither group"}
     sides = (stats.CensoredData.right_censored(side.time, ~side.observed) for side in (a, b))
@@ -181,6 +176,13 @@ def contrasts(events: pl.LazyFrame, event: str, by: Sequence[str], resamples: in
     return pl.DataFrame([_contrast(a, b, resamples) for a, b in pairs], schema=CONTRASTS)
 
 
+def pairwise(events: pl.LazyFrame, event: str, by: Sequence[str]) -> pl.DataFrame:
+    """Every pair of groups: their contrast, and p and reason of their log-rank test."""
+    later = contrasts(events, event, by).drop("reason")
+    test = log_rank(events, event, by).select("a", "b", "p", "p_holm", "reason")
+    return later.join(test, on=["a", "b"], how="left", maintain_order="left")
+
+
 def _contrast(a: Sample, b: Sample, resamples: int) -> dict[str, Any]:
     from scipy import stats
 
@@ -199,8 +201,8 @@ def _contrast(a: Sample, b: Sample, resamples: int) -> dict[str, Any]:
     if min(a.n, b.n) < 2:
         return {**row, "reason": "one seed: no interval"}
     options = {"vectorized": False, "paired": paired, "method": "percentile", "n_resamples": resamples}
-    found = stats.bootstrap(data, difference, rng=np.random.default_rng(0), **options).confidence_interval
-    return {**row, "low": float(found.low), "high": float(found.high), "reason": None}
+    interval = stats.bootstrap(data, difference, rng=np.random.default_rng(0), **options).confidence_interval
+    return {**row, "low": float(interval.low), "high": float(interval.high)}
 
 
 def _followed(sample: Sample) -> float:

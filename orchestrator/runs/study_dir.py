@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.trials import Trial
 from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.config import MOST_STEPS
 from grokstudy.trainables.events import Event
-from grokstudy.trainables.storage.run_dir import MOST_STEPS, run_ids
+from grokstudy.trainables.storage.run_dir import run_ids
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.study_dir import FIXED, StudyDir
 from grokstudy.trainables.versions import git_commit, installed

@@ -85,10 +85,10 @@ def test_survival_never_rises(rows: list[tuple[int, bool]]) -> None:
 
 
 def test_curves_carry_n_and_censored() -> None:
-    frame = survival.curves(events_of(a=([1, 2], 2), b=([5, 5, 5], 0)), "generalised", ["regime"])
+    frame = survival.kaplan_meier_curves(events_of(a=([1, 2], 2), b=([5, 5, 5], 0)), "generalised", ["regime"])
     counts = frame.select("regime", "n", "n_censored").unique(maintain_order=True).rows()
     assert counts == [("a", 2, 0), ("b", 3, 3)]
-    assert survival.curves(events_of(a=([1], 1)), "circuit", ["regime"]).is_empty()
+    assert survival.kaplan_meier_curves(events_of(a=([1], 1)), "circuit", ["regime"]).is_empty()
 
 
 def test_log_rank_is_the_textbook_test() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from grokstudy.trainables.config import RunConfig
-from grokstudy.trainables.models import build, step_flops
+from grokstudy.trainables.models import build, parameter_count, step_flops
 from grokstudy.trainables.probes import PROBES
 from grokstudy.trainables.probes.base import Scene
 from grokstudy.trainables.probes.queries import Queries
@@ -30,6 +30,10 @@ EVALUATION_FLOPS = 1e10
 DOUBLING_GAIN = 1.1
 """A pack is doubled only when the summed speed rises by a tenth."""
 MEMORY_SHARE = 0.8
+PROBE_BYTES, PROBE_CHAINS = 4e8, 5e6
+"""Largest parameters and graphs that are allocated to measure: what is larger is reckoned from its products."""
+RECKONED_FLOPS = 3e10
+"""Of a core, for what is reckoned; an estimate within a factor of two or three."""
 
 
 def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, engine: Mode = "auto") -> float:
@@ -43,6 +47,8 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, e
     torch.set_num_threads(threads)
     at = torch.device(device)
     batch = config.train.batch
+    if _is_huge(config):
+        return RECKONED_FLOPS / step_flops(config.model, config.data.vocabulary, batch)
     full = step_flops(config.model, config.data.vocabulary, batch)
     if full <= PROBE_FLOPS:
         return 1.0 / _seconds_per_step(config, at, engine=engine)
@@ -53,6 +59,11 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, e
     return 1.0 / (high + per_example * (batch - 4 * small))
 
 
+def _is_huge(config: RunConfig) -> bool:
+    parameters = parameter_count(config.model, config.data.vocabulary)
+    return 4 * parameters > PROBE_BYTES or config.data.chains > PROBE_CHAINS
+
+
 def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1) -> float:
     """Measured seconds of one evaluation of one run with its probes; a large one on fewer examples, in proportion.
 
@@ -61,6 +72,8 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
     torch.set_num_threads(threads)
     at, options = torch.device(device), config.eval
     forwards = step_flops(config.model, config.data.vocabulary, len(SPLITS) * options.max_examples) / 3
+    if _is_huge(config):
+        return forwards / RECKONED_FLOPS
     share = min(1.0, EVALUATION_FLOPS / forwards)
     data = TASKS[config.task].build(config.data, config.seed, max(1, int(share * options.max_examples)))
     model = build(config.model, data.vocabulary)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from grokstudy.trainables.config import NUMERICS, RunConfig
+from grokstudy.trainables.config import MOST_STEPS, NUMERICS, RunConfig
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage.store import DamagedError, Store
 
@@ -36,8 +36,8 @@ _NEEDED: dict[str, dict[str, type]] = {
 }
 """What a file must hold to be of use."""
 _WORDS = {int: "whole number", str: "text"}
-MOST_ATTEMPTS, MOST_STEPS = 2**15 - 1, 10**9
-"""What fits into the column `attempt`, and into the name of a part."""
+MOST_ATTEMPTS = 2**15 - 1
+"""What fits into the column `attempt`."""
 
 
 def run_ids(store: Store) -> list[str]:

@@ -1,7 +1,7 @@
 """Registry of tasks. A task is one file and one line here; contract tests run over every entry.
 
-A task has `Options` (frozen dataclass with `vocabulary` and `problems()`), `positions`, `splits` (names of its
-evaluation sets), `events` (of a study that names none), `check(options, seed)` and
+A task has `Options` (frozen dataclass with `vocabulary`, `chains` and `problems()`), `positions`, `splits` (names of
+its evaluation sets), `events` (of a study that names none), `check(options, seed)` and
 `build(options, seed, max_examples)` returning a `TaskData`.
 """
 

@@ -46,6 +46,11 @@ class TwoHopOptions:
         return self.entities * self.out_degree
 
     @property
+    def chains(self) -> int:
+        """Number of chains of two facts, E d^2."""
+        return self.atomic_facts * self.out_degree
+
+    @property
     def vocabulary(self) -> int:
         """Tokens: entities, relations, padding."""
         return self.entities + self.relations + 1
