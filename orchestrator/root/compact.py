@@ -9,9 +9,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from grokstudy.orchestrator.root.verify_run import KEYS
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import records
+from grokstudy.trainables.storage.continuity import KEYS
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
