@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import PurePosixPath
@@ -25,6 +26,8 @@ from grokstudy.trainables.storage.store import DamagedError
 
 AGAIN = "remove its DONE.json, if any, and run the study again: it is trained again from before the damage"
 MERGE = "grokstudy compact merges the parts of a finished run"
+READERS = 8
+"""Threads that read parts: the storage answers several at once, and Arrow decodes without Python's lock."""
 IMPORTED = "ext-"
 """How the names of imported curves begin."""
 
@@ -100,22 +103,29 @@ def _marker(run: RunDir, files: list[str]) -> Generator[Fault, None, dict[str, A
 
 
 def _read(run: RunDir, table: str, parts: list[str]) -> tuple[pa.Table, list[Fault]]:
-    """All rows in the order of the parts, and the parts that cannot be read or hold rows of others."""
+    """The keys of all rows in the order of the parts, and the parts that cannot be read or hold rows of others."""
     pieces, faults = [], []
     starts = [int(match["start"]) for path in parts if (match := PART.search(path))]
-    for path, start, end in zip_longest(parts, starts, starts[1:]):
-        try:
-            rows = decode(run.store.read(path), table)
-        except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-            faults.append(Fault(path, "torn", f"cannot be read ({first_line(error)})", AGAIN))
-            continue
-        rows = rows.select(KEYS[table])
-        steps = rows["step"].to_numpy()
-        if len(steps) and (steps.min() < start or (end is not None and steps.max() >= end)):
-            detail = f"holds steps {steps.min()} to {steps.max()}, the next part begins at {end}"
-            faults.append(Fault(path, "duplicate", detail, MERGE))
-        pieces.append(rows)
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(lambda path: _keys(run, table, path), parts)
+        for path, rows, start, end in zip_longest(parts, read, starts, starts[1:]):
+            if isinstance(rows, Fault):
+                faults.append(rows)
+                continue
+            steps = rows["step"].to_numpy()
+            if len(steps) and (steps.min() < start or (end is not None and steps.max() >= end)):
+                detail = f"holds steps {steps.min()} to {steps.max()}, the next part begins at {end}"
+                faults.append(Fault(path, "duplicate", detail, MERGE))
+            pieces.append(rows)
     return pa.concat_tables(pieces) if pieces else SCHEMAS[table].empty_table(), faults
+
+
+def _keys(run: RunDir, table: str, path: str) -> pa.Table | Fault:
+    """What tells the rows of a part apart; the whole of it is read and held against its checksums."""
+    try:
+        return decode(run.store.read(path), table).select(KEYS[table])
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        return Fault(path, "torn", f"cannot be read ({first_line(error)})", AGAIN)
 
 
 def _doubled(run: RunDir, table: str, found: Census) -> Iterator[Fault]:
@@ -161,7 +171,7 @@ def _gaps(
     """Rows that are not there before step `end`, and rows that nothing asked for."""
     if missing := continuity.gap(config, table, rows, end, last):
         what = "steps" if table == "steps" else "evaluations"
-        yield Fault(run.parts(table), "gap", f"{missing.count} {what} lack rows, the first {missing.first}", AGAIN)
+        yield Fault(run.parts(table), "gap", f"{missing.steps} {what} lack rows, the first {missing.first}", AGAIN)
     if config is not None and len(odd := continuity.stray(config, table, rows, end, last)):
         yield Fault(run.parts(table), "stray", f"{len(odd)} steps have rows unasked, the first {odd[0]}", AGAIN)
 

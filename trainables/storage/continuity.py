@@ -27,7 +27,7 @@ Steps = NDArray[np.int64]
 class Gap(NamedTuple):
     """Steps that lack rows."""
 
-    count: int
+    steps: int
     first: int
 
 
