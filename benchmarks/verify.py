@@ -1,8 +1,9 @@
-"""What `verify` costs per row: one run of many steps, whole and with a gap near its end.
+"""What `verify` costs per row: one run of many steps, in parts of 1000 and merged, whole and with a gap near its end.
 
     python -m benchmarks.verify [STEPS]
 
-The rows are written by the product's own writer, in parts of 1000 steps; nothing is trained. One JSON line per figure.
+The rows are written by the product's own writer; nothing is trained. Of many small parts, opening them is most of the
+cost; the merged run shows what a row costs. One JSON line per figure.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.scale import SPLITS
 from benchmarks.scratch import scratch
+from grokstudy.orchestrator.root.compact import compact
 from grokstudy.orchestrator.root.verify import files_of
 from grokstudy.orchestrator.root.verify_run import verify_run
 from grokstudy.trainables.bench.measure import figure
@@ -76,10 +79,17 @@ def seconds(run: RunDir, faults: int) -> Iterator[float]:
 def main(steps: int) -> None:
     """Print a figure for the whole run and one for a gap near the end, which must cost no more."""
     run, rows = long_run(Store(scratch()), steps)
-    figure("verify", [1e6 * taken / rows for taken in seconds(run, 0)], "microseconds per row", steps=steps, rows=rows)
-    run.store.delete(run.part("steps", steps - 2 * PART))
-    late = [1e6 * taken / rows for taken in seconds(run, 1)]
-    figure("verify, a late gap", late, "microseconds per row", steps=steps, rows=rows)
+
+    def show(name: str, faults: int) -> None:
+        taken = [1e6 * second / rows for second in seconds(run, faults)]
+        figure(name, taken, "microseconds per row", steps=steps, rows=rows)
+
+    show("verify, parts of 1000 steps", 0)
+    compact(run.store, [run.run_id])
+    show("verify, merged", 0)
+    whole = records.read_part(run, "steps", 0)
+    run.store.write(run.part("steps", 0), records.encode(pa.concat_tables([whole[:-2], whole[-1:]])))
+    show("verify, merged, a late gap", 1)
 
 
 if __name__ == "__main__":

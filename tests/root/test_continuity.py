@@ -137,6 +137,20 @@ def test_a_run_killed_between_the_parts_of_one_commit_is_no_fault(tmp_path: Path
     assert {(fault.path, fault.kind) for fault in verify(run.store)} == {(run.parts(table), "gap")}
 
 
+class Moving(Store):
+    """A root in which a run commits between two folders of a listing: the checkpoint is seen, its rows are not."""
+
+    def list(self, relative: str, *, recursive: bool = False) -> list[str]:
+        """All, but for the newest parts when the whole root is listed."""
+        found = super().list(relative, recursive=recursive)
+        return [path for path in found if relative or "part-000000020" not in path]
+
+
+def test_a_run_that_moves_on_while_it_is_listed_is_no_fault(tmp_path: Path) -> None:
+    ask(train(probed(), Store(tmp_path / "root"), to=40))
+    assert verify(Moving(tmp_path / "root")) == []
+
+
 def test_a_checkpoint_that_is_newer_than_the_rows_is_named(tmp_path: Path) -> None:
     run = train(probed(), Store(tmp_path / "root"), to=40)
     ask(run)

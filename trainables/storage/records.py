@@ -94,7 +94,9 @@ def _shorten(run: RunDir, table: str, start: int, step: int) -> None:
     except DamagedError:
         return
     kept = rows.filter(pc.less(rows["step"], step))
-    if len(kept) < len(rows):
+    if not len(kept):
+        run.store.delete(run.part(table, start))
+    elif len(kept) < len(rows):
         run.store.write(run.part(table, start), encode(kept))
 
 
