@@ -5,8 +5,11 @@ Ray Tune's workers and the processes of `--local` open the same bundles, so that
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+import torch
 
 from grokstudy.orchestrator.execution.pack_queue import PackQueue
 from grokstudy.orchestrator.planning.packing import PackSize, bundles_of, packs_of
@@ -46,7 +49,13 @@ class Bundle:
 
     @property
     def device(self) -> str:
-        """The device follows what was granted, not what happens to be visible: a CPU worker never touches a GPU."""
+        """The device follows what was granted, not what happens to be visible: a CPU worker never touches a GPU.
+
+        Where a GPU was granted and torch can use none, a warning in the worker's log says so, and the CPU trains.
+        """
+        if self.gpu and not torch.cuda.is_available():
+            warnings.warn("a GPU was granted, but torch can use none here: training on the CPU", stacklevel=2)
+            return "cpu"
         return "cuda" if self.gpu else "cpu"
 
     def open(self, packs: list[list[RunConfig]] | None = None) -> PackQueue:

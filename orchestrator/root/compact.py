@@ -9,9 +9,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from grokstudy.orchestrator.root.verify_run import KEYS
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import records
+from grokstudy.trainables.storage.continuity import KEYS
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
@@ -40,7 +40,9 @@ def _merge(run: RunDir, parts: dict[str, list[int]]) -> None:
 def _rows(run: RunDir, table: str, starts: list[int]) -> pa.Table:
     pieces = [records.read_part(run, table, start) for start in starts]
     merged = pa.concat_tables(pieces)
-    overlap = any(pc.max(rows["step"]).as_py() >= start for rows, start in zip(pieces, starts[1:], strict=False))
+    overlap = any(
+        len(rows) and pc.max(rows["step"]).as_py() >= start for rows, start in zip(pieces, starts[1:], strict=False)
+    )
     return _once(merged, KEYS[table]) if overlap else merged
 
 

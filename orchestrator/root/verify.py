@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from grokstudy.orchestrator.root.verify_run import Fault, verify_run
+from grokstudy.trainables.messages import first_line
+from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage.run_dir import RunDir, run_of
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.study_dir import StudyDir
@@ -18,19 +20,34 @@ def verify(store: Store) -> list[Fault]:
     files = files_of(store)
     by_run, others = group_by_run(files)
     asked, faults = asked_runs(store, files)
+    links = store.links_out()
     faults += [Fault(path, "foreign", "not a file of ours", "move it out of the root") for path in others]
-    faults += [Fault(path, "foreign", "a link that leaves the root", "remove it") for path in store.links_out()]
+    faults += [Fault(path, "foreign", "a link that leaves the root", "remove it") for path in links]
     for run_id, own in sorted(by_run.items()):
-        faults += verify_run(RunDir(store, run_id), own, imported=asked.get(run_id, False))
+        faults += _looked_at(RunDir(store, run_id), own, asked.get(run_id, False), links)
         if run_id not in asked:
             remedy = "grokstudy gc --orphans removes it"
             faults.append(Fault(f"runs/{run_id}", "orphan", "no study asks for this run", remedy))
     return sorted(faults)
 
 
+def _looked_at(run: RunDir, files: list[str], imported: bool, links: list[str]) -> list[Fault]:
+    """The faults of a run. One that has any is listed anew, checkpoints and markers before the rows they vouch for:
+    it may be in training, and have moved on between two folders of the first listing.
+    """
+    if not list(verify_run(run, files, imported)):
+        return []
+    folders = (run.folder, *(run.parts(table) for table in reversed(TABLES)))
+    anew = [path for folder in folders if folder not in links for path in run.store.list(folder, recursive=True)]
+    return list(verify_run(run, _no_folders(anew), imported))
+
+
 def files_of(store: Store) -> list[str]:
     """Every file of a root, without folders."""
-    found = store.list("", recursive=True)
+    return _no_folders(store.list("", recursive=True))
+
+
+def _no_folders(found: list[str]) -> list[str]:
     folders = {str(PurePosixPath(path).parent) for path in found}
     return [path for path in found if path not in folders and "." in PurePosixPath(path).name]
 
@@ -58,7 +75,7 @@ def asked_runs(store: Store, files: list[str]) -> tuple[dict[str, bool], list[Fa
             asked |= dict.fromkeys(study_runs(study), imported)
         except DamagedError as error:
             remedy = "grokstudy run with the study's file writes it again"
-            faults.append(Fault(study.trials, "torn", str(error).splitlines()[0][:80], remedy))
+            faults.append(Fault(study.trials, "torn", first_line(error), remedy))
     return asked, faults
 
 

@@ -1,28 +1,35 @@
 """Whether the files of one run agree with each other: rows, parts, checkpoints, markers. Reads only.
 
-What is expected: the parts of `steps`, in the order of their names, hold the steps 0, 1, 2, ... once each; `evals`
-holds every split at every step of the evaluation grid that was reached; DONE.json names the step at which they end.
+What is expected (`trainables/storage/continuity.py`): every row of every table once and in order, up to the newest part
+or checkpoint; DONE.json names the step at which they end.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
-from grokstudy.trainables.config import RunConfig, eval_steps
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.messages import first_line
+from grokstudy.trainables.storage import continuity
+from grokstudy.trainables.storage.continuity import KEYS, Census, census
 from grokstudy.trainables.storage.records import SCHEMAS, decode
 from grokstudy.trainables.storage.run_dir import CHECKPOINT, OURS, PART, RunDir
 from grokstudy.trainables.storage.store import DamagedError
 
 AGAIN = "remove its DONE.json, if any, and run the study again: it is trained again from before the damage"
-KEYS = {"steps": ("step",), "evals": ("step", "split"), "probes": ("step", "probe", "split", "layer", "position")}
+MERGE = "grokstudy compact merges the parts of a finished run"
+READERS = 8
+"""Threads that read parts: the storage answers several at once, and Arrow decodes without Python's lock."""
+IMPORTED = "ext-"
+"""How the names of imported curves begin."""
 
 
 @dataclass(frozen=True, order=True)
@@ -31,7 +38,7 @@ class Fault:
 
     path: str
     kind: str
-    """torn, foreign, gap, duplicate, order, checksum, orphan, marker, config, unfinished."""
+    """torn, foreign, gap, duplicate, order, stray, checksum, orphan, marker, config."""
     detail: str
     remedy: str
 
@@ -47,16 +54,26 @@ def verify_run(run: RunDir, files: list[str], imported: bool = False) -> Iterato
     for path in files:
         if not OURS.fullmatch(path) and path != run.checkpoints:
             yield Fault(path, "foreign", "not a file of ours", "move it out of the root")
+    imported = imported or run.run_id.startswith(IMPORTED)
     config = None if imported else (yield from _config(run))
-    tables: dict[str, pa.Table] = {}
+    done = None if imported else (yield from _marker(run, files))
+    found: dict[str, Census] = {}
     for table in SCHEMAS:
         parts = sorted(path for path in files if path.startswith(f"{run.parts(table)}/"))
-        rows, found = _read(run, table, [path for path in parts if PART.fullmatch(PurePosixPath(path).name)])
-        tables[table] = rows
-        yield from found or ([] if imported else _rows(run, table, rows))
+        rows, faults = _read(run, table, [path for path in parts if PART.fullmatch(PurePosixPath(path).name)])
+        yield from faults if done else (_unfinished(fault) for fault in faults)
+        if not faults:
+            found[table] = census(rows, table)
     yield from damaged_checkpoints(run, files)
-    if config is not None:
-        yield from _ends(run, config, tables)
+    for table, rows_of in {} if imported else found.items():
+        yield from _doubled(run, table, rows_of)
+    if not imported:
+        yield from _ends(run, config, files, done, found)
+
+
+def _unfinished(fault: Fault) -> Fault:
+    """Parts of a run that has not ended are not merged."""
+    return replace(fault, remedy=AGAIN) if fault.remedy == MERGE else fault
 
 
 def _config(run: RunDir) -> Generator[Fault, None, RunConfig | None]:
@@ -71,40 +88,54 @@ def _config(run: RunDir) -> Generator[Fault, None, RunConfig | None]:
     elif config.run_id != run.run_id:
         detail = f"its configuration belongs to run {config.run_id}"
         yield Fault(path, "config", detail, "it was changed; train it anew")
+        return None
     return config
 
 
+def _marker(run: RunDir, files: list[str]) -> Generator[Fault, None, dict[str, Any] | None]:
+    """DONE.json, if it was there when the files were listed."""
+    path = f"{run.folder}/DONE.json"
+    try:
+        return run.read("DONE.json") if path in files else None
+    except ValueError as error:
+        yield Fault(path, "marker", f"cannot be read ({first_line(error)})", AGAIN)
+        return None
+
+
 def _read(run: RunDir, table: str, parts: list[str]) -> tuple[pa.Table, list[Fault]]:
-    """All rows in the order of the parts, and the parts that cannot be read or hold rows of others."""
+    """The keys of all rows in the order of the parts, and the parts that cannot be read or hold rows of others."""
     pieces, faults = [], []
     starts = [int(match["start"]) for path in parts if (match := PART.search(path))]
-    for path, start, end in zip_longest(parts, starts, starts[1:]):
-        try:
-            rows = decode(run.store.read(path), table)
-        except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-            faults.append(Fault(path, "torn", f"cannot be read ({str(error).splitlines()[0][:80]})", AGAIN))
-            continue
-        steps = rows["step"].to_numpy()
-        if len(steps) and (steps.min() < start or (end is not None and steps.max() >= end)):
-            detail = f"holds steps {steps.min()} to {steps.max()}, the next part begins at {end}"
-            faults.append(Fault(path, "duplicate", detail, "grokstudy compact merges the parts of a finished run"))
-        pieces.append(rows)
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(lambda path: _keys(run, table, path), parts)
+        for path, rows, start, end in zip_longest(parts, read, starts, starts[1:]):
+            if isinstance(rows, Fault):
+                faults.append(rows)
+                continue
+            steps = rows["step"].to_numpy()
+            if len(steps) and (steps.min() < start or (end is not None and steps.max() >= end)):
+                detail = f"holds steps {steps.min()} to {steps.max()}, the next part begins at {end}"
+                faults.append(Fault(path, "duplicate", detail, MERGE))
+            pieces.append(rows)
     return pa.concat_tables(pieces) if pieces else SCHEMAS[table].empty_table(), faults
 
 
-def _rows(run: RunDir, table: str, rows: pa.Table) -> Iterator[Fault]:
-    """Every key once, steps in ascending order, and for `steps` none left out."""
-    keys = list(zip(*(rows[name].to_pylist() for name in KEYS[table]), strict=True))
-    twice = [key for key, count in Counter(keys).items() if count > 1]
-    if twice:
-        yield Fault(run.parts(table), "duplicate", f"{len(twice)} rows, the first at step {min(twice)[0]}", AGAIN)
-    steps = rows["step"].to_pylist()
-    back = [after for before, after in pairwise(steps) if after < before]
-    if back:
-        yield Fault(run.parts(table), "order", f"step {back[0]} comes after a later one", AGAIN)
-    if table == "steps" and not back and len(set(steps)) != (missing := max(steps, default=-1) + 1):
-        first = next(step for step in range(missing) if step not in set(steps))
-        yield Fault(run.parts(table), "gap", f"{missing - len(set(steps))} steps, the first {first}", AGAIN)
+def _keys(run: RunDir, table: str, path: str) -> pa.Table | Fault:
+    """What tells the rows of a part apart; the whole of it is read and held against its checksums."""
+    try:
+        return decode(run.store.read(path), table).select(KEYS[table])
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        return Fault(path, "torn", f"cannot be read ({first_line(error)})", AGAIN)
+
+
+def _doubled(run: RunDir, table: str, found: Census) -> Iterator[Fault]:
+    """Every row once, steps in ascending order."""
+    if len(found.twice):
+        yield Fault(
+            run.parts(table), "duplicate", f"{len(found.twice)} rows, the first at step {found.twice[0]}", AGAIN
+        )
+    if len(found.back):
+        yield Fault(run.parts(table), "order", f"step {found.back[0]} comes after a later one", AGAIN)
 
 
 def damaged_checkpoints(run: RunDir, files: list[str]) -> Iterator[Fault]:
@@ -115,26 +146,45 @@ def damaged_checkpoints(run: RunDir, files: list[str]) -> Iterator[Fault]:
             yield Fault(path, "checksum", "its content is not what was written", "grokstudy gc removes it")
 
 
-def _ends(run: RunDir, config: RunConfig, tables: dict[str, pa.Table]) -> Iterator[Fault]:
-    """Whether the tables end where the marker says, and every evaluation up to there was made."""
-    path = f"{run.folder}/DONE.json"
-    reached = len(tables["steps"])
-    try:
-        done: dict[str, Any] | None = run.read("DONE.json")
-        last = reached - 1 if done is None else int(done["step"])
-        reason = "" if done is None else str(done["reason"])
-    except (ValueError, KeyError, TypeError) as error:
-        yield Fault(path, "marker", f"cannot be read ({error})", AGAIN)
-        return
-    if done is not None and reason != "stopped" and last != reached:
-        yield Fault(path, "marker", f"says {last} steps, the table has {reached}", AGAIN)
-    wanted = [step for step in eval_steps(config.eval, config.train.steps) if step <= last]
-    if reason == "diverged":
-        wanted = [step for step in wanted if step < last]
-    missing = sorted(set(wanted) - set(tables["evals"]["step"].to_pylist()))
-    if missing:
-        yield Fault(run.parts("evals"), "gap", f"{len(missing)} evaluations, the first at step {missing[0]}", AGAIN)
-    splits = Counter(tables["evals"]["step"].to_pylist())
-    uneven = sorted(step for step, count in splits.items() if count != max(splits.values()))
-    if uneven:
-        yield Fault(run.parts("evals"), "gap", f"splits are missing at step {uneven[0]}", AGAIN)
+def _ends(
+    run: RunDir, config: RunConfig | None, files: list[str], done: dict[str, Any] | None, found: dict[str, Census]
+) -> Iterator[Fault]:
+    """Whether the tables reach as far as marker, parts and checkpoints say, and hold every row up to there."""
+    ended = done is not None and done["reason"] != "stopped"
+    step = 0 if done is None else int(done["step"])
+    reached = len(found["steps"].steps) if "steps" in found else None
+    if ended and reached is not None and reached > step:
+        yield Fault(f"{run.folder}/DONE.json", "marker", f"says {step} steps, the table has {reached}", AGAIN)
+    last = None if config is None else config.train.steps
+    if done is not None and done["reason"] == "finished":
+        last = step
+    for table, rows in found.items():
+        end = step + (table != "steps") if ended else max(step, _safe(files), rows.end)
+        if table != "steps":  # not by what a name claims, which can be anything
+            end = min(end, max(reached or 0, config.train.steps if config else 0) + 1)
+        yield from _gaps(run, config, table, rows, end, last)
+
+
+def _gaps(
+    run: RunDir, config: RunConfig | None, table: str, rows: Census, end: int, last: int | None
+) -> Iterator[Fault]:  # fmt: skip
+    """Rows that are not there before step `end`, and rows that nothing asked for."""
+    if missing := continuity.gap(config, table, rows, end, last):
+        what = "steps" if table == "steps" else "evaluations"
+        yield Fault(run.parts(table), "gap", f"{missing.steps} {what} lack rows, the first {missing.first}", AGAIN)
+    if config is not None and len(odd := continuity.stray(config, table, rows, end, last)):
+        yield Fault(run.parts(table), "stray", f"{len(odd)} steps have rows unasked, the first {odd[0]}", AGAIN)
+
+
+def _safe(files: list[str]) -> int:
+    """The newest step that a part or a checkpoint is named by: what comes before was written before it."""
+    names = (PurePosixPath(path).name for path in files)
+    return max(
+        (
+            int(match["step" if pattern is CHECKPOINT else "start"])
+            for name in names
+            for pattern in (CHECKPOINT, PART)
+            if (match := pattern.fullmatch(name))
+        ),
+        default=0,
+    )

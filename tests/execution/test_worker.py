@@ -61,6 +61,9 @@ def test_the_device_follows_the_grant_and_not_what_is_visible(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert bundle(store, [small()])["bundle"].device == "cpu"
+    with pytest.warns(UserWarning, match="torch can use none here"):
+        assert bundle(store, [small()], gpu=0.25)["bundle"].device == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert bundle(store, [small()], gpu=0.25)["bundle"].device == "cuda"
 
 

@@ -223,6 +223,26 @@ def test_warnings_are_silent_on_a_clean_run(small: Small, store: Store) -> None:
         finish(small(train={"steps": 20}), store)
 
 
+@pytest.mark.parametrize("name", ["evals", "probes"])
+def test_a_pack_goes_on_from_before_what_one_member_lacks(small: Small, tmp_path: Path, name: str) -> None:
+    configs = [small(), small(seed=1)]
+    store = Store(tmp_path / "pack")
+    pack = Pack(configs, store)
+    while pack.step < 40:
+        pack._segment()
+    pack.writer.flush()
+    lost = RunDir(store, configs[1].run_id)
+    before = table(lost, name)
+    store.delete(lost.part(name, 20))
+    with pytest.warns(UserWarning, match=f"{name}.*training again from 20"):
+        again = Pack(configs, store)
+    assert again.step == 20
+    while again.step < 40:
+        again._segment()
+    again.writer.flush()
+    assert table(lost, name)["step"].equals(before["step"])
+
+
 def test_a_pack_goes_on_from_the_newest_step_that_all_members_have(small: Small, tmp_path: Path) -> None:
     configs = [small(), small(seed=1)]
     store = Store(tmp_path / "pack")

@@ -11,14 +11,17 @@ import functools
 import io
 import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.schema import TABLES, Column
+from grokstudy.trainables.storage.continuity import KEYS, complete_until
 from grokstudy.trainables.storage.run_dir import PART, Lease, RunDir
 from grokstudy.trainables.storage.store import DamagedError
 from grokstudy.trainables.storage.writer import Writer
@@ -43,54 +46,43 @@ def part_starts(run: RunDir, table: str) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def intact_until(run: RunDir, step: int) -> int:
-    """The largest s <= `step` with every row before s in a readable part. Names the part that is at fault."""
-    return min(_intact_table(run, table, step) for table in TABLES)
-
-
-def _intact_table(run: RunDir, table: str, step: int) -> int:
-    """As `intact_until`, for one table; only `steps` has one row for every step."""
-    end, every = 0, table == "steps"
-    for start in (start for start in part_starts(run, table) if start < step):
-        span = _span(run, table, start)
-        whole = span is not None and (not every or (span.first == start and span.last - start + 1 == span.rows))
-        if span is None or not whole or (every and start != end):
-            again = min(start, end) if every else start
-            fault = f"does not follow on step {end}" if whole else "is torn"
-            warnings.warn(f"{run.part(table, start)} {fault}: training again from {again} or before", stacklevel=2)
-            return again
-        end = span.last + 1
-    if every and end < step:
-        warnings.warn(f"{run.parts(table)} ends at {end}, not at {step}: training again from there", stacklevel=2)
-        return end
+def intact_until(run: RunDir, config: RunConfig, step: int) -> int:
+    """The largest s <= `step` before which every table is complete, in readable parts. Names what is at fault."""
+    for table in TABLES:
+        step = _intact_table(run, config, table, step)
     return step
 
 
-class _Span(NamedTuple):
-    """What a part holds."""
-
-    rows: int
-    first: int
-    last: int
-
-
-def _span(run: RunDir, table: str, start: int) -> _Span | None:
-    """Look at a part; None when it is damaged or without rows. Pages are read, too: now they can be repaired."""
-    try:
-        steps = read_part(run, table, start)["step"]
-    except DamagedError:
-        return None
-    return _Span(len(steps), pc.min(steps).as_py(), pc.max(steps).as_py()) if len(steps) else None
+def _intact_table(run: RunDir, config: RunConfig, table: str, step: int) -> int:
+    """As `intact_until`, for one table. Pages are read, too: now they can be repaired."""
+    pieces = []
+    for start in (start for start in part_starts(run, table) if start < step):
+        try:
+            pieces.append(read_part(run, table, start).select(KEYS[table]))
+        except DamagedError:
+            warnings.warn(f"{run.part(table, start)} is torn: training again from {start} or before", stacklevel=3)
+            step = start
+            break
+    rows = pa.concat_tables(pieces) if pieces else SCHEMAS[table].empty_table()
+    end = complete_until(config, table, rows, step)
+    if end < step:
+        fault = f"does not hold every row before {step} once"
+        warnings.warn(f"{run.parts(table)} {fault}: training again from {end} or before", stacklevel=3)
+    return end
 
 
 def rewind(run: RunDir, step: int) -> None:
-    """Remove every row at or after `step`: the parts that start there, and the end of one that reaches beyond it."""
-    for table in TABLES:
-        starts = part_starts(run, table)
-        for start in starts:
-            if start >= step:
+    """Remove every row at or after `step`: the parts that start there, and the end of one that reaches beyond it.
+
+    The newest go first: killed in between, the tables are still complete before the newest part that is left.
+    """
+    starts = {table: part_starts(run, table) for table in TABLES}
+    for start in sorted({start for found in starts.values() for start in found if start >= step}, reverse=True):
+        for table in TABLES:
+            if start in starts[table]:
                 run.store.delete(run.part(table, start))
-        before = [start for start in starts if start < step]
+    for table, found in starts.items():
+        before = [start for start in found if start < step]
         if before:
             _shorten(run, table, before[-1], step)
 
@@ -102,7 +94,9 @@ def _shorten(run: RunDir, table: str, start: int, step: int) -> None:
     except DamagedError:
         return
     kept = rows.filter(pc.less(rows["step"], step))
-    if len(kept) < len(rows):
+    if not len(kept):
+        run.store.delete(run.part(table, start))
+    elif len(kept) < len(rows):
         run.store.write(run.part(table, start), encode(kept))
 
 
@@ -163,16 +157,13 @@ def read_part(run: RunDir, table: str, start: int) -> pa.Table:
     try:
         return decode(content, table)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise DamagedError(f"{run.store.path(name)}: cannot be read ({_line(error)})") from None
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:80]
+        raise DamagedError(f"{run.store.path(name)}: cannot be read ({first_line(error)})") from None
 
 
 def decode(content: bytes, table: str) -> pa.Table:
     """The rows of a part's bytes, checked against its checksums. Raises what pyarrow raises."""
-    rows = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True).read(use_threads=False)
-    found = rows.select(SCHEMAS[table].names).cast(SCHEMAS[table])
+    found = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
+    if not found.schema.equals(SCHEMAS[table], check_metadata=True):
+        found = found.select(SCHEMAS[table].names).cast(SCHEMAS[table])
     found.validate(full=True)  # texts that are no UTF-8, for one
     return found

@@ -63,7 +63,7 @@ class Member:
         data = TASKS[config.task].build(config.data, config.seed, config.eval.max_examples)
         lease = Lease.take(run, max(checkpoint.steps(run), default=0))
         last = config.train.steps if at_most is None else min(at_most, config.train.steps)
-        restored, torn = restorable(run, last)
+        restored, torn = restorable(run, config, last)
         start = 0 if restored is None else restored.step
         run.clear("FAILED.json")
         run.clear("DONE.json")
@@ -148,10 +148,10 @@ class Member:
         self.run.write("DONE.json", marker)
 
 
-def restorable(run: RunDir, at_most: int) -> tuple[checkpoint.Checkpoint | None, list[str]]:
-    """The newest valid checkpoint before which every row is there, and the names of torn ones passed over."""
+def restorable(run: RunDir, config: RunConfig, at_most: int) -> tuple[checkpoint.Checkpoint | None, list[str]]:
+    """The newest valid checkpoint before which every table is complete, and the names of torn ones passed over."""
     newest, torn = checkpoint.newest(run, at_most)
-    if newest is not None and (intact := records.intact_until(run, newest.step)) < newest.step:
+    if newest is not None and (intact := records.intact_until(run, config, newest.step)) < newest.step:
         newest, earlier_torn = checkpoint.newest(run, intact)
         torn += earlier_torn
     return newest, torn
@@ -161,7 +161,7 @@ def common_step(configs: list[RunConfig], store: Store) -> int:
     """The newest step from which all these runs can resume: that of a valid checkpoint of each, or 0."""
     limit = min(config.train.steps for config in configs)
     while True:
-        restored = [restorable(RunDir(store, config.run_id), limit)[0] for config in configs]
+        restored = [restorable(RunDir(store, config.run_id), config, limit)[0] for config in configs]
         steps = {0 if state is None else state.step for state in restored}
         if len(steps) == 1:
             return steps.pop()

@@ -1,0 +1,125 @@
+"""Which rows a run must have, and whether it has them: the rule by which training resumes and `verify` judges.
+
+`steps` has a row for every step. `evals` has every split of the task at each step of the evaluation grid, and `probes`
+one set of rows at each, the same at all of them. A part or checkpoint named by step s was written after every row
+before s, so the tables of a run that is whole are complete up to the newest of either. Rows are judged by column: the
+cost is linear in their number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from grokstudy.trainables.config import RunConfig, eval_steps
+from grokstudy.trainables.tasks import TASKS
+
+KEYS = {"steps": ("step",), "evals": ("step", "split"), "probes": ("step", "probe", "split", "layer", "position")}
+"""What tells the rows of a table apart."""
+
+Steps = NDArray[np.int64]
+
+
+class Gap(NamedTuple):
+    """Steps that lack rows."""
+
+    steps: int
+    first: int
+
+
+@dataclass(frozen=True)
+class Census:
+    """What rows of a table are there."""
+
+    steps: Steps
+    """Every step that has rows, ascending."""
+    counts: Steps
+    """How many different rows each of them has."""
+    kinds: int
+    """How many different rows a step can have: what one has and another lacks was lost."""
+    twice: Steps
+    """Steps of the rows that are there once too often, ascending."""
+    back: Steps
+    """Steps of the rows that come after a later one, in the order of the rows."""
+
+    @property
+    def end(self) -> int:
+        """The step after the last one that has rows."""
+        return int(self.steps[-1]) + 1 if len(self.steps) else 0
+
+
+def census(rows: pa.Table, table: str) -> Census:
+    """Count the rows of a table; only the columns of its key are looked at."""
+    steps: Steps = rows["step"].to_numpy()
+    kind, kinds = _kinds(rows, KEYS[table][1:])
+    cells = np.sort(steps * kinds + kind, kind="stable")  # rows are in order but for damage, where this costs nothing
+    new = np.diff(cells, prepend=cells[:1] - 1) != 0
+    at = cells[new] // kinds
+    begins = np.flatnonzero(np.diff(at, prepend=at[:1] - 1))
+    counts = np.diff(begins, append=len(at))
+    return Census(at[begins], counts, kinds, cells[~new] // kinds, steps[1:][steps[1:] < steps[:-1]])
+
+
+def _kinds(rows: pa.Table, names: tuple[str, ...]) -> tuple[Steps, int]:
+    """A number for each row that is the same where these columns are, and how many there are (at least 1)."""
+    numbers = np.zeros(len(rows), np.int64)
+    for name in names:
+        column = rows[name].combine_chunks().dictionary_encode(null_encoding="encode")
+        numbers = numbers * len(column.dictionary) + column.indices.to_numpy()
+    found = pa.array(numbers).dictionary_encode()
+    return found.indices.to_numpy().astype(np.int64), max(1, len(found.dictionary))
+
+
+def due(config: RunConfig, table: str, end: int, last: int | None = None) -> Steps:
+    """The steps before `end` at which a table has rows; `last` is evaluated although the grid may leave it out."""
+    if table == "steps":
+        return np.arange(end)
+    if table == "probes" and not config.eval.probes:
+        return np.empty(0, np.int64)
+    steps = eval_steps(config.eval, end)[:-1]
+    return np.array(sorted({*steps, last} if last is not None and last < end else steps), np.int64)
+
+
+def gap(config: RunConfig | None, table: str, found: Census, end: int, last: int | None = None) -> Gap | None:
+    """The steps before `end` that lack rows; without a configuration, those of `steps` alone can be told."""
+    if table == "steps":
+        return _steps_gap(found, end)
+    if config is None:
+        return None
+    wanted = due(config, table, end, last)
+    whole = found.steps[found.counts >= max(found.kinds, _least(config, table))]
+    lost = wanted[~np.isin(wanted, whole)]
+    return Gap(len(lost), int(lost[0])) if len(lost) else None
+
+
+def _steps_gap(found: Census, end: int) -> Gap | None:
+    """As `gap`, without a list of the steps that there should be: a name can claim a billion."""
+    there = found.steps[(found.steps >= 0) & (found.steps < end)]
+    if len(there) == max(end, 0):
+        return None
+    off = np.flatnonzero(there != np.arange(len(there)))
+    return Gap(end - len(there), int(off[0]) if len(off) else len(there))
+
+
+def _least(config: RunConfig, table: str) -> int:
+    """How many rows an evaluation has at least: one for each split of the task."""
+    return len(TASKS[config.task].splits) if table == "evals" else 1
+
+
+def stray(config: RunConfig, table: str, found: Census, end: int, last: int | None = None) -> Steps:
+    """Steps that have rows although nothing is due there before `end`; for `steps`, only impossible ones."""
+    if table == "steps":
+        return found.steps[found.steps < 0]
+    return found.steps[~np.isin(found.steps, due(config, table, end, last))]
+
+
+def complete_until(config: RunConfig, table: str, rows: pa.Table, end: int) -> int:
+    """The largest step <= `end` before which a table has every row once, in order, and no other."""
+    found = census(rows, table)
+    missing = gap(config, table, found, end)
+    wrong = (found.twice, found.back, stray(config, table, found, end), [missing.first] if missing else [])
+    return max(0, min([end, *(int(np.min(steps)) for steps in wrong if len(steps))]))
