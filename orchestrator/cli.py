@@ -47,9 +47,10 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except (ValueError, OSError) as error:
-        from grokstudy.trainables.storage.store import DamagedError, StorageError
+        from grokstudy.trainables.storage.store import DamagedError, RefusedError, StorageError
 
         if not isinstance(error, DamagedError | OSError) or os.environ.get("GROKSTUDY_TRACEBACK"):
             raise
         typer.echo(_message(error), err=True)
-        raise SystemExit(INTERRUPTED if isinstance(error, StorageError) else BAD_INPUT) from None
+        passing = isinstance(error, StorageError) and not isinstance(error, RefusedError)
+        raise SystemExit(INTERRUPTED if passing else BAD_INPUT) from None

@@ -63,7 +63,7 @@ def run(
     from grokstudy.orchestrator.execution.lock import RootBusyError, driver_lock
     from grokstudy.orchestrator.execution.resources import ResourcesError
     from grokstudy.orchestrator.runs.study_dir import write_study
-    from grokstudy.trainables.storage.store import StorageError, Store
+    from grokstudy.trainables.storage.store import RefusedError, StorageError, Store
 
     read, store, quiet = read_study(study, cpu, gpu, workers), Store(root), quiet or as_json
     driver = Driver(read, store, Cut(steps, first))
@@ -82,7 +82,7 @@ def run(
     try:
         with driver_lock(store, read.name):
             _train(driver, before, local, retry_failed, quiet)
-    except (RootBusyError, ResourcesError) as error:
+    except (RootBusyError, ResourcesError, RefusedError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
         typer.echo(str(error), err=True)
