@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 
@@ -9,6 +10,7 @@ import typer
 
 from grokstudy.orchestrator.commands import COMMANDS, EXAMPLES
 from grokstudy.orchestrator.commands.common import BAD_INPUT, INTERRUPTED
+from grokstudy.orchestrator.commands.ends import close_streams, open_streams
 from grokstudy.trainables.messages import first_line
 
 app = typer.Typer(
@@ -40,11 +42,35 @@ def _message(error: ValueError | OSError) -> str:
     return f"{text}; {remedy} (GROKSTUDY_TRACEBACK=1 shows where)"
 
 
+CLICK_INTERRUPTED = 130
+"""How typer ends on Ctrl-C, without a word."""
+
+
 def main() -> None:
     """Entry point of the `grokstudy` command."""
+    open_streams()
+    try:
+        _command()
+        close_streams()
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    except SystemExit:
+        with contextlib.suppress(OSError):
+            close_streams()
+        raise
+
+
+def _command() -> None:
+    """Run the command, and say in a line what ended it."""
     try:
         app()
+    except SystemExit as ended:
+        if ended.code != CLICK_INTERRUPTED:
+            raise
+        typer.echo("interrupted", err=True)
+        raise SystemExit(INTERRUPTED) from None
     except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
     except (ValueError, OSError) as error:
         from grokstudy.trainables.storage.store import DamagedError, RefusedError, StorageError
