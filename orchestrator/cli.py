@@ -10,7 +10,7 @@ import typer
 
 from grokstudy.orchestrator.commands import COMMANDS, EXAMPLES
 from grokstudy.orchestrator.commands.common import BAD_INPUT, INTERRUPTED
-from grokstudy.orchestrator.commands.ends import close_streams, open_streams
+from grokstudy.orchestrator.commands.ends import close_streams, leave, open_streams
 from grokstudy.trainables.messages import first_line
 
 app = typer.Typer(
@@ -54,9 +54,10 @@ def main() -> None:
         close_streams()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
-    except SystemExit:
+    except SystemExit as ended:
         with contextlib.suppress(OSError):
             close_streams()
+        leave(ended.code if isinstance(ended.code, int) else INTERRUPTED)
         raise
 
 

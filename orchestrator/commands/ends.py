@@ -70,6 +70,20 @@ def close_streams() -> None:
         stream.flush()
 
 
+_at_once: list[str] = []
+
+
+def leave_at_once(why: str) -> None:
+    """Have this process end without what its libraries do at the end, as one of them would wait for ever."""
+    _at_once.append(why)
+
+
+def leave(code: int) -> None:
+    """End now, if that was asked for."""
+    if _at_once:
+        os._exit(code)
+
+
 def heed_signals() -> None:
     """SIGTERM and SIGHUP are a Ctrl-C. Under nohup, which has SIGHUP ignored, it stays so."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray starts a job with SIGINT blocked,

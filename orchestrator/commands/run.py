@@ -28,7 +28,7 @@ from grokstudy.orchestrator.commands.common import (
     stop,
     warn_of,
 )
-from grokstudy.orchestrator.commands.ends import heed_signals
+from grokstudy.orchestrator.commands.ends import heed_signals, leave_at_once
 from grokstudy.orchestrator.commands.mlflow import try_to_sync
 from grokstudy.orchestrator.commands.report import draw_report
 
@@ -89,6 +89,7 @@ def run(
 def _drive(driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool) -> None:
     """Train, and say what ended the training before its time."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
+    from grokstudy.orchestrator.execution.executor import RayLostError
     from grokstudy.orchestrator.execution.lock import RootBusyError, driver_lock
     from grokstudy.orchestrator.execution.resources import ResourcesError
     from grokstudy.trainables.storage.store import RefusedError, StorageError
@@ -100,6 +101,8 @@ def _drive(driver: Driver, before: StudyState, local: bool | None, retry_failed:
         stop(str(error))
     except (HaltedError, StorageError) as error:
         typer.echo(str(error), err=True)
+        if isinstance(error, RayLostError):
+            leave_at_once(str(error))
     except KeyboardInterrupt:
         typer.echo("stopping", err=True)
 
