@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 
@@ -9,6 +10,7 @@ import typer
 
 from grokstudy.orchestrator.commands import COMMANDS, EXAMPLES
 from grokstudy.orchestrator.commands.common import BAD_INPUT, INTERRUPTED
+from grokstudy.orchestrator.commands.ends import close_streams, leave, open_streams
 from grokstudy.trainables.messages import first_line
 
 app = typer.Typer(
@@ -40,16 +42,42 @@ def _message(error: ValueError | OSError) -> str:
     return f"{text}; {remedy} (GROKSTUDY_TRACEBACK=1 shows where)"
 
 
+CLICK_INTERRUPTED = 130
+"""How typer ends on Ctrl-C, without a word."""
+
+
 def main() -> None:
     """Entry point of the `grokstudy` command."""
+    open_streams()
     try:
-        app()
+        _command()
+        close_streams()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+    except SystemExit as ended:
+        with contextlib.suppress(OSError):
+            close_streams()
+        leave(ended.code if isinstance(ended.code, int) else INTERRUPTED)
+        raise
+
+
+def _command() -> None:
+    """Run the command, and say in a line what ended it."""
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code != CLICK_INTERRUPTED:
+            raise
+        typer.echo("interrupted", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise SystemExit(INTERRUPTED) from None
     except (ValueError, OSError) as error:
-        from grokstudy.trainables.storage.store import DamagedError, StorageError
+        from grokstudy.trainables.storage.store import DamagedError, RefusedError, StorageError
 
         if not isinstance(error, DamagedError | OSError) or os.environ.get("GROKSTUDY_TRACEBACK"):
             raise
         typer.echo(_message(error), err=True)
-        raise SystemExit(INTERRUPTED if isinstance(error, StorageError) else BAD_INPUT) from None
+        passing = isinstance(error, StorageError) and not isinstance(error, RefusedError)
+        raise SystemExit(INTERRUPTED if passing else BAD_INPUT) from None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import contextlib
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -28,10 +28,13 @@ from grokstudy.orchestrator.commands.common import (
     stop,
     warn_of,
 )
+from grokstudy.orchestrator.commands.ends import heed_signals, leave_at_once
 from grokstudy.orchestrator.commands.mlflow import try_to_sync
 from grokstudy.orchestrator.commands.report import draw_report
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from grokstudy.orchestrator.execution.driver import Driver, StudyState
     from grokstudy.orchestrator.runs.trials import Run
     from grokstudy.orchestrator.study.study import Study
@@ -58,39 +61,65 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
-    from grokstudy.orchestrator.execution.breaker import HaltedError
     from grokstudy.orchestrator.execution.driver import Cut, Driver
+    from grokstudy.orchestrator.runs.study_dir import write_study
+    from grokstudy.trainables.storage.store import Store
+
+    heed_signals()
+    quiet = quiet or as_json
+    with _told_when_interrupted("nothing was trained yet"):
+        read, store = read_study(study, cpu, gpu, workers), Store(root)
+        driver = Driver(read, store, Cut(steps, first))
+        before = driver.state()
+        _ask_if_contradicted(read, store, before, yes)
+        if before.idle(retry_failed):
+            if _is_answered(read, store, before) and not before.without_start:
+                _say_nothing_to_do(read, store, before, quiet)
+            else:
+                write_study(store, read, before.trials, before.ledger)
+                _conclude(read, store, before, report, quiet)
+            _end(read, store, before, as_json)
+    with _told_when_interrupted("at once, without a last checkpoint"):
+        _drive(driver, before, local, retry_failed, quiet)
+        after = driver.state()
+    _conclude(read, store, after, report, quiet)
+    _end(read, store, after, as_json)
+
+
+def _drive(driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool) -> None:
+    """Train, and say what ended the training before its time."""
+    from grokstudy.orchestrator.execution.breaker import HaltedError
+    from grokstudy.orchestrator.execution.executor import RayLostError
     from grokstudy.orchestrator.execution.lock import RootBusyError, driver_lock
     from grokstudy.orchestrator.execution.resources import ResourcesError
-    from grokstudy.orchestrator.runs.study_dir import write_study
-    from grokstudy.trainables.storage.store import StorageError, Store
+    from grokstudy.trainables.storage.store import RefusedError, StorageError
 
-    read, store, quiet = read_study(study, cpu, gpu, workers), Store(root), quiet or as_json
-    driver = Driver(read, store, Cut(steps, first))
-    before = driver.state()
-    _ask_if_contradicted(read, store, before, yes)
-    if before.idle(retry_failed):
-        if _is_answered(read, store, before) and not before.without_start:
-            _say_nothing_to_do(read, store, before, quiet)
-        else:
-            write_study(store, read, before.trials, before.ledger)
-            _conclude(read, store, before, report, quiet)
-        _end(read, store, before, as_json)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray starts a job with SIGINT blocked,
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # and a shell script one in the background ignoring it
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
-        with driver_lock(store, read.name):
+        with driver_lock(driver.store, driver.study.name):
             _train(driver, before, local, retry_failed, quiet)
-    except (RootBusyError, ResourcesError) as error:
+    except (RootBusyError, ResourcesError, RefusedError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
         typer.echo(str(error), err=True)
+        if isinstance(error, RayLostError):
+            leave_at_once(str(error))
     except KeyboardInterrupt:
         typer.echo("stopping", err=True)
-    after = driver.state()
-    _conclude(read, store, after, report, quiet)
-    _end(read, store, after, as_json)
+
+
+@contextlib.contextmanager
+def _told_when_interrupted(what: str, again: str | None = None) -> Iterator[None]:
+    """Ctrl-C here ends the command at once, with a word: what is done, and the command that goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        command = again or _same_command()
+        typer.echo(f"interrupted ({what}). Nothing is lost; resume with:\n  {command}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _same_command() -> str:
+    return f"grokstudy {shlex.join(sys.argv[1:])}"
 
 
 def _ask_if_contradicted(study: Study, store: Store, before: StudyState, yes: bool) -> None:
@@ -101,9 +130,12 @@ def _ask_if_contradicted(study: Study, store: Store, before: StudyState, yes: bo
     if found is None:
         return
     typer.echo(str(found), err=True)
-    if not sys.stdin.isatty():
+    if not sys.stdin.isatty():  # nobody is there to answer
         stop("To go on with the changed file, add --yes; to keep both, give the changed file another name.")
-    typer.confirm("Go on with the changed file?", abort=True, err=True)
+    try:
+        typer.confirm("Go on with the changed file?", abort=True, err=True)
+    except typer.Abort:
+        stop("nothing was changed")
 
 
 def _train(driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool) -> None:
@@ -132,6 +164,7 @@ def _train(driver: Driver, before: StudyState, local: bool | None, retry_failed:
 def _conclude(study: Study, store: Store, state: StudyState, report: bool, quiet: bool) -> None:
     """Say what was reached: the answer when all is settled, how to go on when not."""
     from grokstudy.orchestrator.console.describe import failures_text, starts_text
+    from grokstudy.trainables.storage.study_dir import StudyDir
 
     if state.ledger.counts().get("failed"):
         typer.echo(failures_text(state.ledger), err=True)
@@ -139,15 +172,18 @@ def _conclude(study: Study, store: Store, state: StudyState, report: bool, quiet
         typer.echo(starts_text(state.trials), err=True)
     if not state.idle():
         counts = ", ".join(f"{n} {name}" for name, n in sorted(state.ledger.counts().items()))
-        again = f"grokstudy {' '.join(sys.argv[1:])}"
-        typer.echo(f"interrupted ({counts}). Nothing is lost; resume with:\n  {again}", err=quiet)
+        typer.echo(f"interrupted ({counts}). Nothing is lost; resume with:\n  {_same_command()}", err=quiet)
         return
     if not report or not state.runs:
         if not quiet:
             typer.echo(f"{study.name}: all {len(state.runs)} runs are settled")
         return
-    text, index, warnings = draw_report(store, study.name)
-    uri = try_to_sync(store, study.name)
+    with _told_when_interrupted("the runs are settled, the answer was not drawn"):
+        store.delete(StudyDir(store, study.name).page)  # one of before must not pass for this answer
+        text, index, warnings = draw_report(store, study.name)
+    again = f"grokstudy mlflow sync {study.name} --root {shlex.quote(store.uri)}"
+    with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", again):
+        uri = try_to_sync(store, study.name)
     if not quiet:
         typer.echo(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
         if uri is not None:

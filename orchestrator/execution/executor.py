@@ -28,6 +28,10 @@ class RayStartError(HaltedError):
     """Ray's processes did not come up on this machine."""
 
 
+class RayLostError(HaltedError):
+    """Ray's processes on this machine died in the middle of the work; whoever asks Ray to end now waits for ever."""
+
+
 @dataclass(frozen=True)
 class Executor:
     """Where runs are trained."""

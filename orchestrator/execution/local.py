@@ -239,7 +239,8 @@ def _gpu_of(number: int, gpu: float) -> str:
 def _work(connection: Connection, environment: Mapping[str, str]) -> None:
     """What a process does: open the bundles that it is sent, one after the other, and say where they stand."""
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the driver decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # they reach every process of a terminal: the driver decides
+        signal.signal(number, signal.SIG_IGN)
     ended = threading.Event()
     queue: PackQueue | None = None
 

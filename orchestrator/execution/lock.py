@@ -54,9 +54,11 @@ def driver_lock(store: Store, study: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        beating.join()
-        if (_holder(store) or {}).get("token") == own["token"]:
-            store.delete(NAME)
+        try:
+            beating.join()
+        finally:  # also on a second Ctrl-C
+            if (_holder(store) or {}).get("token") == own["token"]:
+                store.delete(NAME)
 
 
 def _holder(store: Store) -> dict[str, Any] | None:

@@ -22,6 +22,8 @@ from typing import Any
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
 from grokstudy.orchestrator.execution.bundle import Bundle, make_bundles
 from grokstudy.orchestrator.execution.executor import RayStartError
+from grokstudy.orchestrator.execution.ray_cluster import check_cluster
+from grokstudy.orchestrator.execution.ray_node import NodeWatch
 from grokstudy.orchestrator.execution.resources import check_resources, granted, workers_here
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.schedulers.asha import Asha
@@ -103,7 +105,20 @@ def set_environment() -> None:
 
 
 def _start_ray(ray: Any) -> None:
-    """Start Ray here or join it, the second time with its agent's imports warm: Ray gives the agent 15 s to come up."""
+    """Start Ray here or join it, the second time with its agent's imports warm: Ray gives the agent 15 s to come up.
+
+    Its processes inherit that SIGHUP is blocked: where a terminal goes away, the driver decides when they end.
+    """
+    check_cluster(os.environ.get("RAY_ADDRESS"))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        _init(ray)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _init(ray: Any) -> None:
+    """Call it, and once more where it gave up on processes that were slow to start."""
     for again in (False, True):
         try:
             ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
@@ -132,10 +147,13 @@ def ray_session() -> Iterator[None]:
         _start_ray(ray)
     finally:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler there that aborts
+    nodes = NodeWatch(ray._private.worker._global_node)
     try:
-        yield
+        with nodes:
+            yield
     finally:
-        ray.shutdown()
+        if nodes.lost is None:
+            ray.shutdown()
 
 
 def _tuner(study: Study, bundles: list[Bundle], callback: Any, scratch: str) -> Any:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from grokstudy.orchestrator.runs.status import RunRecord, run_records
 from grokstudy.orchestrator.tracking.mlflow_store import STAMP, Point, Tracker
@@ -55,7 +56,22 @@ def tracking_uri(store: Store) -> str:
         return configured
     if not store.local:
         raise ValueError(f"{store.uri}: set MLFLOW_TRACKING_URI, the embedded MLflow store needs a local root")
-    return f"sqlite:///{store.path('mlflow.db')}"
+    return _sqlite_uri(store.path("mlflow.db"))
+
+
+def _sqlite_uri(path: str) -> str:
+    """The data base at a path. Where the path has characters that mean something in a URI, all of it is quoted.
+
+    Its slashes, too: SQLAlchemy takes the quotes away, but MLflow makes the folder that the URI names with them.
+    """
+    if not set(path) & set("?#%"):
+        return f"sqlite:///{path}"
+    from sqlalchemy import make_url
+
+    uri = f"sqlite:///{quote(path, safe='')}"
+    if make_url(uri).database != path:
+        raise ValueError(f"{path}: SQLAlchemy from 2.1 on is needed for a path with ?, # or %; or name another --root")
+    return uri
 
 
 def sync(store: Store, study: str, events: Events, curves: Curves, rebuild: bool = False) -> Synced:
@@ -86,7 +102,7 @@ def _artifacts(store: Store, uri: str) -> str | None:
     """Where artifacts lie when no server says so: in the root, beside what they show."""
     if uri.startswith("http"):
         return None
-    return f"file://{store.path('mlflow-artifacts')}" if store.local else f"{store.uri}/mlflow-artifacts"
+    return Path(store.path("mlflow-artifacts")).as_uri() if store.local else f"{store.uri}/mlflow-artifacts"
 
 
 def _remove(tracker: Tracker, runs: Iterable[Any]) -> None:

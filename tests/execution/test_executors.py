@@ -136,14 +136,17 @@ def test_processes_that_cannot_start_end_the_launch_with_a_word(
         local.launch(study, runs, store, lambda _: None, 2)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_interrupt_leaves_checkpoints_and_the_same_command_resumes(tmp_path: Path, workers: int) -> None:
+def test_an_interrupt_leaves_checkpoints_and_the_same_command_resumes(
+    tmp_path: Path, workers: int, number: signal.Signals
+) -> None:
     path = put(tmp_path, STUDY.replace("steps: 60", "steps: 20000").replace("[0, 1]", "[0]"))
     root, words = tmp_path / "root", ["--local", "--workers", str(workers), "--no-report"]
     process = subprocess.Popen([BINARY, "run", path, "--root", root, *words], stdout=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: any(root.glob("runs/*/checkpoints/*.pt")))
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         output, _ = process.communicate(timeout=60)
     finally:
         process.kill()

@@ -19,6 +19,7 @@ from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.commands.mlflow import sync_study, try_to_sync
 from grokstudy.orchestrator.tracking.mlflow_store import Tracker
 from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.study_dir import StudyDir
 
 RUNS = 2 * len(REGIMES)
 CHOSEN = frozenset({"accuracy/test_oo", "t/memorised", "train/loss"})
@@ -240,3 +241,19 @@ def test_postgresql_shows_the_same_directly_and_behind_a_server(
             monkeypatch.delenv("MLFLOW_TRACKING_URI")
             sync_study(Store(root), "regimes")[0]
             assert contents(server.uri, CHOSEN) == contents(local(root), CHOSEN)
+
+
+@pytest.mark.parametrize("name", ["what?now", "a#b", "half%41", "two words é"])
+def test_a_root_of_any_name_keeps_its_data_base_and_artifacts(
+    tmp_path: Path, empty: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = build_tracked(tmp_path / name, seeds=1)
+    store = Store(root)
+    store.write(StudyDir(store, "regimes").page, b"")
+    shutil.copy(empty, root)
+    synced, _ = sync_study(store, "regimes")
+    assert contents(synced.uri)
+    assert any((root / "mlflow-artifacts").rglob("index.html"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]

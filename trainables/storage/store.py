@@ -2,11 +2,13 @@
 
 Local: temporary name in the same folder, fsync, then an atomic rename. Object stores: one PUT.
 Storage that fails for a while (full disk, lost connection) is tried again, ever more slowly, for GROKSTUDY_PATIENCE_S
-seconds; then StorageError. A link below a local root that leads out of it is refused.
+seconds; then StorageError. What no waiting changes (a read-only file system, a name too long) is RefusedError at once.
+A link below a local root that leads out of it is refused.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -20,12 +22,27 @@ from pyarrow import fs
 PATIENCE_S = 120.0
 """How long failing storage is tried again, unless GROKSTUDY_PATIENCE_S says otherwise."""
 _LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+_REFUSALS = {
+    errno.EROFS: "the file system is read-only; name another --root, or have it mounted for writing",
+    errno.ENAMETOOLONG: "the name is too long for this file system; name another --root",
+    errno.ELOOP: "links lead in a circle; repair them, or name another --root",
+    errno.EINVAL: "this file system does not take such a name or write; name another --root",
+    errno.ENXIO: "there is no such device; is --root right?",
+    errno.ENODEV: "there is no such device; is --root right?",
+    errno.ENOSYS: "this file system cannot do that; name another --root",
+    errno.EOPNOTSUPP: "this file system cannot do that; name another --root",
+}
+"""Errors that no waiting changes, with what to do. All others may pass: a full disk is freed, a server comes back."""
 _LASTING_TEXTS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 _Result = TypeVar("_Result")
 
 
 class StorageError(OSError):
     """The storage failed for longer than we wait. Nothing that was committed is lost."""
+
+
+class RefusedError(StorageError):
+    """The storage will never do what was asked of it, however long we wait."""
 
 
 class DamagedError(ValueError):
@@ -150,6 +167,8 @@ class Store:
             try:
                 return action()
             except OSError as error:
+                if error.errno in _REFUSALS:
+                    raise RefusedError(f"cannot {what}: {_REFUSALS[error.errno]} ({_reason(error)})") from error
                 if not _may_pass(error):
                     raise
                 if time.monotonic() + wait - begun > self.patience_s:
@@ -179,6 +198,11 @@ def _walk(top: str) -> list[str]:
 
     walked = os.walk(top, onerror=raised)
     return [f"{folder}/{name}" for folder, folders, files in walked for name in (*folders, *files)]
+
+
+def _reason(error: OSError) -> str:
+    """Why, in the system's words; Arrow's message repeats the path."""
+    return os.strerror(error.errno or 0)
 
 
 def _may_pass(error: OSError) -> bool:

@@ -1,0 +1,101 @@
+"""Ray's own processes on this machine, watched while it trains: without its raylet or its GCS, Ray waits for ever.
+
+One of the few files that know Ray. What is left of a Ray that lost one of them cannot be used again in this process,
+nor shut down in time, so the launch ends, every commit is in the root, and the same command starts afresh. It is not
+started again by itself: what killed it once (mostly the system, for want of memory) would kill it again, unseen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from grokstudy.orchestrator.execution.executor import RayLostError
+
+VITAL = ("gcs_server", "raylet")
+LOOK_S = 0.2
+NUDGE_S = 2.0
+
+
+class NodeWatch:
+    """Watches the processes of a node that was started here; none on a cluster that was joined."""
+
+    def __init__(self, node: Any) -> None:
+        """Watch this node (of `ray._private`)."""
+        self._node = node
+        self.lost: str | None = None
+        """What has died, None while all live."""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="ray-node")
+
+    def __enter__(self) -> NodeWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._ended.set()
+        try:
+            self._thread.join()
+        except KeyboardInterrupt:  # its last nudge
+            if self.lost is None:
+                raise
+        if self.lost is None and kind is not None and kind is not KeyboardInterrupt:
+            self.lost = self._dead()  # its error came before our look
+        if self.lost is not None:
+            self._bury()
+            raise RayLostError(
+                f"{self.lost} of Ray on this machine died while training; the system may have killed it for its "
+                f"memory (see dmesg; its logs: {self._node.get_logs_dir_path()})"
+            ) from None
+
+    def _processes(self, *kinds: str) -> list[Any]:
+        found = self._node.all_processes if self._node is not None else {}
+        return [info.process for kind in kinds or tuple(found) for info in found.get(kind, [])]
+
+    def _dead(self) -> str | None:
+        """The vital process that has ended, if any."""
+        for kind in VITAL:
+            if any(process.poll() is not None for process in self._processes(kind)):
+                return f"process {kind}"
+        return None
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            self.lost = self._dead()
+            if self.lost is not None:
+                for name in ("ray", "ray.tune"):  # what they say of it now is no help to anybody
+                    logging.getLogger(name).setLevel(logging.CRITICAL)
+                self._end_driver()
+                return
+
+    def _end_driver(self) -> None:
+        """Interrupt what waits for Ray, until it has given up: Tune takes the first for a wish to end slowly."""
+        while not self._ended.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            self._ended.wait(NUDGE_S)
+
+    def _bury(self) -> None:
+        """End what is left, without Ray's help: its processes, and the workers, which may wait for them for long."""
+        living = [process for process in self._processes() if process.poll() is None]
+        workers = _children({process.pid for process in living})
+        for process in living:
+            process.kill()
+        for pid in workers:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _children(parents: set[int]) -> list[int]:
+    """Process ids of what these processes have started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(entry.read_text().rsplit(")", 1)[1].split()[1]) in parents:
+                found.append(int(entry.parent.name))
+    return found

@@ -1,0 +1,142 @@
+"""How a run ends when Ray goes away under it, and where there is none to join. Real processes, killed by their id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from injury import Patient, patient, until
+
+from grokstudy.orchestrator.execution.ray_cluster import ALIVE, ClusterError, check_cluster
+from grokstudy.orchestrator.root.verify import verify
+
+TOKEN = "t" * 64
+
+
+@pytest.fixture
+def hurt(tmp_path: Path) -> Iterator[Patient]:
+    with patient(tmp_path) as found:
+        found.path.write_text(found.path.read_text().replace("steps: 1500", "steps: 20000"))
+        yield found
+
+
+def process(hurt: Patient, name: str) -> int:
+    """Process id of one of Ray's own."""
+    (found,) = [pid for pid, command in hurt.family().items() if command.split(" ")[0].endswith(f"/{name}")]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_run_whose_ray_died_ends_with_a_word(hurt: Patient, name: str) -> None:
+    driver = hurt.drive()
+    hurt.until_reached(100)
+    hurt.family()
+    os.kill(process(hurt, name), signal.SIGKILL)
+    begun = time.monotonic()
+    assert driver.wait(30) == 3, hurt.said()
+    said = hurt.said()
+    assert f"process {name} of Ray on this machine died while training" in said
+    assert "Nothing is lost; resume with" in said
+    assert "Traceback" not in said
+    assert time.monotonic() - begun < 30
+    assert not hurt.store.exists("driver.json")
+    until(lambda: not hurt.family(), f"the end of {hurt.family()}", 20)
+    assert hurt.run.read("FAILED.json") is None
+    assert [fault for fault in verify(hurt.store) if fault.kind not in ("gap", "unfinished")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_terminal_that_goes_away_leaves_a_checkpoint(hurt: Patient) -> None:
+    driver = hurt.drive()
+    at = hurt.until_reached(100)
+    hurt.family()
+    os.killpg(driver.pid, signal.SIGHUP)
+    assert driver.wait(30) == 3, hurt.said()
+    assert "Nothing is lost; resume with" in hurt.said()
+    assert hurt.reached() > at
+    assert not hurt.store.exists("driver.json")
+
+
+@pytest.fixture
+def head() -> Iterator[Callable[[str | None], str]]:
+    """Make heads that answer whether they live: to all, or to who has this token."""
+    servers: list[grpc.Server] = []
+
+    def make(token: str | None) -> str:
+        from concurrent.futures import ThreadPoolExecutor
+
+        def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
+            given = dict(context.invocation_metadata()).get("authorization")
+            if token is not None and given != f"Bearer {token}":
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "Authentication token is missing or incorrect")
+            return b""
+
+        service, _, method = ALIVE.strip("/").partition("/")
+        handlers = {method: grpc.unary_unary_rpc_method_handler(answer)}
+        server = grpc.server(ThreadPoolExecutor(1))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        servers.append(server)
+        return f"127.0.0.1:{port}"
+
+    yield make
+    for server in servers:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "told"),
+    [
+        (TOKEN, None, "asks for a token, and we have none; set RAY_AUTH_TOKEN"),
+        (TOKEN, "o" * 64, "asks for a token, and ours is another; set RAY_AUTH_TOKEN"),
+        (None, TOKEN, "takes no token, and we use one; set RAY_AUTH_MODE=disabled"),
+        (TOKEN, TOKEN, None),
+        (None, None, None),
+    ],
+    ids=["we have none", "ours is another", "none is taken", "the same", "none at all"],
+)
+def test_a_cluster_of_another_token_says_what_to_set(
+    head: Callable[[str | None], str],
+    monkeypatch: pytest.MonkeyPatch,
+    theirs: str | None,
+    ours: str | None,
+    told: str | None,
+) -> None:
+    sent = (("authorization", f"Bearer {ours}"),) if ours else ()
+    monkeypatch.setattr("grokstudy.orchestrator.execution.ray_cluster._token", lambda: sent)
+    address = head(theirs)
+    if told is None:
+        check_cluster(address)
+        return
+    with pytest.raises(ClusterError, match=told) as error:
+        check_cluster(address)
+    assert f"RAY_ADDRESS is {address}" in str(error.value)
+
+
+@pytest.mark.parametrize("address", [None, "auto", "local", "ray://127.0.0.1:1"])
+def test_an_address_that_ray_looks_up_itself_is_left_to_it(address: str | None) -> None:
+    check_cluster(address)
+
+
+def test_a_stale_address_is_told_before_ray_waits_for_it(hurt: Patient) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        begun = time.monotonic()
+        driver = hurt.drive(RAY_ADDRESS=address)
+        assert driver.wait(40) == 2, hurt.said()
+    assert time.monotonic() - begun < 30
+    assert f"RAY_ADDRESS is {address}, where no Ray answers" in hurt.said()
+    assert "unset it to train on this machine" in hurt.said()
+    assert "Traceback" not in hurt.said()
+    assert not hurt.store.exists("driver.json")
