@@ -137,7 +137,9 @@ def beside_a_writer(store: Store, command: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         writer = writer_of(store) or "another command is at work on this root"
-        stop(f"{store.uri}: a file went while it was looked at ({first_line(error)}): {writer}; {command} again after it")
+        stop(
+            f"{store.uri}: a file went while it was looked at ({first_line(error)}): {writer}; {command} again after it"
+        )
 
 
 def writer_of(store: Store) -> str | None:

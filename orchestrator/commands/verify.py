@@ -24,5 +24,7 @@ def verify(root: Root = "results", as_json: Json = False, quiet: Quiet = False) 
             typer.echo(str(fault))
         typer.echo(f"{store.uri}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
     if faults and (writer := writer_of(store)):
-        typer.echo(f"note: {writer}; what it writes now may be among the faults: verify again when it is done", err=True)
+        typer.echo(
+            f"note: {writer}; what it writes now may be among the faults: verify again when it is done", err=True
+        )
     raise typer.Exit(SOME_FAILED if faults else 0)

@@ -100,7 +100,7 @@ def test_an_interrupted_answer_is_drawn_by_the_same_command(
 ) -> None:
     page = tmp_path / "root/studies/tiny/report/index.html"
     monkeypatch.setattr(run_command, "try_to_sync", lambda *_: None)
-    words = ["run", study, "--local", "--root", tmp_path / "root"]
+    words: list[str | Path] = ["run", study, "--local", "--root", tmp_path / "root"]
     assert ended(monkeypatch, *words, "--steps", "10") == 0
     with monkeypatch.context() as interrupted:
         interrupted.setattr(run_command, "draw_report", interrupting(signal.SIGINT))
