@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -125,3 +126,27 @@ def driving(store: Store, what: str) -> Iterator[None]:
             yield
     except RootBusyError as error:
         stop(str(error))
+
+
+@contextlib.contextmanager
+def beside_a_writer(store: Store, command: str) -> Iterator[None]:
+    """Where a file vanishes between its listing and its reading, say that somebody else is at work on this root."""
+    from grokstudy.trainables.messages import first_line
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        writer = writer_of(store) or "another command is at work on this root"
+        stop(
+            f"{store.uri}: a file went while it was looked at ({first_line(error)}): {writer}; {command} again after it"
+        )
+
+
+def writer_of(store: Store) -> str | None:
+    """Who drives this root now, in words; None when nobody does, or when it is this process."""
+    from grokstudy.orchestrator.execution.lock import driver_of
+
+    holder = driver_of(store)
+    if holder is None or holder["pid"] == os.getpid():
+        return None
+    return f"study {holder['study']!r} is being driven by process {holder['pid']} on {holder['host']}"

@@ -49,8 +49,8 @@ def open_streams() -> None:
             mode = "w" if number else "r"
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
         elif number and type(stream) is io.TextIOWrapper:
-            told = {"encoding": stream.encoding, "errors": stream.errors, "line_buffering": stream.line_buffering}
-            setattr(sys, name, Outlet(stream.detach(), **told))
+            encoding, errors, by_line = stream.encoding, stream.errors, stream.line_buffering
+            setattr(sys, name, Outlet(stream.detach(), encoding, errors, line_buffering=by_line))
 
 
 def _open_nowhere(number: int) -> None:

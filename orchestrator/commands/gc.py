@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Quiet, Root, driving, existing
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, beside_a_writer, driving, existing
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")]
 Orphans = Annotated[bool, typer.Option("--orphans", help="Remove runs that no study asks for, too.")]
@@ -25,7 +25,7 @@ def gc(
     from grokstudy.orchestrator.root.gc import garbage, remove
 
     store = existing(root)
-    with driving(store, "gc"):
+    with driving(store, "gc"), beside_a_writer(store, "gc"):
         files = garbage(store, orphans)
         if not dry_run:
             remove(store, files)

@@ -27,12 +27,12 @@ def check_cluster(address: str | None) -> None:
         return  # `auto`, `local`: Ray finds out at once by itself; a Ray client has a server of its own
     asked = f"RAY_ADDRESS is {address}"
     open_to_all = _takes(asked, f"{host}:{port}", ())
-    token = _token()
-    if open_to_all and token:
+    if open_to_all and os.environ.get("RAY_AUTH_MODE") == "token":
         raise ClusterError(
             f"{asked}: this cluster takes no token, and we use one; set RAY_AUTH_MODE=disabled to join it, "
             "or start it with RAY_AUTH_MODE=token"
         )
+    token = () if open_to_all else _token()
     if not open_to_all and not (token and _takes(asked, f"{host}:{port}", token)):
         found = "ours is another" if token else "we have none"
         raise ClusterError(
@@ -42,12 +42,16 @@ def check_cluster(address: str | None) -> None:
 
 
 def _token() -> tuple[Any, ...]:
-    """What Ray would send along with each request; nothing without authentication, or without a token."""
+    """What Ray would send along with each request; nothing without authentication, or where no token is found."""
     if os.environ.get("RAY_AUTH_MODE") != "token":
         return ()
     from ray._private.authentication import grpc_authentication_client_interceptor as interceptor
+    from ray.exceptions import AuthenticationError
 
-    return tuple(interceptor._get_authentication_metadata_tuple())
+    try:
+        return tuple(interceptor._get_authentication_metadata_tuple())
+    except AuthenticationError:
+        return ()
 
 
 def _takes(asked: str, place: str, token: tuple[Any, ...]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import build_tracked
+from synthetic import build_tracked, run_id
 
 from grokstudy.orchestrator import cli
 from grokstudy.orchestrator.commands import run as run_command
@@ -98,7 +100,7 @@ def test_an_interrupted_answer_is_drawn_by_the_same_command(
 ) -> None:
     page = tmp_path / "root/studies/tiny/report/index.html"
     monkeypatch.setattr(run_command, "try_to_sync", lambda *_: None)
-    words = ["run", study, "--local", "--root", tmp_path / "root"]
+    words: list[str | Path] = ["run", study, "--local", "--root", tmp_path / "root"]
     assert ended(monkeypatch, *words, "--steps", "10") == 0
     with monkeypatch.context() as interrupted:
         interrupted.setattr(run_command, "draw_report", interrupting(signal.SIGINT))
@@ -144,6 +146,41 @@ def test_other_commands_say_a_word_too(
     monkeypatch.setattr("grokstudy.orchestrator.root.verify.verify", interrupting(signal.SIGINT))
     assert ended(monkeypatch, "verify", "--root", tmp_path) == 3
     assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("command", ["verify", "gc"])
+def test_a_file_that_goes_meanwhile_is_told_as_somebody_else_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    root = build_tracked(tmp_path / "root", seeds=1)
+    (root / f"runs/{run_id(0)}/checkpoints").mkdir()
+    going = root / f"runs/{run_id(0)}/checkpoints/step-000000100-{0:016x}.pt"
+    going.write_bytes(b"")
+    read = Store.read
+
+    def read_late(store: Store, path: str) -> bytes:
+        if path.endswith(".pt"):
+            going.unlink()
+        return read(store, path)
+
+    monkeypatch.setattr(Store, "read", read_late)
+    assert ended(monkeypatch, command, "--root", root) == 2
+    said = capsys.readouterr().err
+    assert "a file went while it was looked at" in said
+    assert f"another command is at work on this root; {command} again after it" in said
+
+
+def test_faults_beside_a_driver_are_told_as_perhaps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = build_tracked(tmp_path / "root", seeds=1)
+    (root / "stray.txt").write_text("")
+    driver = {"study": "s", "host": socket.gethostname(), "pid": os.getppid(), "token": "x", "beat": 3}
+    Store(root).write_json("driver.json", driver)
+    assert ended(monkeypatch, "verify", "--root", root) == 1
+    said = capsys.readouterr().err
+    assert f"note: study 's' is being driven by process {os.getppid()}" in said
+    assert "verify again when it is done" in said
 
 
 def shell(line: str, *words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -114,6 +114,7 @@ def test_a_cluster_of_another_token_says_what_to_set(
 ) -> None:
     sent = (("authorization", f"Bearer {ours}"),) if ours else ()
     monkeypatch.setattr("grokstudy.orchestrator.execution.ray_cluster._token", lambda: sent)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token" if ours else "disabled")
     address = head(theirs)
     if told is None:
         check_cluster(address)
@@ -140,3 +141,14 @@ def test_a_stale_address_is_told_before_ray_waits_for_it(hurt: Patient) -> None:
     assert "unset it to train on this machine" in hurt.said()
     assert "Traceback" not in hurt.said()
     assert not hurt.store.exists("driver.json")
+
+
+def test_a_cluster_that_asks_for_a_token_is_told_where_we_have_none(
+    head: Callable[[str | None], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ClusterError, match="asks for a token, and we have none"):
+        check_cluster(head(TOKEN))
