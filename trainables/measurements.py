@@ -54,11 +54,24 @@ MEASURED = {
     "consistency": Measured(_SHARES),
 }
 """What each probe measures."""
+NO_SHARES = (
+    *("lens_bridge_rank", "lens_answer_rank", "lens_r2_rank", "site_depth", "consistency_phi", *_COSINES),
+    *("causal_strength_ld", "patch_effect_ld", "restoration_ld", "restore_ld"),
+)
+"""Measurements that may lie outside 0 to 1; all others are shares, probabilities or mean reciprocal ranks."""
+_SHARE_WORDS = ("accuracy", "share", "rate", "hit", "hit_any", "prob", "mrr")
+"""How the name of a share ends that no probe of ours measures."""
 
 
 def measured_by(metric: str, sited: bool) -> set[str]:
     """The probes that measure this, at sites or as a summary."""
     return {name for name, probe in MEASURED.items() if metric in (probe.sites if sited else probe.summaries)}
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric lies between 0 and 1: `accuracy`, what probes measure but NO_SHARES, and what is called so."""
+    known = metric in measurements() and metric not in NO_SHARES
+    return known or metric.endswith(tuple(f"_{word}" for word in _SHARE_WORDS)) or metric in _SHARE_WORDS
 
 
 def measurements() -> list[str]:

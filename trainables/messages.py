@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""C0 and C1 control characters but newline and tab, and halves of surrogate pairs, which no terminal can be sent."""
+
+
+def printable(text: str) -> str:
+    r"""Foreign text as it may go to a terminal: a control character stands as `\x1b`, and moves no cursor."""
+    return _UNSAFE.sub(lambda match: _visible(match[0]), text)
+
+
+def one_line(text: str) -> str:
+    r"""The same for a cell of a table, in which newline and tab stand as `\n` and `\t`."""
+    return printable(text).replace("\n", r"\n").replace("\t", r"\t")
+
+
+def _visible(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:

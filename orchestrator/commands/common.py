@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from grokstudy.orchestrator.commands.complete import studies, study_files
+from grokstudy.trainables.messages import printable
 
 if TYPE_CHECKING:
     from grokstudy.orchestrator.study.study import Study
@@ -49,9 +50,14 @@ Local = Annotated[
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers at a time instead of the study's.")]
 
 
+def say(text: str) -> None:
+    """Print text for people: what a label or a marker of a stranger holds does not steer the terminal."""
+    typer.echo(printable(text))
+
+
 def stop(message: str) -> NoReturn:
     """Say what is wrong on standard error and exit as bad input."""
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
     raise typer.Exit(BAD_INPUT)
 
 
@@ -101,7 +107,7 @@ def warn_of(warnings: Iterable[str]) -> None:
     """Name on standard error what was left out of an answer, and end as partly failed if there is any."""
     lines = list(dict.fromkeys(warnings))
     for line in lines:
-        typer.echo(f"warning: {line}", err=True)
+        typer.echo(printable(f"warning: {line}"), err=True)
     if lines:
         raise typer.Exit(SOME_FAILED)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, existing, stop, warn_of
+from grokstudy.orchestrator.commands.common import Json, Root, existing, say, stop, warn_of
 from grokstudy.orchestrator.commands.complete import studies
 
 Words = Annotated[
@@ -43,5 +43,5 @@ def compare(sides: Words, root: Root = "results", as_json: Json = False, html: H
     else:
         wide = width() or 1000
         blocks = [f"{fill(title, wide)}\n{table(rows(result), width())}" for title, rows in SECTIONS if rows(result)]
-        typer.echo("\n\n".join([*blocks, *(fill(note, wide) for note in result.notes)]))
+        say("\n\n".join([*blocks, *(fill(note, wide) for note in result.notes)]))
     warn_of(line for one in found for line in one.tables.warnings)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Quiet, Root, stop
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, say, stop
 from grokstudy.orchestrator.commands.mlflow import try_to_sync
 from grokstudy.orchestrator.commands.report import draw_report
 
@@ -17,8 +17,10 @@ Mappings = Annotated[
     list[str], typer.Option("--mapping", help="What a column is: COLUMN=METRIC/SPLIT. May be repeated.")
 ]
 Events = Annotated[list[str], typer.Option("--event", help="NAME=METRIC/SPLIT>=VALUE[:FOR][:stable]. May be repeated.")]
-Trial = Annotated[str, typer.Option("--trial", help="Column that tells the curves apart.")]
+Trial = Annotated[str, typer.Option("--trial", help="Column that tells the curves apart, or several with commas.")]
 Step = Annotated[str, typer.Option("--step", help="Column with the training step.")]
+N = Annotated[str | None, typer.Option("--n", help="Column with the number of examples behind a row.")]
+Where = Annotated[str | None, typer.Option("--where", help="SQL condition on the rows that are meant, e.g. seed = 0.")]
 
 
 def import_curves(
@@ -28,18 +30,21 @@ def import_curves(
     event: Events,
     trial: Trial = "trial",
     step: Step = "step",
+    n: N = None,
+    where: Where = None,
     root: Root = "results",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a study of curves from elsewhere, with its events, answer and report."""
-    from grokstudy.orchestrator.root.import_curves import Curve, External, import_external
+    from grokstudy.orchestrator.root.curve_file import Curve, External
+    from grokstudy.orchestrator.root.import_curves import import_external
     from grokstudy.trainables.events import Event
     from grokstudy.trainables.storage.store import Store
 
     store = Store(root)
     try:
-        source = External(file, trial, step, tuple(Curve.parse(text) for text in mapping))
+        source = External(file, trial, step, tuple(Curve.parse(text) for text in mapping), where, n)
         count = import_external(store, name, source, dict(Event.parse(text) for text in event))
     except ValueError as error:
         stop(str(error))
@@ -48,4 +53,4 @@ def import_curves(
     if as_json:
         typer.echo(text)
     elif not quiet:
-        typer.echo(f"{count} curves imported as study {name}\n\n{text}\n\nreport: {index}")
+        say(f"{count} curves imported as study {name}\n\n{text}\n\nreport: {index}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, existing, stop, study_name, warn_of
+from grokstudy.orchestrator.commands.common import Json, Root, existing, say, stop, study_name, warn_of
 from grokstudy.orchestrator.commands.complete import studies
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def query(sql: Sql, study: OfStudy = None, root: Root = "results", as_json: Json
     elif as_csv:
         typer.echo(frame.write_csv(), nl=False)
     else:
-        typer.echo(table(frame.head(ROWS).to_dicts(), width()))
+        say(table(frame.head(ROWS).to_dicts(), width()))
         if frame.height > ROWS:
             typer.echo(f"... and {frame.height - ROWS:,} more rows; --csv and --json print all", err=True)
     warn_of(tables.warnings)

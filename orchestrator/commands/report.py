@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Quiet, Root, StudyName, existing, stop, study_name, warn_of
+from grokstudy.orchestrator.commands.common import (
+    Json,
+    Quiet,
+    Root,
+    StudyName,
+    existing,
+    say,
+    stop,
+    study_name,
+    warn_of,
+)
 
 if TYPE_CHECKING:
     from grokstudy.trainables.storage.store import Store
@@ -34,7 +44,7 @@ def report(
     if as_json:
         typer.echo(text)
     elif not quiet:
-        typer.echo(f"{text}\nreport: {index}")
+        say(f"{text}\nreport: {index}")
     warn_of(warnings)
 
 

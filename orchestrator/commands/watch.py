@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, StudyName, existing, stop, study_name
+from grokstudy.orchestrator.commands.common import Json, Root, StudyName, existing, say, stop, study_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,7 @@ def _show(name: str, looks: Iterator[Look]) -> None:
         shown = None
         for now, speed in looks:
             if now.steps != shown:
-                typer.echo(f"{name}: {headline(now, speed)}\n{table(rows(now))}")
+                say(f"{name}: {headline(now, speed)}\n{table(rows(now))}")
             shown = now.steps
         return
     with Live(console=console, auto_refresh=False) as live:

@@ -15,6 +15,7 @@ from grokstudy.orchestrator.runs.trials import Trial
 from grokstudy.orchestrator.study.resolve import point_text
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.orchestrator.units import bytes_text, duration
+from grokstudy.trainables.messages import printable
 
 NO_START = {
     "waiting": "waiting for the run to start from",
@@ -38,7 +39,7 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
         "time": _time(plan),
         "disk": f"{bytes_text(plan.disk_bytes)}, of which {bytes_text(plan.checkpoint_bytes)} checkpoints",
     }
-    title = textwrap.fill(f"{study.name}: {study.hypothesis}".strip(), min(79, width() or 79))
+    title = textwrap.fill(printable(f"{study.name}: {study.hypothesis}".strip()), min(79, width() or 79))
     return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items())])
 
 
@@ -56,7 +57,7 @@ def status_text(study: Study, now: StudyStatus, driver: Mapping[str, Any] | None
     lines += [f"damaged: {error}" for error in errors]
     if driver is not None:
         lines.append(f"being driven by process {driver['pid']} on {driver['host']} (study {driver['study']})")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def starts_text(trials: list[Trial]) -> str:
@@ -71,7 +72,7 @@ def starts_text(trials: list[Trial]) -> str:
                 place = point_text(trial.point) or str(trial.start_from)
                 lines.append(f"  {trial.trial_id} ({place}): {no_start.note}")
             lines += [f"  and {len(waiting) - MOST_STARTS} more"] if len(waiting) > MOST_STARTS else []
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def starts_json(trials: list[Trial]) -> dict[str, list[dict[str, str]]]:
@@ -94,4 +95,4 @@ def failures_text(ledger: Ledger) -> str:
         lines.append(f"{len(run_ids)} x {state.error or 'no message'}\n  runs {', '.join(run_ids[:5])}{more}")
         if state.traceback:
             lines.append("  " + state.traceback.strip().replace("\n", "\n  "))
-    return "\n".join(lines)
+    return printable("\n".join(lines))

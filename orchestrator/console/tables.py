@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from grokstudy.trainables.messages import one_line
+
 GAP = "  "
 
 
@@ -16,10 +18,10 @@ def width() -> int | None:
 
 
 def cell(value: Any) -> str:
-    """One value as text; what is not known is a dash."""
+    """One value as text in one line, safe for a terminal; what is not known is a dash."""
     if value is None:
         return "–"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))
 
 
 def table(rows: Sequence[Mapping[str, Any]], limit: int | None = None) -> str:
@@ -32,7 +34,7 @@ def table(rows: Sequence[Mapping[str, Any]], limit: int | None = None) -> str:
 
 
 def _column(name: str, values: Sequence[Any]) -> list[str]:
-    texts = [cell(value) for value in values]
-    wide = max(len(text) for text in (name, *texts))
+    texts = [one_line(name), *(cell(value) for value in values)]
+    wide = max(map(len, texts))
     numeric = all(value is None or isinstance(value, int | float) for value in values)
-    return [text.rjust(wide) if numeric else text.ljust(wide) for text in (name, *texts)]
+    return [text.rjust(wide) if numeric else text.ljust(wide) for text in texts]

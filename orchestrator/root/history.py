@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from grokstudy.orchestrator.units import duration
+from grokstudy.trainables.messages import printable
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir, last_lease, run_ids
 from grokstudy.trainables.storage.store import Store
@@ -52,7 +53,7 @@ def _attempts(folder: RunDir) -> list[dict[str, int]]:
 
 
 def story_text(facts: Mapping[str, Any]) -> str:
-    """The story in lines."""
+    """The story in lines, safe for a terminal: a marker may be a stranger's."""
     began = "never began"
     if facts["started"] is not None:
         began = f"began {datetime.fromtimestamp(facts['started'], UTC):%Y-%m-%d %H:%M:%S} UTC on {facts['host']}"
@@ -61,7 +62,7 @@ def story_text(facts: Mapping[str, Any]) -> str:
     lines += [f"  attempt {row['attempt']}: steps {row['first']:,} to {row['last']:,}" for row in facts["rows"]]
     lost = facts["attempts"] - len(facts["rows"])
     lines += [f"  {lost} of {facts['attempts']} attempts left no step"] if lost > 0 else []
-    return "\n".join([*lines, *_end(facts["done"], facts["failed"], facts["checkpoints"])])
+    return printable("\n".join([*lines, *_end(facts["done"], facts["failed"], facts["checkpoints"])]))
 
 
 def _end(done: Mapping[str, Any] | None, failed: Mapping[str, Any] | None, checkpoints: list[str]) -> list[str]:

@@ -1,114 +1,94 @@
 """Curves from elsewhere as a study of the root, so that report, query and comparison treat them like our own.
 
-Each distinct value of the trial column becomes a run without a configuration: its curves lie in the metric tables like
-any other's. `accuracy`, `loss` and `margin` go to `evals`, every other metric to `probes` as a summary row. What a
-publication does not say (number of examples, layer) is null.
+`curve_file.py` reads and checks the file. Each trial becomes a run without a configuration: its curves lie in the
+metric tables like any other's. One trial column is the study's axis `curve`, several are the axes `curve.<column>`.
+`accuracy`, `loss` and `margin` go to `evals`, every other metric to `probes` as a summary row. What a publication does
+not say (number of examples, layer) is null.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
+import json
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv
 
+from grokstudy.orchestrator.root.curve_file import External, Point, by_trial
 from grokstudy.orchestrator.runs.study_dir import write_external
 from grokstudy.trainables.events import Event
-from grokstudy.trainables.schema import METRICS, SPLITS
+from grokstudy.trainables.schema import METRICS
 from grokstudy.trainables.storage.records import SCHEMAS, encode
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
-
-_MAPPING = re.compile(r"(?P<column>[^=]+)=(?P<metric>[\w.]+)/(?P<split>\w+)")
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A column of the file, and what it is: metric and split."""
-
-    column: str
-    metric: str
-    split: str
-
-    @classmethod
-    def parse(cls, text: str) -> Curve:
-        """Read `column=metric/split`. Raises ValueError saying what is allowed."""
-        match = _MAPPING.fullmatch(text)
-        if match is None:
-            raise ValueError(f"--mapping {text!r} is not COLUMN=METRIC/SPLIT, e.g. ood_accuracy=accuracy/test_oo")
-        if match["split"] not in SPLITS:
-            raise ValueError(f"--mapping {text!r}: split {match['split']!r} is unknown; known: {', '.join(SPLITS)}")
-        return cls(match["column"], match["metric"], match["split"])
-
-
-@dataclass(frozen=True)
-class External:
-    """A file of curves: one row per trial and step."""
-
-    path: Path
-    trial: str
-    step: str
-    curves: tuple[Curve, ...]
-
-    def read(self) -> pa.Table:
-        """Read the mapped columns. Raises ValueError naming a column that is not there or holds no numbers."""
-        try:
-            table = csv.read_csv(self.path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{self.path}: {error}") from None
-        wanted = [self.trial, self.step, *(curve.column for curve in self.curves)]
-        for name in wanted:
-            if name not in table.column_names:
-                raise ValueError(f"{self.path}: there is no column {name!r}; columns: {', '.join(table.column_names)}")
-            kind = table[name].type
-            if name != self.trial and not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-                raise ValueError(f"{self.path}: column {name!r} holds {kind}, not numbers")
-        return table.select(wanted)
+from grokstudy.trainables.storage.study_dir import NAME, StudyDir
 
 
 def import_external(store: Store, name: str, source: External, events: Mapping[str, Event]) -> int:
-    """Write the curves as study `name`; returns the number of runs. Importing again replaces."""
-    table = source.read()
+    """Write the curves as study `name`; returns the number of runs. Importing again replaces.
+
+    Raises ValueError, before anything is written, for a file that is not right or a study that was trained.
+    """
+    _check_name(store, name)
+    points = source.read()
     content = hashlib.sha256(source.path.read_bytes()).hexdigest()[:16]
+    axes = ["curve"] if len(source.trial_columns) == 1 else [f"curve.{column}" for column in source.trial_columns]
     rows = []
-    for label in pc.unique(table[source.trial]).to_pylist():
-        own_rows = table.filter(pc.equal(table[source.trial], pa.scalar(label))).sort_by(source.step)
-        run = RunDir(store, "ext-" + hashlib.sha256(f"{content}/{label}".encode()).hexdigest()[:12])
-        last = int(pc.max(own_rows[source.step]).as_py())
-        for kind, part in _parts(own_rows, source):
-            store.write(run.part(kind, 0), encode(part))
-        about = {"external": source.path.name, "sha256": content, "label": str(label)}
+    for trial, own in by_trial(points):
+        run = RunDir(store, _run_id(content, source, trial))
+        for table, part in _parts(own, source):
+            store.write(run.part(table, 0), encode(part))
+        about = {"external": source.path.name, "sha256": content, "label": ", ".join(trial)}
         since = (run.read("run.json") or {}).get("imported", time.time())
         run.write("run.json", {"run_id": run.run_id, **about, "imported": since})
-        run.write("DONE.json", {"step": last, "reason": "finished"})
-        rows.append({"curve": str(label), "run_id": run.run_id, "horizon": last})
+        run.write("DONE.json", {"step": own[-1].step, "reason": "finished"})
+        rows.append({**dict(zip(axes, trial, strict=True)), "run_id": run.run_id, "horizon": own[-1].step})
     write_external(store, name, rows, events, f"imported from {source.path.name} (sha256 {content})")
     return len(rows)
 
 
-def _parts(own_rows: pa.Table, source: External) -> Iterator[tuple[str, pa.Table]]:
-    for kind in ("evals", "probes"):
-        curves = [curve for curve in source.curves if (curve.metric in METRICS) == (kind == "evals")]
-        pieces = [_rows(kind, own_rows, source.step, curve) for curve in curves]
-        if pieces:
-            yield kind, pa.concat_tables(pieces).sort_by("step")
+def _check_name(store: Store, name: str) -> None:
+    """The name is one, and no study was trained under it."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"--name {name!r} is no name of a study: lower-case letters, digits, _ and . are")
+    folder = StudyDir(store, name)
+    spec = folder.find_spec()
+    if store.exists(folder.text) or (spec is not None and spec.get("spec_hash") != ""):
+        raise ValueError(f"{store.uri}: there is a study {name!r} that was trained; import under another --name")
 
 
-def _rows(kind: str, own_rows: pa.Table, step: str, curve: Curve) -> pa.Table:
-    """Rows of one curve; a missing value leaves no row."""
-    own_rows = own_rows.filter(pc.is_valid(own_rows[curve.column]))
-    n = len(own_rows)
-    value = pc.cast(own_rows[curve.column], pa.float32())
-    known: dict[str, Any] = {"step": pc.cast(own_rows[step], pa.int64()), "split": pa.array([curve.split] * n)}
-    known |= {curve.metric: value} if kind == "evals" else {"probe": pa.array([curve.metric] * n), "value": value}
-    known["attempt"] = pa.array([0] * n, pa.int16())
-    schema = SCHEMAS[kind]
-    columns = [known.get(field.name, pa.nulls(n, field.type)) for field in schema]
-    return pa.table([pc.cast(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+def _run_id(content: str, source: External, trial: Sequence[str]) -> str:
+    """The same for the same trial of the same file, read in the same way; else another, so that no rows are mixed."""
+    columns = [[curve.column, curve.metric, curve.split] for curve in source.curves]
+    asked = [content, source.trial, source.step, source.n, source.where, columns, list(trial)]
+    return "ext-" + hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
+
+
+def _parts(own: Sequence[Point], source: External) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of one trial by table, in the order of their steps."""
+    evals = [row for point in own for row in _eval_rows(point, source)]
+    probes = [row for point in own for row in _probe_rows(point, source)]
+    for table, rows in {"evals": evals, "probes": probes}.items():
+        if rows:
+            schema = SCHEMAS[table]
+            yield table, pa.table({name: [row.get(name) for row in rows] for name in schema.names}, schema=schema)
+
+
+def _eval_rows(point: Point, source: External) -> Iterator[dict[str, Any]]:
+    """One row per split with its metrics; missing values leave none."""
+    for split in dict.fromkeys(curve.split for curve in source.curves):
+        curves = [curve for curve in source.curves if curve.split == split and curve.metric in METRICS]
+        values = {curve.metric: point.values[curve.column] for curve in curves}
+        if any(value is not None for value in values.values()):
+            yield {"step": point.step, "attempt": 0, "split": split, "n": point.n, **values}
+
+
+def _probe_rows(point: Point, source: External) -> Iterator[dict[str, Any]]:
+    """One row per value; a missing value leaves none."""
+    for curve in source.curves:
+        value = point.values[curve.column]
+        if curve.metric not in METRICS and value is not None:
+            about = {"step": point.step, "attempt": 0, "probe": curve.metric, "split": curve.split}
+            yield {**about, "value": value, "n": point.n}

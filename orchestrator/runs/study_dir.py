@@ -52,13 +52,14 @@ def is_written(store: Store, study: Study, trials: list[Trial], ledger: Ledger) 
 def write_external(
     store: Store, name: str, rows: list[dict[str, Any]], events: Mapping[str, Event], origin: str
 ) -> None:
-    """Put down a study of imported curves: one trial per row {curve, run_id, horizon}, all of them done."""
+    """Put down a study of imported curves: a trial per row {run_id, horizon, axes in words}, all of them done."""
     folder = StudyDir(store, name)
+    axes = [key for key in rows[0] if key not in FIXED.names]
     about = {"name": name, "hypothesis": origin, "spec_hash": ""}
     spec = {
         **about,
         "events": {name: event.to_json() for name, event in events.items()},
-        "axes": ["curve"],
+        "axes": axes,
         "seeds": [0],
     }
     store.write_json(folder.spec, {**spec, "base": {}, "versions": installed("grokstudy"), "commit": None})
@@ -69,8 +70,10 @@ def write_external(
         "seed": [0] * len(rows),
         "state": ["done"] * len(rows),
     }
-    labels = pa.array([row["curve"] for row in rows], pa.string())
-    _write_trials(folder, pa.table(fixed, schema=FIXED).append_column("curve", labels))
+    table = pa.table(fixed, schema=FIXED)
+    for axis in axes:
+        table = table.append_column(axis, pa.array([row[axis] for row in rows], pa.string()))
+    _write_trials(folder, table)
 
 
 def _write_trials(folder: StudyDir, table: pa.Table) -> None:

@@ -11,7 +11,8 @@ import pytest
 from grokstudy.analysis import load
 from grokstudy.analysis.statistics.decoupling import leads
 from grokstudy.analysis.tables.study import StudyTables
-from grokstudy.orchestrator.root.import_curves import Curve, External, import_external
+from grokstudy.orchestrator.root.curve_file import Curve, External
+from grokstudy.orchestrator.root.import_curves import import_external
 from grokstudy.trainables.events import events_of
 from grokstudy.trainables.storage.store import Store
 

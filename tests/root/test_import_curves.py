@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from grokstudy.analysis import load
-from grokstudy.orchestrator.root.import_curves import Curve, External, import_external
+from grokstudy.orchestrator.root.curve_file import Curve, External
+from grokstudy.orchestrator.root.import_curves import import_external
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.storage.store import Store
 
@@ -67,5 +68,5 @@ def test_missing_values_leave_no_row_and_bad_columns_are_named(store: Store, tmp
     assert load(store.uri, "few").evals.collect()["step"].to_list() == [0]
     with pytest.raises(ValueError, match="there is no column 'c'; columns: run, step, a, b"):
         External(path, "run", "step", (Curve("c", "accuracy", "test_oo"),)).read()
-    with pytest.raises(ValueError, match="column 'b' holds string, not numbers"):
+    with pytest.raises(ValueError, match="row 2: column 'b' holds 'word'; allowed: a share"):
         External(path, "run", "step", (Curve("b", "accuracy", "test_oo"),)).read()

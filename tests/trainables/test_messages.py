@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import unicodedata
 
-from grokstudy.trainables.messages import first_line, shown
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grokstudy.trainables.messages import first_line, one_line, printable, shown
 from grokstudy.trainables.options import flat, nested
 
 
@@ -32,3 +36,17 @@ def test_dotted_names_and_sections_are_each_others_inverse() -> None:
     options = {"data.phi": 4.0, "numerics": 1, "model.layers": 2, "data.entities": 60}
     assert nested(options) == {"data": {"phi": 4.0, "entities": 60}, "numerics": 1, "model": {"layers": 2}}
     assert flat(nested(options)) == options
+
+
+@given(st.text())
+def test_printable_text_steers_no_terminal(text: str) -> None:
+    shown = printable(text)
+    assert not [character for character in shown if unicodedata.category(character) == "Cc" and character not in "\n\t"]
+    shown.encode()
+    assert printable(shown) == shown
+    assert not {*"\n\t"} & {*one_line(text)}
+
+
+def test_a_control_character_is_shown_by_its_number() -> None:
+    assert printable("\x1b[31mred\x9b\ud800\r\n\tplain\x00") == "\\x1b[31mred\\x9b\\ud800\\x0d\n\tplain\\x00"
+    assert one_line("a\nb\tc") == "a\\nb\\tc"
