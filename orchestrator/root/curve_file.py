@@ -19,10 +19,10 @@ from typing import NoReturn
 import polars as pl
 
 from grokstudy.analysis.query import where
+from grokstudy.trainables.config import MOST_STEPS
 from grokstudy.trainables.measurements import is_share
 from grokstudy.trainables.messages import shown
 from grokstudy.trainables.schema import SPLITS
-from grokstudy.trainables.storage.run_dir import MOST_STEPS
 
 _MAPPING = re.compile(r"(?P<column>[^=]+)=(?P<metric>[\w.]+)/(?P<split>\w+)")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")

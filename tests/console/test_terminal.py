@@ -160,7 +160,7 @@ def test_what_the_system_refuses_is_told_in_one_line_with_the_remedy(root: Path,
     ):
         done = subprocess.run([str(BINARY), *words], capture_output=True, text=True, env=environment(), check=False)
         assert (done.returncode, done.stdout) == (2, ""), words
-        assert len(done.stderr.splitlines()) == 1
+        assert len(done.stderr.splitlines()) == 1, done.stderr
         assert said in done.stderr
     told = environment(GROKSTUDY_TRACEBACK="1")
     done = subprocess.run([str(BINARY), *words], capture_output=True, text=True, env=told, check=False)
