@@ -8,9 +8,11 @@ import that was killed is taken up again. A run that the root already has is lef
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +53,25 @@ def export(store: Store, study: str, out: Path) -> int:
     return len(run_ids)
 
 
+def check(path: Path) -> None:
+    """Look at a tar file without a root. Raises ValueError for one not of ours."""
+    with _checked(path):
+        pass
+
+
 def receive(store: Store, path: Path) -> Received:
     """Put a study of a tar file into a root. Raises ValueError, before anything is written, for one not of ours."""
+    with _checked(path) as (tar, entries):
+        return _put(store, tar, sorted(entries, key=lambda entry: _order(entry.name)))
+
+
+@contextlib.contextmanager
+def _checked(path: Path) -> Iterator[tuple[tarfile.TarFile, list[tarfile.TarInfo]]]:
     try:
         with tarfile.open(path, "r:") as tar:
             entries = check_entries(path, tar)
             check_contents(path, tar, entries)
-            return _put(store, tar, sorted(entries, key=lambda entry: _order(entry.name)))
+            yield tar, entries
     except tarfile.TarError as error:
         detail = f"not a tar file as grokstudy export writes it, or torn ({error})"
         raise ValueError(f"{path}: {detail}; nothing was imported, export the study again") from None

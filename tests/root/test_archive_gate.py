@@ -169,7 +169,8 @@ def refused(tmp_path: Path, tar: Path, fragment: str) -> None:
     there = tmp_path / "refused"
     with pytest.raises(ValueError, match=fragment):
         receive(Store(there), tar)
-    assert not there.exists()
+    done = CliRunner().invoke(app, ["import", str(tar), "--root", str(there)])
+    assert (done.exit_code, there.exists()) == (2, False)
 
 
 def test_what_is_not_a_whole_study_of_ours_is_refused_before_the_first_write(origin: Store, tmp_path: Path) -> None:
