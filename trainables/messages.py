@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""C0 and C1 control characters but newline and tab, and halves of surrogate pairs, which no terminal can be sent."""
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""C0 and C1 control characters but newline and tab, and what is no character: no terminal and no SVG may have them."""
 
 
 def printable(text: str) -> str:

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from grokstudy.analysis.figures.theme import COLUMN, Figure
+from grokstudy.trainables.messages import printable
 
 PPI, PPI_PNG = 96, 300
 _GRADIENT = re.compile(r"gradient_(\d+)")
@@ -20,7 +21,7 @@ def pictures(figure: Figure, command: str, column: bool = False) -> dict[str, by
     import vl_convert
 
     name = f"{figure.name}_column" if column else figure.name
-    svg = _numbered(str(vl_convert.vegalite_to_svg(figure.column if column else figure.spec)))
+    svg = _numbered(str(vl_convert.vegalite_to_svg(_drawable(figure.column if column else figure.spec))))
     return {
         f"{name}.svg": svg.encode(),
         f"{name}.pdf": bytes(vl_convert.svg_to_pdf(_in_points(svg))),
@@ -28,6 +29,15 @@ def pictures(figure: Figure, command: str, column: bool = False) -> dict[str, by
         f"{name}.csv": figure.data.write_csv().encode(),
         f"{name}.txt": _note(figure, name, _size(svg)[0], command).encode(),
     }
+
+
+def _drawable(spec: Any) -> Any:
+    """The same chart with every text fit for SVG: a control character in a label would end the process."""
+    if isinstance(spec, str):
+        return printable(spec)
+    if isinstance(spec, dict):
+        return {_drawable(key): _drawable(value) for key, value in spec.items()}
+    return [_drawable(value) for value in spec] if isinstance(spec, list | tuple) else spec
 
 
 def _numbered(svg: str) -> str:

@@ -28,11 +28,12 @@ def export(study: StudyName, out: Out, root: Root = "results", quiet: Quiet = Fa
 
 def import_(tar: Tar, root: Root = "results", quiet: Quiet = False) -> None:
     """Put a study that was exported into a root. Runs that the root already has are left as they are."""
-    from grokstudy.orchestrator.root.archive import receive
+    from grokstudy.orchestrator.root.archive import check, receive
     from grokstudy.trainables.storage.store import Store
 
     store = Store(root)
     try:
+        check(tar)  # before the lock, which leaves a root behind
         with driving(store, "import"):
             received = receive(store, tar)
     except (ValueError, FileNotFoundError) as error:

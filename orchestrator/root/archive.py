@@ -1,26 +1,26 @@
 """A study as one tar file, to be carried to another root: its description, its runs and their rows.
 
 Owns the format: plain files under the names that they have in a root, times and owners zero, so that equal studies give
-equal files. Reading trusts nothing: only regular files with names of ours are taken, all of them looked at before the
-first is written. A run that the root already has is left as it is.
+equal files. Reading trusts nothing: `archive_gate.py` looks at all of it before the first file is written. Every file
+is written before those that stand for it: run.json is the last of a run, study.json the last of a study, so that an
+import that was killed is taken up again. A run that the root already has is left as it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from grokstudy.orchestrator.root.archive_gate import check_contents, check_entries, content_of, is_ours, studies_in
 from grokstudy.orchestrator.root.verify import study_runs
-from grokstudy.trainables.storage import run_dir, study_dir
 from grokstudy.trainables.storage.run_dir import RunDir, run_of
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.study_dir import StudyDir
-
-MAX_FILE = 1 << 32
-"""Bytes of the largest file that is taken."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def export(store: Store, study: str, out: Path) -> int:
     own = StudyDir(store, study)
     run_ids = study_runs(own)
     folders = [own.folder, *(folder for run_id in run_ids for folder in RunDir(store, run_id).folders)]
-    names = [path for folder in folders for path in store.list(folder, recursive=True) if _is_ours(path)]
+    names = [path for folder in folders for path in store.list(folder, recursive=True) if is_ours(path)]
     partial = out.with_name(f".tmp-{out.name}")
     try:
         with tarfile.open(partial, "w") as tar:
@@ -53,47 +53,58 @@ def export(store: Store, study: str, out: Path) -> int:
     return len(run_ids)
 
 
+def check(path: Path) -> None:
+    """Look at a tar file without a root. Raises ValueError for one not of ours."""
+    with _checked(path):
+        pass
+
+
 def receive(store: Store, path: Path) -> Received:
     """Put a study of a tar file into a root. Raises ValueError, before anything is written, for one not of ours."""
+    with _checked(path) as (tar, entries):
+        return _put(store, tar, sorted(entries, key=lambda entry: _order(entry.name)))
+
+
+@contextlib.contextmanager
+def _checked(path: Path) -> Iterator[tuple[tarfile.TarFile, list[tarfile.TarInfo]]]:
     try:
-        with tarfile.open(path) as tar:
-            entries = list(tar)
-            _check(path, entries)
-            return _put(store, tar, sorted(entries, key=lambda entry: _order(entry.name)))
+        with tarfile.open(path, "r:") as tar:
+            entries = check_entries(path, tar)
+            check_contents(path, tar, entries)
+            yield tar, entries
     except tarfile.TarError as error:
-        raise ValueError(f"{path}: not a tar file, or torn ({error})") from None
-
-
-def _check(path: Path, entries: list[tarfile.TarInfo]) -> None:
-    for entry in entries:
-        if not entry.isreg():
-            raise ValueError(f"{path}: {entry.name!r} is not a regular file; nothing was imported")
-        if not _is_ours(entry.name):
-            raise ValueError(f"{path}: {entry.name!r} is not a file of a study; nothing was imported")
-        if entry.size > MAX_FILE:
-            raise ValueError(f"{path}: {entry.name!r} is {entry.size:,} bytes large; nothing was imported")
+        detail = f"not a tar file as grokstudy export writes it, or torn ({error})"
+        raise ValueError(f"{path}: {detail}; nothing was imported, export the study again") from None
 
 
 def _put(store: Store, tar: tarfile.TarFile, entries: list[tarfile.TarInfo]) -> Received:
-    studies = sorted({match["study"] for entry in entries if (match := study_dir.OURS.fullmatch(entry.name))})
+    studies = studies_in(entries)
     for study in studies:
-        if store.exists(StudyDir(store, study).text):
-            raise ValueError(f"{store.uri}: there is a study {study!r} already; import into another --root")
+        _check_absent(store, StudyDir(store, study), tar)
     runs = {run_of(entry.name) for entry in entries} - {None}
     kept = {run_id for run_id in runs if store.exists(f"{RunDir(store, str(run_id)).folder}/run.json")}
     for entry in entries:
         if run_of(entry.name) not in kept:
-            source = tar.extractfile(entry)
-            assert source is not None
-            store.write(entry.name, source.read())
+            store.write(entry.name, content_of(tar, entry))
     return Received(studies, len(runs - kept), len(kept))
 
 
-def _is_ours(path: str) -> bool:
-    return bool(run_dir.OURS.fullmatch(path) or study_dir.OURS.fullmatch(path))
+def _check_absent(store: Store, study: StudyDir, tar: tarfile.TarFile) -> None:
+    """The root has no study of this name, but for what an import of this very file left when it was killed."""
+    begun = store.exists(study.text) and (
+        study.text not in tar.getnames() or store.read(study.text) != content_of(tar, tar.getmember(study.text))
+    )
+    if begun or store.exists(study.spec):
+        remedy = f"import into another --root, or move {store.path(study.folder)} away first"
+        raise ValueError(f"{store.uri}: there is a study {study.name!r} already; {remedy}")
+
+
+LAST = (
+    *("metrics/.*", "runs/.*/checkpoints/.*", "runs/.*/lease.json", "runs/.*/(DONE|FAILED).json", "runs/.*/run.json"),
+    *("studies/.*/(trials.parquet|extensions.json)", "studies/.*/study.yaml", "studies/.*/study.json"),
+)
+"""The order of writing: each stands for what came before."""
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Rows, then checkpoints, then run.json, then the markers, then the study: each stands for what came before."""
-    ranks = ("metrics/", "runs/.*/checkpoints/", "runs/.*/(run|lease).json", "runs/", "studies/")
-    return next(rank for rank, pattern in enumerate(ranks) if re.match(pattern, name)), name
+    return next(rank for rank, pattern in enumerate(LAST) if re.fullmatch(pattern, name)), name

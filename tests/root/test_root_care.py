@@ -42,7 +42,10 @@ Small = Callable[..., RunConfig]
 
 def ask(store: Store, *runs: RunDir) -> None:
     """A study that asks for these runs."""
-    table = pa.table({"run_id": [run.run_id for run in runs]})
+    known = {"trial_id": "s-0", "horizon": 60, "seed": 0, "state": "done"}
+    table = pa.table(
+        {"run_id": [run.run_id for run in runs], **{name: [value] * len(runs) for name, value in known.items()}}
+    )
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     store.write("studies/s/trials.parquet", buffer.getvalue())
@@ -195,6 +198,7 @@ def test_gc_drops_checkpoints_beyond_the_budget_of_the_most_generous_study(run: 
 
 def test_a_study_travels_in_a_tar_file(small: Small, run: RunDir, tmp_path: Path) -> None:
     run.store.write_json("studies/s/extensions.json", {run.run_id: 80})
+    run.store.write_json("studies/s/study.json", {"name": "s", "spec_hash": "0"})
     assert export(run.store, "s", tmp_path / "s.tar") == 1
     export(run.store, "s", tmp_path / "again.tar")
     assert (tmp_path / "s.tar").read_bytes() == (tmp_path / "again.tar").read_bytes()

@@ -1,0 +1,234 @@
+"""export and import of strangers' files and through kills: all or nothing, and the same command again completes it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from grokstudy.orchestrator.cli import app
+from grokstudy.orchestrator.root import archive, archive_gate
+from grokstudy.orchestrator.root.archive import export, receive
+from grokstudy.orchestrator.root.curve_file import Curve, External
+from grokstudy.orchestrator.root.import_curves import import_external
+from grokstudy.orchestrator.root.verify import verify
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.store import Store
+
+Files = dict[str, bytes]
+MOMENTS = ("before", "after")
+
+
+@pytest.fixture
+def origin(store: Store, tmp_path: Path) -> Store:
+    """A root with a study of two runs."""
+    path = tmp_path / "c.csv"
+    path.write_text("trial,step,a,b\nx,0,0.1,0.2\nx,10,0.9,0.3\ny,0,0.1,0.2\n")
+    curves = (Curve("a", "accuracy", "test_oo"), Curve("b", "cqsp", "test_oo"))
+    import_external(store, "s", External(path, "trial", "step", curves), {})
+    return store
+
+
+def files(store: Store) -> Files:
+    return {name: store.read(name) for name in store.list("", recursive=True) if Path(store.path(name)).is_file()}
+
+
+def parcel(path: Path, content: Mapping[str, bytes] | list[tuple[str, bytes]]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in content.items() if isinstance(content, Mapping) else content:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def killed(work: Callable[[], object]) -> bool:
+    """Do it in a process of its own; whether it was killed."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(pid, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, status
+    return os.WIFSIGNALED(status)
+
+
+@contextmanager
+def deadly(owner: type, method: str, count: int, moment: str) -> Iterator[None]:
+    """Kill the process before or after the n-th call of a method."""
+    left, whole = [count], getattr(owner, method)
+
+    def call(*words: object, **options: object) -> object:
+        left[0] -= 1
+        if left[0] == 0 and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = whole(*words, **options)
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, method, call)
+    yield
+    setattr(owner, method, whole)
+
+
+class DeadlyStore(Store):
+    """Kills its process before or after the n-th write."""
+
+    def __init__(self, root: str, count: int, moment: str) -> None:
+        super().__init__(root)
+        self.left, self.moment = count, moment
+
+    def write(self, relative: str, data: bytes) -> None:
+        self.left -= 1
+        if self.left == 0 and self.moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().write(relative, data)
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_import_that_is_killed_at_any_write_is_completed_by_the_same_command(
+    origin: Store, tmp_path: Path, moment: str
+) -> None:
+    tar = tmp_path / "s.tar"
+    export(origin, "s", tar)
+    last = len(files(origin))
+    for count in range(1, last + 1):
+        there = Store(tmp_path / f"there-{count}")
+        assert killed(partial(receive, DeadlyStore(there.uri, count, moment), tar))
+        if count < last or moment == "before":
+            assert receive(there, tar).studies == ["s"]
+        assert files(there) == files(origin), count
+    assert verify(there) == []
+
+
+def test_a_trained_study_is_resumed_up_to_its_last_file(origin: Store, tmp_path: Path) -> None:
+    """It has a study.yaml, which is not yet the study."""
+    origin.write("studies/s/study.yaml", b"hypothesis: x\n")
+    export(origin, "s", tmp_path / "s.tar")
+    there = Store(tmp_path / "there")
+    there.write("studies/s/study.yaml", b"hypothesis: x\n")
+    receive(there, tmp_path / "s.tar")
+    assert files(there) == files(origin)
+
+
+@pytest.mark.parametrize("name", ["study.yaml", "study.json"])
+def test_a_study_of_the_same_name_is_left_alone(origin: Store, tmp_path: Path, name: str) -> None:
+    export(origin, "s", tmp_path / "s.tar")
+    there = Store(tmp_path / "there")
+    there.write(f"studies/s/{name}", b"{}")
+    done = CliRunner().invoke(app, ["import", str(tmp_path / "s.tar"), "--root", there.uri])
+    assert done.exit_code == 2
+    assert "there is a study 's' already; import into another --root, or move" in done.stderr
+    assert files(there) == {f"studies/s/{name}": b"{}"}
+
+
+@pytest.mark.parametrize("method", ["addfile", "close"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_export_that_is_killed_leaves_no_half_and_runs_again(
+    origin: Store, tmp_path: Path, method: str, moment: str
+) -> None:
+    out, whole = tmp_path / "s.tar", tmp_path / "whole.tar"
+    export(origin, "s", whole)
+
+    def dying(count: int) -> None:
+        with deadly(tarfile.TarFile, method, count, moment):
+            export(origin, "s", out)
+
+    deaths = 0
+    while killed(partial(dying, deaths + 1)):
+        deaths += 1
+        assert not out.exists()
+    assert deaths == (len(files(origin)) if method == "addfile" else 1)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def config_files(small: Callable[..., RunConfig], run_id: str | None = None) -> Files:
+    """The run.json of a trained run, under its own id or another."""
+    config = small()
+    folder = f"runs/{run_id or config.run_id}"
+    return {f"{folder}/run.json": json.dumps({"config": config.to_dict(), "run_id": config.run_id}).encode()}
+
+
+def refused(tmp_path: Path, tar: Path, fragment: str) -> None:
+    """Exit 2 with the reason, and nothing there."""
+    there = tmp_path / "refused"
+    with pytest.raises(ValueError, match=fragment):
+        receive(Store(there), tar)
+    done = CliRunner().invoke(app, ["import", str(tar), "--root", str(there)])
+    assert (done.exit_code, there.exists()) == (2, False)
+
+
+def test_what_is_not_a_whole_study_of_ours_is_refused_before_the_first_write(origin: Store, tmp_path: Path) -> None:
+    good, tar = files(origin), tmp_path / "evil.tar"
+    run = sorted(name for name in good if name.endswith("run.json"))[0]
+    other = "runs/ext-" + "0" * 12
+    strange: dict[str, Files] = {
+        "'studies/s/study.json' is missing": {name: good[name] for name in good if not name.endswith("study.json")},
+        "'studies/s/trials.parquet' is missing": {name: good[name] for name in good if "trials" not in name},
+        "studies/s/study.json: not valid JSON": {**good, "studies/s/study.json": b"{"},
+        "trials.parquet: cannot be read": {**good, "studies/s/trials.parquet": b"PAR1"},
+        "run.json: not valid JSON": {**good, run: b"\xff"},
+        "belongs to run other": {**good, run: b'{"run_id": "other"}'},
+        "belongs to run None": {**good, run: b"{}"},
+        "DONE.json: step is missing": {**good, run.replace("run.json", "DONE.json"): b"{}"},
+        "is a run that no study of the file asks for": {**good, f"{other}/run.json": good[run]},
+        "'runs/x/run.json' is not a file of a study": {**good, "runs/x/run.json": b"{}"},
+    }  # fmt: skip
+    for fragment, content in strange.items():
+        refused(tmp_path, parcel(tar, content), fragment)
+    refused(tmp_path, parcel(tar, [*good.items(), (run, good[run])]), f"'{run}' is there twice")
+    whole = parcel(tar, good).read_bytes()
+    for end in range(0, len(whole) - 10_240, 777):
+        tar.write_bytes(whole[:end])
+        with pytest.raises(ValueError, match=r"evil.tar: "):
+            receive(Store(tmp_path / "refused"), tar)
+        assert not (tmp_path / "refused").exists(), end
+
+
+def test_a_run_under_the_id_of_another_is_refused(
+    small: Callable[..., RunConfig], origin: Store, tmp_path: Path
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    wrong, right = "0" * 16, small().run_id
+    for run_id in (wrong, right):
+        known = {"trial_id": "s-0", "run_id": run_id, "horizon": 60, "seed": 0, "state": "done"}
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({name: [value] for name, value in known.items()}), buffer)
+        study = {"studies/s/study.json": b"{}", "studies/s/trials.parquet": buffer.getvalue()}
+        tar = parcel(tmp_path / "s.tar", {**config_files(small, run_id), **study})
+        if run_id == wrong:
+            refused(tmp_path, tar, f"'runs/{wrong}/run.json' belongs to run {right}")
+    assert receive(Store(tmp_path / "there"), tar).runs == 1
+
+
+@pytest.mark.parametrize(("limit", "fragment"), [("MAX_FILES", "files"), ("MAX_TOTAL", "bytes"), ("MAX_TEXT", "large")])
+def test_too_much_is_refused(
+    origin: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, fragment: str
+) -> None:
+    export(origin, "s", tmp_path / "s.tar")
+    monkeypatch.setattr(archive_gate, limit, 3)
+    refused(tmp_path, tmp_path / "s.tar", fragment)
+
+
+def test_every_file_of_a_study_has_a_place_in_the_order_of_writing() -> None:
+    names = ["metrics/evals/run_id=a/part-000000000.parquet", "runs/a/checkpoints/step-1.pt", "runs/a/lease.json"]
+    names += ["runs/a/DONE.json", "runs/a/run.json", "studies/s/trials.parquet", "studies/s/study.yaml"]
+    names += ["studies/s/study.json"]
+    assert sorted(names, key=archive._order) == names
