@@ -94,9 +94,9 @@ class Event:
 
     def hit(self, values: Mapping[Site, float | None]) -> bool | None:
         """Whether one evaluation is a hit, by the worst of its splits; None when it did not measure that."""
-        found = [values.get((self.metric, split, self.layer, self.position)) for split in self.split]
-        measured = [value for value in found if value is not None and not math.isnan(value)]
-        if len(measured) < len(found):
+        cells = [values.get((self.metric, split, self.layer, self.position)) for split in self.split]
+        measured = [value for value in cells if value is not None and not math.isnan(value)]
+        if len(measured) < len(cells):
             return None
         return bool(self.beyond(np.float32(min(measured) if self.rising else max(measured))))
 

@@ -73,8 +73,8 @@ def study_file(asked: Path) -> Path:
         return asked  # a folder: reading it says so
     if study_name(str(asked)) == str(asked):
         known = [*shipped, *(path.stem for path in Path("studies").glob("*.yaml"))]
-        told = near(str(asked), sorted(set(known)))
-        stop(f"{asked}: is neither a file, nor one of studies/ here ({here}), nor a shipped study; {told}")
+        remedy = near(str(asked), sorted(set(known)))
+        stop(f"{asked}: is neither a file, nor one of studies/ here ({here}), nor a shipped study; {remedy}")
     if asked.stem in shipped:
         stop(f"{asked}: there is no such file; the shipped study of this name is read by its name alone: {asked.stem}")
     return asked
@@ -98,8 +98,8 @@ def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, w
         stop(str(error))
     except OSError as error:
         stop(f"{path}: {error.strerror or error}")
-    asked = {"cpu": cpu, "gpu": gpu, "workers": workers}
-    changed: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    given = {"cpu": cpu, "gpu": gpu, "workers": workers}
+    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(study, resources=dataclasses.replace(study.resources, **changed))
 
 

@@ -31,12 +31,12 @@ def compare(sides: Words, root: Root = "results", as_json: Json = False, html: H
     store = existing(root)
     names = [Path(word).stem if word.endswith((".yaml", ".yml")) else word for word in sides]
     try:
-        found = [side(store.uri, name) for name in dict.fromkeys(names)]
+        chosen = [side(store.uri, name) for name in dict.fromkeys(names)]
     except (ValueError, FileNotFoundError) as error:
         stop(str(error))
-    result = compared(found)
+    result = compared(chosen)
     if html is not None:
-        html.write_text(compare_page(found, result))
+        html.write_text(compare_page(chosen, result))
         typer.echo(f"page: {html}", err=True)
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))
@@ -44,4 +44,4 @@ def compare(sides: Words, root: Root = "results", as_json: Json = False, html: H
         wide = width() or 1000
         blocks = [f"{fill(title, wide)}\n{table(rows(result), width())}" for title, rows in SECTIONS if rows(result)]
         say("\n\n".join([*blocks, *(fill(note, wide) for note in result.notes)]))
-    warn_of(line for one in found for line in one.tables.warnings)
+    warn_of(line for one in chosen for line in one.tables.warnings)

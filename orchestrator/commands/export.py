@@ -39,5 +39,5 @@ def import_(tar: Tar, root: Root = "results", quiet: Quiet = False) -> None:
     except (ValueError, FileNotFoundError) as error:
         stop(str(error))
     if not quiet:
-        said = f"{received.runs} runs, {received.kept} were there already"
-        typer.echo(f"{store.uri}: {', '.join(received.studies)}: {said}")
+        counts = f"{received.runs} runs, {received.kept} were there already"
+        typer.echo(f"{store.uri}: {', '.join(received.studies)}: {counts}")

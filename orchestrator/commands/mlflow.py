@@ -69,8 +69,8 @@ def sync_study(store: Store, name: str, rebuild: bool = False) -> tuple[Synced, 
     from grokstudy.orchestrator.tracking.mlflow_sync import sync
 
     tables = load(store.uri, name)
-    asked = tables.trials.sort("horizon").unique("run_id", keep="last").select("trial_id", "run_id")
-    times = event_times(tables.events.join(asked, on="trial_id").collect())
+    longest = tables.trials.sort("horizon").unique("run_id", keep="last").select("trial_id", "run_id")
+    times = event_times(tables.events.join(longest, on="trial_id").collect())
     first = [event.metric for event in tables.declared.values()]
     skipped: dict[str, Skipped] = {}
 
@@ -88,8 +88,8 @@ def try_to_sync(store: Store, name: str) -> str | None:
         return sync_study(store, name)[0].uri
     except Exception as error:
         again = f"grokstudy mlflow sync {name} --root {store.uri}"
-        said = f"warning: MLflow was not brought up to date: {first_line(error)}; do it later with\n  {again}"
-        typer.echo(said, err=True)
+        message = f"warning: MLflow was not brought up to date: {first_line(error)}; do it later with\n  {again}"
+        typer.echo(message, err=True)
         return None
 
 

@@ -73,9 +73,9 @@ def plan(
         cadence = {"evaluation": None if often is None else asdict(often)}
         typer.echo(json.dumps({**asdict(made), **cadence, **extensions, **starts_json(state.trials)}, indent=1))
     else:
-        said = "" if often is None else f"\n  {'evaluation':<11} {often}"
-        typer.echo(plan_text(read, made, state.complete) + said + extensions_text(longer))
-        if said := older_text(older_runs(store, state.ledger.unsettled())):
-            typer.echo(said)
-        if said := starts_text(state.trials):
-            typer.echo(said)
+        line = "" if often is None else f"\n  {'evaluation':<11} {often}"
+        typer.echo(plan_text(read, made, state.complete) + line + extensions_text(longer))
+        if line := older_text(older_runs(store, state.ledger.unsettled())):
+            typer.echo(line)
+        if line := starts_text(state.trials):
+            typer.echo(line)

@@ -126,10 +126,10 @@ def _ask_if_contradicted(study: Study, store: Store, before: StudyState, yes: bo
     """Show what a changed study file drops, and go on only when told to."""
     from grokstudy.orchestrator.runs.changes import contradiction
 
-    found = None if yes else contradiction(store, study, before.trials)
-    if found is None:
+    change = None if yes else contradiction(store, study, before.trials)
+    if change is None:
         return
-    typer.echo(str(found), err=True)
+    typer.echo(str(change), err=True)
     if not sys.stdin.isatty():  # nobody is there to answer
         stop("To go on with the changed file, add --yes; to keep both, give the changed file another name.")
     try:

@@ -54,8 +54,8 @@ class Executor:
             return cls("ray", 0)
         from grokstudy.orchestrator.execution.local import local_workers
 
-        asked = isinstance(study.resources.workers, int)
-        workers = 1 if seconds <= MOMENT_S and not asked else local_workers(study)
+        is_given = isinstance(study.resources.workers, int)
+        workers = 1 if seconds <= MOMENT_S and not is_given else local_workers(study)
         return cls("local", workers, seconds > SHORT_S)
 
     def __str__(self) -> str:

@@ -75,19 +75,19 @@ def launch(
 def local_resources(study: Study) -> dict[str, float]:
     """CPUs and GPUs of one worker on this machine; `auto` is one core, and one whole GPU where torch sees any."""
     cpu, gpu = study.resources.cpu, study.resources.gpu
-    found = _gpus() if gpu else 0
-    if isinstance(gpu, float | int) and gpu > found:
-        raise ResourcesError(f"resources.gpu: {gpu:g} asked per worker, torch sees {found} here; use --gpu 0")
-    return {"cpu": 1.0 if cpu == "auto" else float(cpu), "gpu": float(bool(found)) if gpu == "auto" else float(gpu)}
+    gpus = _gpus() if gpu else 0
+    if isinstance(gpu, float | int) and gpu > gpus:
+        raise ResourcesError(f"resources.gpu: {gpu:g} asked per worker, torch sees {gpus} here; use --gpu 0")
+    return {"cpu": 1.0 if cpu == "auto" else float(cpu), "gpu": float(bool(gpus)) if gpu == "auto" else float(gpu)}
 
 
 def local_workers(study: Study) -> int:
     """Workers that this machine has room for, or that were asked for."""
-    asked, resources = study.resources.workers, local_resources(study)
+    requested, resources = study.resources.workers, local_resources(study)
     room = cores() / resources["cpu"]
     if resources["gpu"]:
         room = min(room, _gpus() / resources["gpu"])
-    return asked if isinstance(asked, int) else max(1, int(room))
+    return requested if isinstance(requested, int) else max(1, int(room))
 
 
 def _gpus() -> int:

@@ -59,8 +59,8 @@ class PackQueue:
 
     def advance(self, seconds: float) -> list[dict[str, Any]]:
         """Train for about this long; returns where every run of the worker stands."""
-        begun = time.monotonic()
-        while not self.finished and not self.stopping and (left := seconds - (time.monotonic() - begun)) > 0:
+        began = time.monotonic()
+        while not self.finished and not self.stopping and (left := seconds - (time.monotonic() - began)) > 0:
             self._advance(self._queue[0], left)
         return list(self.lines.values())
 

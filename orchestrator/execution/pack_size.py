@@ -43,13 +43,13 @@ class Sizer:
         threads = max(1, int(cpu))
         if not gpu:
             return {"": self._probe(config, most, "cpu", threads, 1.0)}
-        there = ray.remote(num_cpus=cpu, num_gpus=gpu)(_with_kind)
+        remote = ray.remote(num_cpus=cpu, num_gpus=gpu)(_with_kind)
         places = [{KIND: kind} for kind in kinds()] or [{}]  # no GPU yet: the first that comes
-        asked = [
-            there.options(label_selector=place).remote(self._probe, config, most, "cuda", threads, min(gpu, 1.0))
+        calls = [
+            remote.options(label_selector=place).remote(self._probe, config, most, "cuda", threads, min(gpu, 1.0))
             for place in places
         ]
-        return dict(ray.get(asked))
+        return dict(ray.get(calls))
 
 
 def _with_kind(probe: Probe, *arguments: Any) -> tuple[str, int]:

@@ -55,8 +55,8 @@ class NodeWatch:
             ) from None
 
     def _processes(self, *kinds: str) -> list[Any]:
-        found = self._node.all_processes if self._node is not None else {}
-        return [info.process for kind in kinds or tuple(found) for info in found.get(kind, [])]
+        infos = self._node.all_processes if self._node is not None else {}
+        return [info.process for kind in kinds or tuple(infos) for info in infos.get(kind, [])]
 
     def _dead(self) -> str | None:
         """The vital process that has ended, if any."""
@@ -93,9 +93,9 @@ class NodeWatch:
 
 def _children(parents: set[int]) -> list[int]:
     """Process ids of what these processes have started."""
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             if int(entry.read_text().rsplit(")", 1)[1].split()[1]) in parents:
-                found.append(int(entry.parent.name))
-    return found
+                pids.append(int(entry.parent.name))
+    return pids

@@ -42,13 +42,13 @@ def node_types(path: Path = LAUNCHED) -> list[NodeType]:
     config: dict[str, Any] = yaml.safe_load(path.expanduser().read_text())
     local = config["provider"]["type"] == "local"
     left = config.get("max_workers", 0)
-    found = []
+    types = []
     for name, kind in config.get("available_node_types", {}).items():
         if name != config["head_node_type"] or local:
             most = min(left, kind.get("max_workers", left))
             left -= most
-            found.append(NodeType(most + local, kind.get("resources", {})))
-    return found
+            types.append(NodeType(most + local, kind.get("resources", {})))
+    return types
 
 
 def workers_in_reach(types: list[NodeType], asked: Mapping[str, float]) -> int:
@@ -75,12 +75,12 @@ def workers_here(study: Study) -> int:
     """Workers that the cluster has room for, or may grow to have room for; at least one."""
     import ray
 
-    here, resources = ray.cluster_resources(), granted(study)
-    fit = [int(here.get(name.upper(), 0.0) / asked) for name, asked in resources.items() if asked]
+    available, resources = ray.cluster_resources(), granted(study)
+    fit = [int(available.get(name.upper(), 0.0) / requested) for name, requested in resources.items() if requested]
     room = max(min(fit), workers_in_reach(node_types(), resources))
-    asked = study.resources.workers
-    if isinstance(asked, int):
-        return asked if "RAY_ADDRESS" in os.environ else max(1, min(room, asked))
+    requested = study.resources.workers
+    if isinstance(requested, int):
+        return requested if "RAY_ADDRESS" in os.environ else max(1, min(room, requested))
     return max(1, room)
 
 
@@ -94,8 +94,10 @@ def check_resources(study: Study) -> None:
 
     if "RAY_ADDRESS" in os.environ:
         return
-    here = ray.cluster_resources()
+    available = ray.cluster_resources()
     for name, asked in granted(study).items():
-        if asked > here.get(name.upper(), 0.0):
-            found = f"this machine has {here.get(name.upper(), 0.0):g}"
-            raise ResourcesError(f"resources.{name}: {asked:g} asked per worker, {found}; use --{name} to ask for less")
+        if asked > available.get(name.upper(), 0.0):
+            message = f"this machine has {available.get(name.upper(), 0.0):g}"
+            raise ResourcesError(
+                f"resources.{name}: {asked:g} asked per worker, {message}; use --{name} to ask for less"
+            )

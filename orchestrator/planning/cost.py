@@ -184,8 +184,8 @@ class Cadence:
 def costly(configs: list[RunConfig], pace: Pace) -> Cadence | None:
     """The worst of these runs; None where none is beyond SHARE. Each kind of run is looked at once."""
     kinds = {(step_kind(config), evaluation_kind(config), config.train.steps): config for config in configs}
-    found = [_cadence(config, pace.speed(config), pace.evaluation(config)) for config in kinds.values()]
-    worst = max(found, key=lambda cadence: cadence.share, default=None)
+    cadences = [_cadence(config, pace.speed(config), pace.evaluation(config)) for config in kinds.values()]
+    worst = max(cadences, key=lambda cadence: cadence.share, default=None)
     return worst if worst is not None and worst.share > SHARE else None
 
 

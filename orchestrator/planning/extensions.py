@@ -87,8 +87,10 @@ def extensions_of(
     for row in rows:
         by_event.setdefault(row["event"], []).append(row)
     known = {name: (event, by_event.get(name, [])) for name, event in events.items()}
-    found = [_extension(name, *of, configs, words, pace, workers) for name, of in known.items() if _censored(of[1])]
-    return sorted(found, key=lambda extension: (not extension.run_steps, extension.run_steps))
+    extensions = [
+        _extension(name, *of, configs, words, pace, workers) for name, of in known.items() if _censored(of[1])
+    ]
+    return sorted(extensions, key=lambda extension: (not extension.run_steps, extension.run_steps))
 
 
 def _censored(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -114,8 +116,8 @@ def _extension(
     )  # fmt: skip
 
 
-def extensions_text(found: list[Extension]) -> str:
+def extensions_text(extensions: list[Extension]) -> str:
     """The extensions in words, below a plan."""
-    if not found:
+    if not extensions:
         return ""
-    return "\n".join(["", "censored, cheapest to extend first:", *(f"  {extension}" for extension in found)])
+    return "\n".join(["", "censored, cheapest to extend first:", *(f"  {extension}" for extension in extensions)])

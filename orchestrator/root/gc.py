@@ -28,10 +28,10 @@ def garbage(store: Store, orphans: bool = False) -> list[Garbage]:
     files = files_of(store)
     runs, _ = group_by_run(files)
     items = [Garbage(path, "half-written") for path in _temporary(store)]
-    asked, torn = asked_runs(store, files)
+    requested, torn = asked_runs(store, files)
     budgets = {} if torn else _budgets(store, files)  # of a study that cannot be read nothing is known
     for run_id, own in sorted(runs.items()):
-        if orphans and run_id not in asked:
+        if orphans and run_id not in requested:
             items += [Garbage(path, "of a run that no study asks for") for path in own]
             continue
         run = RunDir(store, run_id)

@@ -19,13 +19,13 @@ def verify(store: Store) -> list[Fault]:
     """Everything that is wrong, sorted by path. One recursive listing, then every file is read."""
     files = files_of(store)
     by_run, others = group_by_run(files)
-    asked, faults = asked_runs(store, files)
+    requested, faults = asked_runs(store, files)
     links = store.links_out()
     faults += [Fault(path, "foreign", "not a file of ours", "move it out of the root") for path in others]
     faults += [Fault(path, "foreign", "a link that leaves the root", "remove it") for path in links]
     for run_id, own in sorted(by_run.items()):
-        faults += _looked_at(RunDir(store, run_id), own, asked.get(run_id, False), links)
-        if run_id not in asked:
+        faults += _looked_at(RunDir(store, run_id), own, requested.get(run_id, False), links)
+        if run_id not in requested:
             remedy = "grokstudy gc --orphans removes it"
             faults.append(Fault(f"runs/{run_id}", "orphan", "no study asks for this run", remedy))
     return sorted(faults)
@@ -67,16 +67,16 @@ def group_by_run(files: list[str]) -> tuple[dict[str, list[str]], list[str]]:
 
 def asked_runs(store: Store, files: list[str]) -> tuple[dict[str, bool], list[Fault]]:
     """The runs that some study asks for, with whether they are imported curves, and studies that cannot be read."""
-    asked: dict[str, bool] = {}
+    requested: dict[str, bool] = {}
     faults = []
     for study in studies_of(store, files):
         try:
             imported = (study.find_spec() or {}).get("spec_hash") == ""
-            asked |= dict.fromkeys(study_runs(study), imported)
+            requested |= dict.fromkeys(study_runs(study), imported)
         except DamagedError as error:
             remedy = "grokstudy run with the study's file writes it again"
             faults.append(Fault(study.trials, "torn", first_line(error), remedy))
-    return asked, faults
+    return requested, faults
 
 
 def studies_of(store: Store, files: list[str]) -> list[StudyDir]:

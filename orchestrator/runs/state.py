@@ -49,11 +49,11 @@ def read_states(
     """
     done = {run_id: step for run_id, step in (reached or {}).items() if step >= asked.get(run_id, step + 1)}
     open_ = [run_id for run_id in asked if run_id not in done]
-    begun = set(run_ids(store)) & {*open_} if open_ else set()
+    begun_ids = set(run_ids(store)) & {*open_} if open_ else set()
     names = _names_by_folder(store) if not store.local and len(open_) >= FEW else None
     with ThreadPoolExecutor(max_workers=8) as pool:
-        states = pool.map(lambda run_id: _read(RunDir(store, run_id), asked[run_id], scheduler_stops, names), begun)
-        read = dict(zip(begun, states, strict=True))
+        states = pool.map(lambda run_id: _read(RunDir(store, run_id), asked[run_id], scheduler_stops, names), begun_ids)
+        read = dict(zip(begun_ids, states, strict=True))
     missing = RunState("missing", 0)
     return {run_id: RunState("done", done[run_id]) if run_id in done else read.get(run_id, missing) for run_id in asked}
 
@@ -134,15 +134,15 @@ def cause(error: str | None, traceback: str | None) -> str:
 
 def older_runs(store: Store, runs: Iterable[Run], current: int = NUMERICS) -> dict[int, int]:
     """How many of these runs the root has under each older version."""
-    there = set(run_ids(store)) if current > 1 else set()
-    if not there:
+    known_ids = set(run_ids(store)) if current > 1 else set()
+    if not known_ids:
         return {}
     configs = [run.config for run in runs]
-    found = {
-        version: sum(dataclasses.replace(config, numerics=version).run_id in there for config in configs)
+    counts = {
+        version: sum(dataclasses.replace(config, numerics=version).run_id in known_ids for config in configs)
         for version in range(1, current)
     }
-    return {version: count for version, count in found.items() if count}
+    return {version: count for version, count in counts.items() if count}
 
 
 def older_text(found: dict[int, int]) -> str:

@@ -60,16 +60,16 @@ def run_statuses(
         if row["run_id"] is not None:
             by_run.setdefault(row["run_id"], []).append(row)
     longest = {run_id: max(rows, key=lambda row: int(row["horizon"])) for run_id, rows in by_run.items()}
-    asked = {run_id: int(row["horizon"]) for run_id, row in longest.items()}
-    found = read_states(store, asked, scheduler_stops=True) if states is None else states
+    horizons = {run_id: int(row["horizon"]) for run_id, row in longest.items()}
+    states_now = read_states(store, horizons, scheduler_stops=True) if states is None else states
     return [
         RunStatus(
             run_id=run_id,
             trials=tuple(trial["trial_id"] for trial in by_run[run_id]),
-            horizon=asked[run_id],
+            horizon=horizons[run_id],
             seed=int(row["seed"]),
             point={key: value for key, value in row.items() if key not in FIXED.names and not key.startswith("start.")},
-            state=found[run_id],
+            state=states_now[run_id],
         )
         for run_id, row in longest.items()
     ]
@@ -119,8 +119,8 @@ def study_status(
     runs = tuple(run_statuses(store, trials, states))
     known = {} if before is None else dict(before.accuracy)
     same = set() if before is None else {run.run_id for run in before.runs if run.ended}
-    begun = [run.run_id for run in runs if run.state.state != "missing" and run.run_id not in same]
-    looked_into = begun if len(runs) <= MOST_LOOKED_INTO else []
+    begun_ids = [run.run_id for run in runs if run.state.state != "missing" and run.run_id not in same]
+    looked_into = begun_ids if len(runs) <= MOST_LOOKED_INTO else []
     return StudyStatus(runs, {**known, **{run_id: _newest(store, run_id) for run_id in looked_into}})
 
 

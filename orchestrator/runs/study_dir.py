@@ -45,8 +45,8 @@ def is_written(store: Store, study: Study, trials: list[Trial], ledger: Ledger) 
         written = folder.read_trials(*FIXED.names)
     except (FileNotFoundError, DamagedError):
         return False
-    asked = trial_table(trials, ledger)
-    return all(written[name].equals(asked[name]) for name in FIXED.names)
+    table = trial_table(trials, ledger)
+    return all(written[name].equals(table[name]) for name in FIXED.names)
 
 
 def write_external(
@@ -127,10 +127,10 @@ def reached_before(store: Store, study: str) -> dict[str, int]:
         table = StudyDir(store, study).read_trials("run_id", "horizon", "state")
     except (FileNotFoundError, DamagedError):
         return {}
-    begun = set(run_ids(store))
+    begun_ids = set(run_ids(store))
     reached: dict[str, int] = {}
     for row in table.to_pylist():
-        if row["state"] == "done" and row["run_id"] in begun:
+        if row["state"] == "done" and row["run_id"] in begun_ids:
             reached[row["run_id"]] = max(row["horizon"], reached.get(row["run_id"], 0))
     return reached
 

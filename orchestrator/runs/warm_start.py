@@ -138,18 +138,20 @@ class Sources:
     def _source(self, trial: Trial, wanted: StartFrom) -> Run:
         """The one run of the source study that agrees with a trial."""
         runs = self._runs_of(wanted.study)
-        here = _options(trial.config)
-        there = {run_id: _options(run.config) for run_id, run in runs.items()}
-        found = [run_id for run_id, options in there.items() if not _differences(here, options)]
-        varied = {key for one in found for key in there[one] if any(there[one][key] != there[x][key] for x in found)}
-        agreeing = [run_id for run_id in found if all(there[run_id][key] == here.get(key) for key in varied)]
+        options_here = _options(trial.config)
+        known = {run_id: _options(run.config) for run_id, run in runs.items()}
+        matching = [run_id for run_id, options in known.items() if not _differences(options_here, options)]
+        varied = {
+            key for one in matching for key in known[one] if any(known[one][key] != known[x][key] for x in matching)
+        }
+        agreeing = [run_id for run_id in matching if all(known[run_id][key] == options_here.get(key) for key in varied)]
         if len(agreeing) == 1:
             return runs[agreeing[0]]
-        if found:
+        if matching:
             differ = ", ".join(sorted(varied)) or "nothing that is compared"
-            agree = f"{len(found)} runs of study {wanted.study} agree with the trial"
+            agree = f"{len(matching)} runs of study {wanted.study} agree with the trial"
             raise _WaitingError(f"{agree} and differ in {differ}; set that here as in the run that is meant")
-        raise _WaitingError(_no_source(here, there, wanted.study))
+        raise _WaitingError(_no_source(options_here, known, wanted.study))
 
     def _runs_of(self, study: str) -> dict[str, Run]:
         """The runs of a study that have begun, with the largest length that it asks of each."""

@@ -19,7 +19,6 @@ from grokstudy.orchestrator.study.load import load_study
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
-from grokstudy.trainables.training.pack import Pack
 
 ROOT = Path(__file__).parents[1] / "data" / "root_5c011ec"
 RUNS = {"5ce16aab064c64b5", "dd2e28682fd8c78a"}
@@ -57,13 +56,12 @@ def test_status_and_report_say_what_they_said(earlier: Store, tmp_path: Path) ->
 
 def test_its_runs_are_trained_further_from_their_checkpoints(earlier: Store, tmp_path: Path) -> None:
     before = {run_id: records.read(RunDir(earlier, run_id), "steps") for run_id in RUNS}
-    study = load_study(tmp_path / "before_rooms.yaml")
-    for run in study_state(study, earlier).runs:
-        pack = Pack([run.config.with_steps(90)], earlier)
-        assert pack.step == 60
-        while not pack.finished:
-            pack.advance(60.0)
-        rows = records.read(RunDir(earlier, run.run_id), "steps")
-        assert rows.slice(0, 60).equals(before[run.run_id])
+    words = ("--steps", "90", "--local", "--workers", "1", "--root", earlier.uri, "--quiet")
+    done = grokstudy("extend", tmp_path / "before_rooms.yaml", *words)
+    assert done.exit_code == 0, done.output
+    for run_id in RUNS:
+        rows = records.read(RunDir(earlier, run_id), "steps")
+        assert rows.slice(0, 60).equals(before[run_id])
         assert rows["step"].to_pylist() == list(range(90))
+        assert set(rows["attempt"].to_pylist()) == {1, 2}
     assert verify(earlier) == []

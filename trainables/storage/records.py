@@ -162,8 +162,8 @@ def read_part(run: RunDir, table: str, start: int) -> pa.Table:
 
 def decode(content: bytes, table: str) -> pa.Table:
     """The rows of a part's bytes, checked against its checksums. Raises what pyarrow raises."""
-    found = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
-    if not found.schema.equals(SCHEMAS[table], check_metadata=True):
-        found = found.select(SCHEMAS[table].names).cast(SCHEMAS[table])
-    found.validate(full=True)  # texts that are no UTF-8, for one
-    return found
+    rows = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
+    if not rows.schema.equals(SCHEMAS[table], check_metadata=True):
+        rows = rows.select(SCHEMAS[table].names).cast(SCHEMAS[table])
+    rows.validate(full=True)  # texts that are no UTF-8, for one
+    return rows

@@ -148,10 +148,10 @@ class Lease:
 def last_lease(run: RunDir) -> dict[str, int]:
     """The numbers of the newest lease: attempt, reached, stuck. One that is torn counts as none."""
     try:
-        found = run.read("lease.json") or {}
+        lease = run.read("lease.json") or {}
     except ValueError:
-        found = {}
-    numbers = {name: value for name, value in found.items() if type(value) is int and -1 <= value < MOST_STEPS}
+        lease = {}
+    numbers = {name: value for name, value in lease.items() if type(value) is int and -1 <= value < MOST_STEPS}
     if not 0 <= numbers.get("attempt", 0) < MOST_ATTEMPTS:
         del numbers["attempt"]
     return {"attempt": 0, "reached": -1, "stuck": 0, **numbers}

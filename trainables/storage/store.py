@@ -81,8 +81,8 @@ class Store:
         if not self.local:
             return []
         walked = os.walk(self.base)
-        found = [os.path.join(folder, name) for folder, folders, files in walked for name in (*folders, *files)]
-        return sorted(os.path.relpath(path, self.base) for path in found if os.path.islink(path) and self._leaves(path))
+        paths = [os.path.join(folder, name) for folder, folders, files in walked for name in (*folders, *files)]
+        return sorted(os.path.relpath(path, self.base) for path in paths if os.path.islink(path) and self._leaves(path))
 
     def write(self, relative: str, data: bytes) -> None:
         """Write a whole file, visible only once complete."""
@@ -133,8 +133,8 @@ class Store:
     def sizes(self, relative: str) -> dict[str, int]:
         """Bytes of the files in a folder."""
         names = [self.path(name) for name in self.list(relative)]
-        found = self._patiently(f"look at {relative}", lambda: self.fs.get_file_info(names))
-        return {str(PurePosixPath(info.path).relative_to(self.base)): info.size for info in found if info.is_file}
+        infos = self._patiently(f"look at {relative}", lambda: self.fs.get_file_info(names))
+        return {str(PurePosixPath(info.path).relative_to(self.base)): info.size for info in infos if info.is_file}
 
     def exists(self, relative: str) -> bool:
         """Whether a file or folder is there."""
@@ -162,7 +162,7 @@ class Store:
 
     def _patiently(self, what: str, action: Callable[[], _Result]) -> _Result:
         """Do it, again and again while the storage fails in a way that may pass."""
-        begun, wait = time.monotonic(), 0.1
+        began, wait = time.monotonic(), 0.1
         while True:
             try:
                 return action()
@@ -171,9 +171,9 @@ class Store:
                     raise RefusedError(f"cannot {what}: {_REFUSALS[error.errno]} ({_reason(error)})") from error
                 if not _may_pass(error):
                     raise
-                if time.monotonic() + wait - begun > self.patience_s:
+                if time.monotonic() + wait - began > self.patience_s:
                     raise StorageError(
-                        f"cannot {what}: {error} (tried for {time.monotonic() - begun:.0f} s). "
+                        f"cannot {what}: {error} (tried for {time.monotonic() - began:.0f} s). "
                         "Free space or repair the storage, then run the same command again"
                     ) from error
             time.sleep(wait)

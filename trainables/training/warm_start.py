@@ -75,7 +75,8 @@ def _source(config: RunConfig, start: Start, store: Store) -> tuple[RunConfig, M
     described = run.read("run.json")
     if described is None:
         raise ValueError(f"start.run_id: {store.uri} has no run {start.run_id}; train it there first")
-    source = RunConfig.from_dict(described.get("config", {}))
+    source = run.config()
+    assert source is not None, "described"
     origin = f"in run {start.run_id}, where this one starts"
     for key, value in dataclasses.asdict(source.model).items():
         if getattr(config.model, key) != value:
