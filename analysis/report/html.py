@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from grokstudy.analysis.report.page_style import SCRIPT, STYLE
+from grokstudy.trainables.messages import printable
 
 if TYPE_CHECKING:
     from grokstudy.analysis.figures.theme import Figure
@@ -27,7 +28,7 @@ def document(title: str, parts: Iterable[str], figures: Sequence[Figure]) -> str
 
 def escape(value: Any) -> str:
     """Text as HTML."""
-    return html.escape(str(value))
+    return html.escape(printable(str(value)))
 
 
 def figure(shown: Figure, links: Sequence[str] = ("pdf", "svg", "png", "csv", "txt")) -> str:
@@ -79,4 +80,4 @@ def _library() -> str:
 
 def _json(spec: Mapping[str, Any]) -> str:
     bare = {key: value for key, value in spec.items() if key != "$schema"}
-    return json.dumps(bare, separators=(",", ":")).replace("</", "<\\/")
+    return json.dumps(bare, separators=(",", ":")).replace("<", "\\u003c")
