@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from grokstudy.trainables.messages import printable
+
 if TYPE_CHECKING:
     from grokstudy.analysis.figures.theme import Figure
 
@@ -66,7 +68,7 @@ def document(title: str, parts: Iterable[str], figures: Sequence[Figure]) -> str
 
 def escape(value: Any) -> str:
     """Text as HTML."""
-    return html.escape(str(value))
+    return html.escape(printable(str(value)))
 
 
 def figure(shown: Figure, links: Sequence[str] = ("pdf", "svg", "png", "csv", "txt")) -> str:
@@ -118,4 +120,4 @@ def _library() -> str:
 
 def _json(spec: Mapping[str, Any]) -> str:
     bare = {key: value for key, value in spec.items() if key != "$schema"}
-    return json.dumps(bare, separators=(",", ":")).replace("</", "<\\/")
+    return json.dumps(bare, separators=(",", ":")).replace("<", "\\u003c")

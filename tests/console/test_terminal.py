@@ -141,6 +141,12 @@ def test_quiet_commands_say_nothing_but_errors(root: Path, tmp_path: Path) -> No
     bad = asked(root, "report", "absent", "-q")
     assert (bad.exit_code, bad.stdout) == (2, "")
     assert "studies here: regimes" in bad.stderr
+    curves = tmp_path / "c.csv"
+    curves.write_text("trial,step,a\nx,1,0.5\n")
+    event = ("--event", "half=accuracy/test_oo>=0.5")
+    imported = ("import-curves", str(curves), "--name", "c", "--mapping", "a=accuracy/test_oo", *event)
+    assert asked(tmp_path / "one", *imported, "-q").output == ""
+    assert asked(tmp_path / "one", "export", "c", tar, "-q").output == ""
     assert asked(tmp_path / "other", "import", tar, "-q").output == ""
     (root / "metrics/evals/foreign.txt").write_text("")
     faulty = asked(root, "verify", "-q")

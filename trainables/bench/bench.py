@@ -17,7 +17,7 @@ import torch
 
 from grokstudy.trainables.bench.measure import Steps, figure, ratio, speeds, wait
 from grokstudy.trainables.bench.speed import on_noise
-from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.config import MOST_STEPS, RunConfig
 from grokstudy.trainables.models import parameter_count, step_flops
 from grokstudy.trainables.training.engine import CHUNK, Engine
 from grokstudy.trainables.training.stepper import WARM_UP, Mode
@@ -49,13 +49,13 @@ def shape(width: int, layers: int, batch: int, precision: str) -> RunConfig:
     model = {"layers": layers, "loops": 1, "width": width, "heads": max(1, width // 64)}
     optim = {"lr": 1e-4, "weight_decay": 0.1, "decay": "matrices", "beta2": 0.999, "clip": 1.0}
     more = {"norm": "layernorm", "bias": True, "init": "gpt2"}
-    train = {"steps": 10**9, "batch": batch, "precision": precision}
+    train = {"steps": MOST_STEPS - 1, "batch": batch, "precision": precision}
     return RunConfig.from_dict({"data": data, "model": {**model, **more}, "optim": optim, "train": train})
 
 
 def small(width: int, precision: str) -> RunConfig:
     """A run as most studies have it: few entities, 2 blocks applied twice."""
-    options = {"model": {"width": width}, "train": {"steps": 10**9, "batch": 256, "precision": precision}}
+    options = {"model": {"width": width}, "train": {"steps": MOST_STEPS - 1, "batch": 256, "precision": precision}}
     return RunConfig.from_dict(options)
 
 
