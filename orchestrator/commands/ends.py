@@ -50,7 +50,9 @@ def open_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
         elif number and type(stream) is io.TextIOWrapper:
             encoding, errors, by_line = stream.encoding, stream.errors, stream.line_buffering
-            setattr(sys, name, Outlet(stream.detach(), encoding, errors, line_buffering=by_line))
+            outlet = Outlet(stream.detach(), encoding, errors, line_buffering=by_line)
+            setattr(sys, name, outlet)
+            setattr(sys, f"__{name}__", outlet)  # where shutil asks for the terminal's size
 
 
 def _open_nowhere(number: int) -> None:
