@@ -17,7 +17,7 @@ import torch
 
 from grokstudy.trainables.bench.measure import Steps, figure, ratio, speeds, wait
 from grokstudy.trainables.bench.speed import on_noise
-from grokstudy.trainables.config import MOST_STEPS, RunConfig
+from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import parameter_count, step_flops
 from grokstudy.trainables.training.engine import CHUNK, Engine
 from grokstudy.trainables.training.stepper import WARM_UP, Mode
@@ -43,19 +43,23 @@ class Workload:
     rounds: int = 3
 
 
+NEVER = 50_000_000
+"""Steps of a run that is stopped by the clock long before; more would be refused as too many evaluations."""
+
+
 def shape(width: int, layers: int, batch: int, precision: str) -> RunConfig:
     """A run of the paper's recipe and data (arXiv 2405.15071) at some size."""
     data = {"entities": 2000, "relations": 200, "out_degree": 20, "ood_fraction": 0.05}
     model = {"layers": layers, "loops": 1, "width": width, "heads": max(1, width // 64)}
     optim = {"lr": 1e-4, "weight_decay": 0.1, "decay": "matrices", "beta2": 0.999, "clip": 1.0}
     more = {"norm": "layernorm", "bias": True, "init": "gpt2"}
-    train = {"steps": MOST_STEPS - 1, "batch": batch, "precision": precision}
+    train = {"steps": NEVER, "batch": batch, "precision": precision}
     return RunConfig.from_dict({"data": data, "model": {**model, **more}, "optim": optim, "train": train})
 
 
 def small(width: int, precision: str) -> RunConfig:
     """A run as most studies have it: few entities, 2 blocks applied twice."""
-    options = {"model": {"width": width}, "train": {"steps": MOST_STEPS - 1, "batch": 256, "precision": precision}}
+    options = {"model": {"width": width}, "train": {"steps": NEVER, "batch": 256, "precision": precision}}
     return RunConfig.from_dict(options)
 
 
