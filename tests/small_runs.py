@@ -12,10 +12,15 @@ from grokstudy.trainables.training.stepper import Mode
 def train(config: RunConfig, store: Store, to: int = 10**9, engine: Mode = "auto") -> RunDir:
     """Train to the end, or to the first stop at or after a step; everything is written when this returns."""
     pack = Pack([config], store, engine=engine)
-    while not pack.finished and pack.step < to:
-        pack._segment()
+    train_to(pack, to)
     pack.writer.flush()
     return RunDir(store, config.run_id)
+
+
+def train_to(pack: Pack, step: int) -> None:
+    """Train to the first stop at or after a step; what is written meanwhile may still be on its way."""
+    while not pack.finished and pack.step < step:
+        pack._segment()
 
 
 def finish(config: RunConfig, store: Store) -> RunDir:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from injury import train, unharmed, until
+from small_runs import train_to
 
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage import checkpoint, records
@@ -32,8 +33,7 @@ PROBELESS = {"eval": {"every": 10, "probes": []}}
 def stop_at(config: RunConfig, store: Store, step: int) -> Pack:
     """Train until a step and vanish without a word."""
     pack = Pack([config], store)
-    while pack.step < step:
-        pack._segment()
+    train_to(pack, step)
     pack.writer.flush()
     return pack
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from small_runs import finish
+from small_runs import finish, train_to
 from torch import Tensor
 
 from grokstudy.trainables.config import Model, RunConfig
@@ -205,8 +205,7 @@ def test_a_mixer_with_an_average_resumes_bit_identically(tmp_path: Path) -> None
     config = mixer_run()
     whole, broken = finish(config, Store(tmp_path / "whole")), Store(tmp_path / "broken")
     pack = Pack([config], broken)
-    while pack.step < 20:
-        pack._segment()
+    train_to(pack, 20)
     pack.writer.flush()
     resumed = finish(config, broken)
     for name in TABLES:

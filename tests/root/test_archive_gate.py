@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from deaths import DeadlyStore, live
 from typer.testing import CliRunner
 
 from grokstudy.orchestrator.cli import app
@@ -51,20 +52,6 @@ def parcel(path: Path, content: Mapping[str, bytes] | list[tuple[str, bytes]]) -
     return path
 
 
-def killed(work: Callable[[], object]) -> bool:
-    """Do it in a process of its own; whether it was killed."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    status = os.waitpid(pid, 0)[1]
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, status
-    return os.WIFSIGNALED(status)
-
-
 @contextmanager
 def deadly(owner: type, method: str, count: int, moment: str) -> Iterator[None]:
     """Kill the process before or after the n-th call of a method."""
@@ -84,22 +71,6 @@ def deadly(owner: type, method: str, count: int, moment: str) -> Iterator[None]:
     setattr(owner, method, whole)
 
 
-class DeadlyStore(Store):
-    """Kills its process before or after the n-th write."""
-
-    def __init__(self, root: str, count: int, moment: str) -> None:
-        super().__init__(root)
-        self.left, self.moment = count, moment
-
-    def write(self, relative: str, data: bytes) -> None:
-        self.left -= 1
-        if self.left == 0 and self.moment == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        super().write(relative, data)
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_import_that_is_killed_at_any_write_is_completed_by_the_same_command(
     origin: Store, tmp_path: Path, moment: str
@@ -109,7 +80,7 @@ def test_an_import_that_is_killed_at_any_write_is_completed_by_the_same_command(
     last = len(files(origin))
     for count in range(1, last + 1):
         there = Store(tmp_path / f"there-{count}")
-        assert killed(partial(receive, DeadlyStore(there.uri, count, moment), tar))
+        assert not live(partial(receive, DeadlyStore(there.uri, count, moment), tar))
         if count < last or moment == "before":
             assert receive(there, tar).studies == ["s"]
         assert files(there) == files(origin), count
@@ -150,7 +121,7 @@ def test_an_export_that_is_killed_leaves_no_half_and_runs_again(
             export(origin, "s", out)
 
     deaths = 0
-    while killed(partial(dying, deaths + 1)):
+    while not live(partial(dying, deaths + 1)):
         deaths += 1
         assert not out.exists()
     assert deaths == (len(files(origin)) if method == "addfile" else 1)

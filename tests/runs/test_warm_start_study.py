@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from small_runs import train_to
 from typer.testing import CliRunner
 
 from grokstudy.orchestrator.cli import app
@@ -246,8 +247,7 @@ def test_an_unfinished_source_is_waited_for(store: Store, tmp_path: Path) -> Non
 
     def killed(runs: list[Run]) -> None:
         pack = Pack([runs[0].config], store)
-        while pack.step < 25:
-            pack._segment()
+        train_to(pack, 25)
         pack.writer.flush()
 
     Driver(study, store).train(killed)

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_runs import train_to
 
 from grokstudy.analysis.events import SERIES, find_events
 from grokstudy.orchestrator.root.verify import verify
@@ -30,8 +31,7 @@ SEEN = Event(metric="bridge_prob", split=("train_ii",), at_least=0.0, for_=1)
 
 def train(configs: list[RunConfig], store: Store, keep: Keep, to: int = 10**9) -> list[RunDir]:
     pack = Pack(configs, store, keep=keep)
-    while not pack.finished and pack.step < to:
-        pack._segment()
+    train_to(pack, to)
     pack.writer.flush()
     return [RunDir(store, config.run_id) for config in configs]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_runs import train_to
 
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.schema import TABLES
@@ -95,8 +96,7 @@ def test_training_goes_on_while_storage_hangs(small: Small, tmp_path: Path) -> N
     config, store = small(), Gate(tmp_path / "root")
     pack = Pack([config], store)
     store.open.clear()
-    while pack.step < 50:
-        pack._segment()
+    train_to(pack, 50)
     assert store.reached.wait(WAIT_S)
     assert store.written == []
     assert not pack.finished
@@ -150,8 +150,7 @@ def test_a_lease_lost_meanwhile_stops_what_waits(small: Small, tmp_path: Path) -
     config, store = small(), Gate(tmp_path / "root")
     pack = Pack([config], store)
     store.open.clear()
-    while pack.step < 50:
-        pack._segment()
+    train_to(pack, 50)
     assert store.reached.wait(WAIT_S)
     Lease.take(RunDir(store, config.run_id))
     store.open.set()
@@ -164,8 +163,7 @@ def test_an_error_in_training_leaves_what_was_handed_over_on_the_disk(small: Sma
     config, store = small(), Gate(tmp_path / "root")
     pack = Pack([config], store)
     store.open.clear()
-    while pack.step < 30:
-        pack._segment()
+    train_to(pack, 30)
     threading.Thread(target=lambda: _open_when_flushed(pack, store)).start()
     with pytest.raises(RuntimeError, match="out of luck"), failures_recorded(pack):
         raise RuntimeError("out of luck")

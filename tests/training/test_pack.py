@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from small_runs import finish
+from small_runs import finish, train_to
 
 from grokstudy.trainables.config import RunConfig, eval_steps
 from grokstudy.trainables.schema import TABLES
@@ -26,8 +26,7 @@ Small = Callable[..., RunConfig]
 def stop_at(config: RunConfig, store: Store, step: int) -> None:
     """Train until a step and vanish without a word, as a killed process does."""
     pack = Pack([config], store)
-    while pack.step < step:
-        pack._segment()
+    train_to(pack, step)
     pack.writer.flush()
 
 
@@ -97,8 +96,7 @@ def test_preemption_checkpoint_loses_nothing_and_changes_nothing(small: Small, t
     for step in (13, 14, 35):
         pack = Pack([config], store)
         assert pack.step in (0, 14, 14)
-        while pack.step < step:
-            pack._segment()
+        train_to(pack, step)
         pack.checkpoint_now()
         assert checkpoint.steps(RunDir(store, config.run_id))[-1] == pack.step
     assert_same_run(whole, finish(config, store))
@@ -167,8 +165,7 @@ def test_a_member_that_diverges_is_frozen_and_the_others_go_on(small: Small, tmp
 def test_an_attempt_that_lost_its_lease_commits_nothing(small: Small, store: Store) -> None:
     config = small()
     pack = Pack([config], store)
-    while pack.step < 30:
-        pack._segment()
+    train_to(pack, 30)
     pack.writer.flush()
     before = {name: store.list(RunDir(store, config.run_id).parts(name)) for name in TABLES}
     Lease.take(RunDir(store, config.run_id))
@@ -228,8 +225,7 @@ def test_a_pack_goes_on_from_before_what_one_member_lacks(small: Small, tmp_path
     configs = [small(), small(seed=1)]
     store = Store(tmp_path / "pack")
     pack = Pack(configs, store)
-    while pack.step < 40:
-        pack._segment()
+    train_to(pack, 40)
     pack.writer.flush()
     lost = RunDir(store, configs[1].run_id)
     before = table(lost, name)
@@ -237,8 +233,7 @@ def test_a_pack_goes_on_from_before_what_one_member_lacks(small: Small, tmp_path
     with pytest.warns(UserWarning, match=f"{name}.*training again from 20"):
         again = Pack(configs, store)
     assert again.step == 20
-    while again.step < 40:
-        again._segment()
+    train_to(again, 40)
     again.writer.flush()
     assert table(lost, name)["step"].equals(before["step"])
 
@@ -247,8 +242,7 @@ def test_a_pack_goes_on_from_the_newest_step_that_all_members_have(small: Small,
     configs = [small(), small(seed=1)]
     store = Store(tmp_path / "pack")
     pack = Pack(configs, store)
-    while pack.step < 40:
-        pack._segment()
+    train_to(pack, 40)
     pack.writer.flush()
     for name in store.list(RunDir(store, configs[1].run_id).checkpoints):
         if "step-000000040" in name:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import finish
+from small_runs import finish, train_to
 
 from grokstudy.trainables.__main__ import main
 from grokstudy.trainables.config import RunConfig, Start
@@ -100,8 +100,7 @@ def test_a_killed_transfer_goes_on_like_any_run_even_without_its_source(small: S
     finish(source, root)
     config = transfer_of(small, source, 40)
     pack = Pack([config], root)
-    while pack.step < 25:
-        pack._segment()
+    train_to(pack, 25)
     pack.writer.flush()
     for path in [path for path in root.list("", recursive=True) if source.run_id in path and "." in path]:
         root.delete(path)
