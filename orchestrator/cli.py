@@ -9,7 +9,7 @@ import re
 import typer
 
 from grokstudy.orchestrator.commands import COMMANDS, EXAMPLES
-from grokstudy.orchestrator.commands.common import BAD_INPUT, INTERRUPTED
+from grokstudy.orchestrator.commands.common import BAD_INPUT, INTERRUPTED, say
 from grokstudy.orchestrator.commands.ends import close_streams, leave, open_streams
 from grokstudy.trainables.messages import first_line
 
@@ -68,16 +68,16 @@ def _command() -> None:
     except SystemExit as ended:
         if ended.code != CLICK_INTERRUPTED:
             raise
-        typer.echo("interrupted", err=True)
+        say("interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
+        say("interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
     except (ValueError, OSError) as error:
         from grokstudy.trainables.storage.store import DamagedError, RefusedError, StorageError
 
         if not isinstance(error, DamagedError | OSError) or os.environ.get("GROKSTUDY_TRACEBACK"):
             raise
-        typer.echo(_message(error), err=True)
+        say(_message(error), err=True)
         passing = isinstance(error, StorageError) and not isinstance(error, RefusedError)
         raise SystemExit(INTERRUPTED if passing else BAD_INPUT) from None

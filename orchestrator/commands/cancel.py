@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import typer
-
 from grokstudy.orchestrator.commands.cluster import Address, Cluster, jobs_of
-from grokstudy.orchestrator.commands.common import StudyFile, read_study
+from grokstudy.orchestrator.commands.common import StudyFile, read_study, say
 
 
 def cancel(study: StudyFile, cluster: Cluster = None, address: Address = None) -> None:
@@ -14,6 +12,6 @@ def cancel(study: StudyFile, cluster: Cluster = None, address: Address = None) -
     with jobs_of(cluster, address) as jobs:
         active = [job for job in jobs.of_study(read.name) if job.active]
         for job in active:
-            typer.echo(f"{job.job_id}: {jobs.stop(job.job_id).status.lower()}; `grokstudy submit` resumes")
+            say(f"{job.job_id}: {jobs.stop(job.job_id).status.lower()}; `grokstudy submit` resumes")
     if not active:
-        typer.echo(f"no job of {read.name} is running there")
+        say(f"no job of {read.name} is running there")

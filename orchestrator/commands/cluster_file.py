@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, stop
+from grokstudy.orchestrator.commands.common import Json, emit, say, stop
 from grokstudy.orchestrator.commands.complete import cluster_files
 
 Name = Annotated[
@@ -25,8 +25,8 @@ def cluster_file(name: Name = None, as_json: Json = False) -> None:
     chosen = {found: file for found, file in CLUSTER_FILES.items() if name in (None, found)}
     if as_json:
         rows = [{"file": found, "about": file.about, "text": file.text()} for found, file in chosen.items()]
-        typer.echo(json.dumps(rows, indent=1))
+        emit(json.dumps(rows, indent=1))
     elif name is not None:
-        typer.echo(chosen[name].text(), nl=False)
+        emit(chosen[name].text(), newline=False)
     else:
-        typer.echo(table([{"file": found, "about": file.about} for found, file in chosen.items()], width()))
+        say(table([{"file": found, "about": file.about} for found, file in chosen.items()], width()))

@@ -50,14 +50,19 @@ Local = Annotated[
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers at a time instead of the study's.")]
 
 
-def say(text: str) -> None:
+def say(text: str, err: bool = False) -> None:
     """Print text for people: what a label or a marker of a stranger holds does not steer the terminal."""
-    typer.echo(printable(text))
+    typer.echo(printable(text), err=err)
+
+
+def emit(text: str, newline: bool = True) -> None:
+    """Print what a program reads, or a file, as it is."""
+    typer.echo(text, nl=newline)
 
 
 def stop(message: str) -> NoReturn:
     """Say what is wrong on standard error and exit as bad input."""
-    typer.echo(printable(message), err=True)
+    say(message, err=True)
     raise typer.Exit(BAD_INPUT)
 
 
@@ -107,7 +112,7 @@ def warn_of(warnings: Iterable[str]) -> None:
     """Name on standard error what was left out of an answer, and end as partly failed if there is any."""
     lines = list(dict.fromkeys(warnings))
     for line in lines:
-        typer.echo(printable(f"warning: {line}"), err=True)
+        say(f"warning: {line}", err=True)
     if lines:
         raise typer.Exit(SOME_FAILED)
 

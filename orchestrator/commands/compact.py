@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from grokstudy.orchestrator.commands.common import Quiet, Root, driving, existing
+from grokstudy.orchestrator.commands.common import Quiet, Root, driving, existing, say
 
 
 def compact(root: Root = "results", quiet: Quiet = False) -> None:
@@ -16,4 +14,4 @@ def compact(root: Root = "results", quiet: Quiet = False) -> None:
     with driving(store, "compact"):
         before, after = merge(store, sorted(run_ids(store)))
     if not quiet:
-        typer.echo(f"{store.uri}: {before:,} parts of finished runs, now {after:,}")
+        say(f"{store.uri}: {before:,} parts of finished runs, now {after:,}")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, existing, say, stop, warn_of
+from grokstudy.orchestrator.commands.common import Json, Root, emit, existing, say, stop, warn_of
 from grokstudy.orchestrator.commands.complete import studies
 
 Words = Annotated[
@@ -37,9 +37,9 @@ def compare(sides: Words, root: Root = "results", as_json: Json = False, html: H
     result = compared(chosen)
     if html is not None:
         html.write_text(compare_page(chosen, result))
-        typer.echo(f"page: {html}", err=True)
+        say(f"page: {html}", err=True)
     if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=1))
+        emit(json.dumps(result.to_json(), indent=1))
     else:
         wide = width() or 1000
         blocks = [f"{fill(title, wide)}\n{table(rows(result), width())}" for title, rows in SECTIONS if rows(result)]

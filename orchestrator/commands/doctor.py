@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import typer
 
-from grokstudy.orchestrator.commands.common import SOME_FAILED, Json, Quiet, Root
+from grokstudy.orchestrator.commands.common import SOME_FAILED, Json, Quiet, Root, emit, say
 
 
 def doctor(root: Root = "results", as_json: Json = False, quiet: Quiet = False) -> None:
@@ -16,11 +16,11 @@ def doctor(root: Root = "results", as_json: Json = False, quiet: Quiet = False) 
 
     checks = checkup(root)
     if as_json:
-        typer.echo(json.dumps([asdict(check) for check in checks], indent=1))
+        emit(json.dumps([asdict(check) for check in checks], indent=1))
     else:
         for check in checks:
             if not quiet:
-                typer.echo(f"{'ok ' if check.ok else 'BAD'} {check.name:<9} {check.said}")
+                say(f"{'ok ' if check.ok else 'BAD'} {check.name:<9} {check.said}")
             if not check.ok:
-                typer.echo(f"    {check.name:<9} {check.remedy}", err=True)
+                say(f"    {check.name:<9} {check.remedy}", err=True)
     raise typer.Exit(0 if all(check.ok for check in checks) else SOME_FAILED)

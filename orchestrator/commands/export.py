@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Quiet, Root, StudyName, driving, existing, stop, study_name
+from grokstudy.orchestrator.commands.common import Quiet, Root, StudyName, driving, existing, say, stop, study_name
 
 Out = Annotated[Path, typer.Argument(help="Tar file to write.", show_default=False)]
 Tar = Annotated[Path, typer.Argument(help="Tar file that export wrote.", show_default=False)]
@@ -23,7 +23,7 @@ def export(study: StudyName, out: Out, root: Root = "results", quiet: Quiet = Fa
         stop(f"{store.uri}: there is no study {name!r}")
     count = write(store, name, out)
     if not quiet:
-        typer.echo(f"{out}: {count} runs of study {name}")
+        say(f"{out}: {count} runs of study {name}")
 
 
 def import_(tar: Tar, root: Root = "results", quiet: Quiet = False) -> None:
@@ -40,4 +40,4 @@ def import_(tar: Tar, root: Root = "results", quiet: Quiet = False) -> None:
         stop(str(error))
     if not quiet:
         counts = f"{received.runs} runs, {received.kept} were there already"
-        typer.echo(f"{store.uri}: {', '.join(received.studies)}: {counts}")
+        say(f"{store.uri}: {', '.join(received.studies)}: {counts}")

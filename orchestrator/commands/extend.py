@@ -18,6 +18,7 @@ from grokstudy.orchestrator.commands.common import (
     Workers,
     driving,
     read_study,
+    say,
     stop,
 )
 from grokstudy.orchestrator.commands.report import report
@@ -58,14 +59,14 @@ def extend(
     read, store, silent = read_study(study), Store(root), quiet or as_json
     while lengths := _ask(read, store, steps, where, until_event, max_steps):
         if not silent:
-            typer.echo(f"{read.name}: {len(lengths)} runs to {max(lengths.values()):,} steps")
+            say(f"{read.name}: {len(lengths)} runs to {max(lengths.values()):,} steps")
         if until_event is None:
             break
         _go_on(read.path, root, cpu, gpu, workers, local, silent)
     if until_event is None:
         run(read.path, root, cpu=cpu, gpu=gpu, workers=workers, local=local, as_json=as_json, quiet=quiet)
     if not silent:
-        typer.echo(f"{read.name}: every run has reached {until_event}, or {max_steps:,} steps")
+        say(f"{read.name}: every run has reached {until_event}, or {max_steps:,} steps")
     report(read.name, root, as_json=as_json, quiet=quiet)
 
 

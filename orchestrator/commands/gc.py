@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Quiet, Root, beside_a_writer, driving, existing
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, beside_a_writer, driving, emit, existing, say
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")]
 Orphans = Annotated[bool, typer.Option("--orphans", help="Remove runs that no study asks for, too.")]
@@ -30,8 +30,8 @@ def gc(
         if not dry_run:
             remove(store, files)
     if as_json:
-        typer.echo(json.dumps([{**asdict(file), "removed": not dry_run} for file in files], indent=1))
+        emit(json.dumps([{**asdict(file), "removed": not dry_run} for file in files], indent=1))
     elif not quiet:
         for file in files:
-            typer.echo(f"{file.path}: {file.why}")
-        typer.echo(f"{store.uri}: {len(files)} files {'could be' if dry_run else 'were'} removed")
+            say(f"{file.path}: {file.why}")
+        say(f"{store.uri}: {len(files)} files {'could be' if dry_run else 'were'} removed")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Quiet, Root, say, stop
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, emit, say, stop
 from grokstudy.orchestrator.commands.mlflow import try_to_sync
 from grokstudy.orchestrator.commands.report import draw_report
 
@@ -51,6 +51,6 @@ def import_curves(
     text, index, _ = draw_report(store, name, as_json)
     try_to_sync(store, name)
     if as_json:
-        typer.echo(text)
+        emit(text)
     elif not quiet:
         say(f"{count} curves imported as study {name}\n\n{text}\n\nreport: {index}")

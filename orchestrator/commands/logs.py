@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, existing, stop
+from grokstudy.orchestrator.commands.common import Json, Root, emit, existing, say, stop
 from grokstudy.orchestrator.commands.complete import runs
 
 RunId = Annotated[
@@ -25,4 +25,7 @@ def logs(run: RunId, root: Root = "results", as_json: Json = False) -> None:
         run_story = story(store, find_run(store, run))
     except ValueError as error:
         stop(str(error))
-    typer.echo(json.dumps(run_story, indent=1) if as_json else story_text(run_story))
+    if as_json:
+        emit(json.dumps(run_story, indent=1))
+    else:
+        say(story_text(run_story))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Quiet, Root, existing, stop, study_name, warn_of
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, emit, existing, say, stop, study_name, warn_of
 from grokstudy.orchestrator.commands.complete import studies as studies_of_root
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def mlflow(
     named = words[1:] if words[:1] == ["sync"] else words
     done = {name: _synced(store, name, rebuild) for name in map(study_name, named or study_names(store))}
     if as_json:
-        typer.echo(json.dumps([{"study": name, **asdict(synced)} for name, (synced, _) in done.items()], indent=1))
+        emit(json.dumps([{"study": name, **asdict(synced)} for name, (synced, _) in done.items()], indent=1))
     elif not quiet:
         for name, (synced, _) in done.items():
             counts = f"{synced.written} runs written, {synced.kept} up to date, {synced.removed} removed"
-            typer.echo(f"{name}: {counts}: {synced.uri}")
+            say(f"{name}: {counts}: {synced.uri}")
     warn_of(line for _, warnings in done.values() for line in warnings)
 
 
@@ -89,7 +89,7 @@ def try_to_sync(store: Store, name: str) -> str | None:
     except Exception as error:
         again = f"grokstudy mlflow sync {name} --root {store.uri}"
         message = f"warning: MLflow was not brought up to date: {first_line(error)}; do it later with\n  {again}"
-        typer.echo(message, err=True)
+        say(message, err=True)
         return None
 
 

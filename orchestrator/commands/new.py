@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Quiet, read_study, stop
+from grokstudy.orchestrator.commands.common import Quiet, read_study, say, stop
 
 NewName = Annotated[str, typer.Argument(help="Name of the study, lower-case: the file's name.", show_default=False)]
 Folder = Annotated[Path, typer.Option("--folder", help="Where study files lie.")]
@@ -28,4 +28,4 @@ def new(name: NewName, folder: Folder = Path("studies"), quiet: Quiet = False) -
         path.unlink()
         raise
     if not quiet:
-        typer.echo(f"{path}: edit it, then\n  grokstudy plan {path}\n  grokstudy run {path}")
+        say(f"{path}: edit it, then\n  grokstudy plan {path}\n  grokstudy run {path}")

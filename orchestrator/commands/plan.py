@@ -7,8 +7,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-import typer
-
 from grokstudy.orchestrator.commands.common import (
     Cpu,
     First,
@@ -18,7 +16,9 @@ from grokstudy.orchestrator.commands.common import (
     Steps,
     StudyFile,
     Workers,
+    emit,
     read_study,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _announced(speed: Measure) -> Measure:
 
     def measured(config: RunConfig) -> float:
         blocks = f"{config.depth} block applications of width {config.model.width}"
-        typer.echo(f"Compiling to measure {blocks}: half a minute the first time on a machine ...", err=True)
+        say(f"Compiling to measure {blocks}: half a minute the first time on a machine ...", err=True)
         return speed(config)
 
     return measured
@@ -71,11 +71,11 @@ def plan(
     if as_json:
         extensions = {"extensions": [asdict(extension) for extension in longer]}
         cadence = {"evaluation": None if often is None else asdict(often)}
-        typer.echo(json.dumps({**asdict(made), **cadence, **extensions, **starts_json(state.trials)}, indent=1))
+        emit(json.dumps({**asdict(made), **cadence, **extensions, **starts_json(state.trials)}, indent=1))
     else:
         line = "" if often is None else f"\n  {'evaluation':<11} {often}"
-        typer.echo(plan_text(read, made, state.complete) + line + extensions_text(longer))
+        say(plan_text(read, made, state.complete) + line + extensions_text(longer))
         if line := older_text(older_runs(store, state.ledger.unsettled())):
-            typer.echo(line)
+            say(line)
         if line := starts_text(state.trials):
-            typer.echo(line)
+            say(line)

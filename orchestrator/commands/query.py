@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, existing, say, stop, study_name, warn_of
+from grokstudy.orchestrator.commands.common import Json, Root, emit, existing, say, stop, study_name, warn_of
 from grokstudy.orchestrator.commands.complete import studies
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ def query(sql: Sql, study: OfStudy = None, root: Root = "results", as_json: Json
     except (ValueError, FileNotFoundError) as error:
         stop(str(error))
     if as_json:
-        typer.echo(frame.write_json())
+        emit(frame.write_json())
     elif as_csv:
-        typer.echo(frame.write_csv(), nl=False)
+        emit(frame.write_csv(), newline=False)
     else:
         say(table(frame.head(ROWS).to_dicts(), width()))
         if frame.height > ROWS:
-            typer.echo(f"... and {frame.height - ROWS:,} more rows; --csv and --json print all", err=True)
+            say(f"... and {frame.height - ROWS:,} more rows; --csv and --json print all", err=True)
     warn_of(tables.warnings)
 
 

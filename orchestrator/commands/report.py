@@ -11,6 +11,7 @@ from grokstudy.orchestrator.commands.common import (
     Quiet,
     Root,
     StudyName,
+    emit,
     existing,
     say,
     stop,
@@ -42,7 +43,7 @@ def report(
         return
     text, index, warnings = draw_report(Store(root), study_name(study), as_json)
     if as_json:
-        typer.echo(text)
+        emit(text)
     elif not quiet:
         say(f"{text}\nreport: {index}")
     warn_of(warnings)
@@ -56,7 +57,7 @@ def _draw_figure(root: str, name: str, figure: str, column: bool, quiet: bool) -
     except (FileNotFoundError, ValueError) as error:
         stop(str(error))
     if not quiet:
-        typer.echo("\n".join(files))
+        say("\n".join(files))
 
 
 def draw_report(store: Store, name: str, as_json: bool = False) -> tuple[str, str, list[str]]:

@@ -24,7 +24,9 @@ from grokstudy.orchestrator.commands.common import (
     Steps,
     StudyFile,
     Workers,
+    emit,
     read_study,
+    say,
     stop,
     warn_of,
 )
@@ -100,11 +102,11 @@ def _drive(driver: Driver, before: StudyState, local: bool | None, retry_failed:
     except (RootBusyError, ResourcesError, RefusedError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
-        typer.echo(str(error), err=True)
+        say(str(error), err=True)
         if isinstance(error, RayLostError):
             leave_at_once(str(error))
     except KeyboardInterrupt:
-        typer.echo("stopping", err=True)
+        say("stopping", err=True)
 
 
 @contextlib.contextmanager
@@ -113,13 +115,14 @@ def _told_when_interrupted(what: str, again: str | None = None) -> Iterator[None
     try:
         yield
     except KeyboardInterrupt:
-        command = again or _same_command()
-        typer.echo(f"interrupted ({what}). Nothing is lost; resume with:\n  {command}", err=True)
+        say(_resume_text(what, again), err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _same_command() -> str:
-    return f"grokstudy {shlex.join(sys.argv[1:])}"
+def _resume_text(what: str, again: str | None = None) -> str:
+    """What was reached, and the command that goes on from there: the same one, unless another is named."""
+    command = again or f"grokstudy {shlex.join(sys.argv[1:])}"
+    return f"interrupted ({what}). Nothing is lost; resume with:\n  {command}"
 
 
 def _ask_if_contradicted(study: Study, store: Store, before: StudyState, yes: bool) -> None:
@@ -129,7 +132,7 @@ def _ask_if_contradicted(study: Study, store: Store, before: StudyState, yes: bo
     change = None if yes else contradiction(store, study, before.trials)
     if change is None:
         return
-    typer.echo(str(change), err=True)
+    say(str(change), err=True)
     if not sys.stdin.isatty():  # nobody is there to answer
         stop("To go on with the changed file, add --yes; to keep both, give the changed file another name.")
     try:
@@ -148,7 +151,7 @@ def _train(driver: Driver, before: StudyState, local: bool | None, retry_failed:
     study, store, console = driver.study, driver.store, Console(quiet=quiet)
     todo, steps = before.ledger.unsettled(retry_failed), {i: s.step for i, s in before.ledger.states.items()}
     if message := older_text(older_runs(store, todo)):
-        typer.echo(message, err=True)
+        say(message, err=True)
     left = [(run.config, run.config.train.steps - steps[run.run_id]) for run in todo]
     executor = Executor.choose(study, left, local)
     settled = len(before.runs) - len(todo)
@@ -156,7 +159,7 @@ def _train(driver: Driver, before: StudyState, local: bool | None, retry_failed:
 
     def execute(runs: list[Run]) -> None:
         with Display(Board({run.run_id: run for run in runs}, steps), console) as display:
-            executor.launch(study, runs, store, display, lambda message: typer.echo(message, err=True))
+            executor.launch(study, runs, store, display, lambda message: say(message, err=True))
 
     driver.train(execute, retry_failed)
 
@@ -167,16 +170,16 @@ def _conclude(study: Study, store: Store, state: StudyState, report: bool, quiet
     from grokstudy.trainables.storage.study_dir import StudyDir
 
     if state.ledger.counts().get("failed"):
-        typer.echo(failures_text(state.ledger), err=True)
+        say(failures_text(state.ledger), err=True)
     if state.without_start:
-        typer.echo(starts_text(state.trials), err=True)
+        say(starts_text(state.trials), err=True)
     if not state.idle():
         counts = ", ".join(f"{n} {name}" for name, n in sorted(state.ledger.counts().items()))
-        typer.echo(f"interrupted ({counts}). Nothing is lost; resume with:\n  {_same_command()}", err=quiet)
+        say(_resume_text(counts), err=quiet)
         return
     if not report or not state.runs:
         if not quiet:
-            typer.echo(f"{study.name}: all {len(state.runs)} runs are settled")
+            say(f"{study.name}: all {len(state.runs)} runs are settled")
         return
     with _told_when_interrupted("the runs are settled, the answer was not drawn"):
         store.delete(StudyDir(store, study.name).page)  # one of before must not pass for this answer
@@ -185,9 +188,9 @@ def _conclude(study: Study, store: Store, state: StudyState, report: bool, quiet
     with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", again):
         uri = try_to_sync(store, study.name)
     if not quiet:
-        typer.echo(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
+        say(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
         if uri is not None:
-            typer.echo(f"MLflow:  {_how_to_open(uri)}")
+            say(f"MLflow:  {_how_to_open(uri)}")
     warn_of(warnings)
 
 
@@ -211,10 +214,10 @@ def _say_nothing_to_do(study: Study, store: Store, state: StudyState, quiet: boo
     from grokstudy.trainables.storage.study_dir import StudyDir
 
     if state.ledger.counts().get("failed"):
-        typer.echo(failures_text(state.ledger), err=True)
+        say(failures_text(state.ledger), err=True)
     if not quiet:
-        typer.echo(f"{study.name}: all {len(state.runs)} runs are settled, nothing to do.")
-        typer.echo(f"report: {store.path(StudyDir(store, study.name).page)}")
+        say(f"{study.name}: all {len(state.runs)} runs are settled, nothing to do.")
+        say(f"report: {store.path(StudyDir(store, study.name).page)}")
 
 
 def _end(study: Study, store: Store, state: StudyState, as_json: bool) -> NoReturn:
@@ -223,7 +226,7 @@ def _end(study: Study, store: Store, state: StudyState, as_json: bool) -> NoRetu
 
     answer = StudyDir(store, study.name).answer
     if as_json and state.finished() and store.exists(answer):
-        typer.echo(store.read(answer).decode().rstrip())
+        emit(store.read(answer).decode().rstrip())
     if not state.finished():
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(SOME_FAILED if state.ledger.counts().get("failed") else DONE)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, StudyFile, read_study
+from grokstudy.orchestrator.commands.common import Json, Root, StudyFile, emit, read_study, say
 
 Failed = Annotated[bool, typer.Option("--failed", help="Only the failed runs, by cause.")]
 
@@ -26,14 +26,14 @@ def status(study: StudyFile, root: Root = "results", failed: Failed = False, as_
     if as_json:
         states = {run_id: vars(one) for run_id, one in state.ledger.states.items()}
         facts = {"study": read.name, "driver": driver, "runs": states, **starts_json(state.trials)}
-        typer.echo(json.dumps(facts, indent=1))
+        emit(json.dumps(facts, indent=1))
         return
     if not failed:
         trials = trial_table(state.trials, state.ledger).to_pylist()
-        typer.echo(status_text(read, study_status(store, trials, states=state.ledger.states), driver))
+        say(status_text(read, study_status(store, trials, states=state.ledger.states), driver))
         if lines := starts_text(state.trials):
-            typer.echo(lines)
+            say(lines)
     elif not state.ledger.counts().get("failed"):
-        typer.echo(f"{read.name}: no failed runs")
+        say(f"{read.name}: no failed runs")
     if state.ledger.counts().get("failed"):
-        typer.echo(failures_text(state.ledger))
+        say(failures_text(state.ledger))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, stop
+from grokstudy.orchestrator.commands.common import Json, emit, say, stop
 from grokstudy.orchestrator.commands.complete import shipped
 
 Name = Annotated[str | None, typer.Argument(help="Print this one, to begin your own with.", autocompletion=shipped)]
@@ -28,8 +28,8 @@ def studies(name: Name = None, as_json: Json = False) -> None:
         if name in (None, found)
     ]
     if as_json:
-        typer.echo(json.dumps([{**row, "text": study_to_edit(row["study"])} for row in rows], indent=1))
+        emit(json.dumps([{**row, "text": study_to_edit(row["study"])} for row in rows], indent=1))
     elif name is not None:
-        typer.echo(study_to_edit(name), nl=False)
+        emit(study_to_edit(name), newline=False)
     else:
-        typer.echo(table(rows, width()))
+        say(table(rows, width()))

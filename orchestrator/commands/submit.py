@@ -20,7 +20,9 @@ from grokstudy.orchestrator.commands.common import (
     Steps,
     StudyFile,
     Workers,
+    emit,
     read_study,
+    say,
     stop,
 )
 from grokstudy.orchestrator.commands.run import RetryFailed
@@ -55,15 +57,15 @@ def submit(
         job_id = _start(jobs, read, arguments)
         if not follow:
             where = f"--cluster {cluster}" if cluster is not None else f"--address {address}"
-            typer.echo(f"see it with:\n  grokstudy status {study} --root {root}")
-            typer.echo(f"  grokstudy submit {study} --root {root} {where} --follow")
+            say(f"see it with:\n  grokstudy status {study} --root {root}")
+            say(f"  grokstudy submit {study} --root {root} {where} --follow")
             return
         try:
-            ended = jobs.follow(job_id, lambda text: typer.echo(text, nl=False))
+            ended = jobs.follow(job_id, lambda text: emit(text, newline=False))
         except KeyboardInterrupt:
-            typer.echo(f"\n{job_id} keeps running; stop it with `grokstudy cancel {study}`", err=True)
+            say(f"\n{job_id} keeps running; stop it with `grokstudy cancel {study}`", err=True)
             raise
-    typer.echo(f"{ended.job_id}: {ended.status.lower()}")
+    say(f"{ended.job_id}: {ended.status.lower()}")
     raise typer.Exit(_exit_code(ended))
 
 
@@ -81,13 +83,13 @@ def _start(jobs: Jobs, study: Study, arguments: str) -> str:
                 f"{job.job_id} is running this study with other settings ({job.arguments}); `grokstudy cancel` it first"
             )
     if any(job.active for job in known):
-        typer.echo(f"{job_id} is already running")
+        say(f"{job_id} is already running")
         return job_id
     commit = git_commit()
     with tempfile.TemporaryDirectory(prefix="grokstudy-job-") as folder:
         pack(study, Path(folder))
         fresh = jobs.start(job_id, study.name, arguments, Path(folder), {"GROKSTUDY_COMMIT": commit} if commit else {})
-    typer.echo(f"{job_id} {'submitted' if fresh else 'is already running'}")
+    say(f"{job_id} {'submitted' if fresh else 'is already running'}")
     return job_id
 
 

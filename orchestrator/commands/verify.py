@@ -7,7 +7,17 @@ from dataclasses import asdict
 
 import typer
 
-from grokstudy.orchestrator.commands.common import SOME_FAILED, Json, Quiet, Root, beside_a_writer, existing, writer_of
+from grokstudy.orchestrator.commands.common import (
+    SOME_FAILED,
+    Json,
+    Quiet,
+    Root,
+    beside_a_writer,
+    emit,
+    existing,
+    say,
+    writer_of,
+)
 
 
 def verify(root: Root = "results", as_json: Json = False, quiet: Quiet = False) -> None:
@@ -18,13 +28,11 @@ def verify(root: Root = "results", as_json: Json = False, quiet: Quiet = False) 
     with beside_a_writer(store, "verify"):
         faults = faults_of(store)
     if as_json:
-        typer.echo(json.dumps([asdict(fault) for fault in faults], indent=1))
+        emit(json.dumps([asdict(fault) for fault in faults], indent=1))
     elif not quiet:
         for fault in faults:
-            typer.echo(str(fault))
-        typer.echo(f"{store.uri}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
+            say(str(fault))
+        say(f"{store.uri}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
     if faults and (writer := writer_of(store)):
-        typer.echo(
-            f"note: {writer}; what it writes now may be among the faults: verify again when it is done", err=True
-        )
+        say(f"note: {writer}; what it writes now may be among the faults: verify again when it is done", err=True)
     raise typer.Exit(SOME_FAILED if faults else 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, StudyName, existing, say, stop, study_name
+from grokstudy.orchestrator.commands.common import Json, Root, StudyName, emit, existing, say, stop, study_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def watch(
     if as_json:
         for now, speed in looks:
             line = {"study": folder.name, "said": headline(now, speed), "over": now.over, "rows": rows(now)}
-            typer.echo(json.dumps(line))
+            emit(json.dumps(line))
         return
     _show(folder.name, looks)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import unicodedata
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from grokstudy.orchestrator.cli import app
+from grokstudy.orchestrator import commands
+from grokstudy.orchestrator.cli import app, main
 from grokstudy.orchestrator.console.describe import failures_text
 from grokstudy.orchestrator.root.curve_file import Curve, External
 from grokstudy.orchestrator.root.import_curves import import_external
@@ -80,3 +82,29 @@ def test_json_escapes_by_itself(tmp_path: Path) -> None:
         done = CliRunner().invoke(app, [*command, "--json", "--root", store.uri])
         assert json.loads(done.stdout)
         assert not control(done.stdout) - {"\x7f", "\x9b"}, command
+
+
+def test_commands_print_through_say_and_emit_alone() -> None:
+    """Whatever a command tells a person has gone through `say`; only what a program reads goes past it."""
+    past = [
+        f"{path.name}:{node.lineno}"
+        for path in sorted(Path(commands.__file__).parent.glob("*.py"))
+        if path.name != "common.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "typer.echo", "typer.secho", "click.echo")
+    ]
+    assert past == [], "call say(...) for people, emit(...) for programs"
+
+
+def test_an_error_that_names_a_strange_path_is_told_without_control_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Store(tmp_path / "a\x1b[2Jb")
+    root.write("studies/s/study.json", b"{")
+    monkeypatch.setattr("sys.argv", ["grokstudy", "report", "s", "--root", root.uri])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert r"a\x1b[2Jb/studies/s/study.json" in told
+    assert not control(told)
