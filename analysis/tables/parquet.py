@@ -192,7 +192,8 @@ def _last_step(source: pq.ParquetFile, place: int) -> int:
     groups = [source.metadata.row_group(number).column(place) for number in range(source.metadata.num_row_groups)]
     if all(group.statistics is not None and group.statistics.has_min_max for group in groups):
         return max((int(group.statistics.max) for group in groups), default=-1)
-    return int(pc.max(source.read(columns=["step"])["step"]).as_py() or -1)
+    largest = pc.max(source.read(columns=["step"])["step"]).as_py()
+    return -1 if largest is None else int(largest)
 
 
 def _family(kind: str) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -14,11 +13,10 @@ import ray
 from ray import tune
 
 from grokstudy.orchestrator.execution.breaker import Breaker
+from grokstudy.orchestrator.execution.executor import OnProgress
 from grokstudy.orchestrator.execution.watchdog import LIMIT_S, Watchdog
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
-
-OnProgress = Callable[[list[dict[str, Any]]], None]
 
 
 class LaunchCallback(tune.Callback):  # type: ignore[misc]

@@ -21,6 +21,7 @@ from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
 from grokstudy.orchestrator.execution.bundle import HEARTBEAT_S, Bundle, make_bundles
+from grokstudy.orchestrator.execution.executor import OnProgress
 from grokstudy.orchestrator.execution.pack_queue import PackQueue
 from grokstudy.orchestrator.execution.resources import ResourcesError
 from grokstudy.orchestrator.execution.watchdog import LIMIT_S, Watchdog
@@ -31,7 +32,6 @@ from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.machine import cores
 from grokstudy.trainables.storage.store import Store
 
-OnProgress = Callable[[list[dict[str, Any]]], None]
 STILLBORN = 3
 """Processes in a row that end before they say a word, after which the launch is given up."""
 STOP_WAIT_S = 60.0
@@ -105,6 +105,12 @@ class _Worker:
     bundle: Bundle | None = None
     spoke: bool = False
 
+    def give(self, bundle: Bundle) -> None:
+        """Send it a bundle. One that has died in between ends its connection, and is replaced for it."""
+        self.bundle = bundle
+        with contextlib.suppress(OSError):
+            self.connection.send(bundle)
+
 
 class _Launch:
     """Bundles on their way through the workers of this machine."""
@@ -141,9 +147,7 @@ class _Launch:
                                 self._end(workers.pop(name))
                                 watchdog.forget(name)
                                 continue
-                            worker.bundle = left.popleft()
-                            with contextlib.suppress(OSError):  # it has died: it is started again below
-                                worker.connection.send(worker.bundle)
+                            worker.give(left.popleft())
                             watchdog.beat(name)
                     ready = wait([worker.connection for worker in workers.values()], timeout=1.0)
                     for name, worker in workers.items():
@@ -184,8 +188,7 @@ class _Launch:
             raise HaltedError(f"{STILLBORN} worker processes in a row ended at their start (exit code {code})")
         worker = _start(number, gone.bundle.gpu if gone.bundle else 0.0)
         if gone.bundle is not None:
-            worker.bundle = gone.bundle
-            worker.connection.send(gone.bundle)
+            worker.give(gone.bundle)
         return worker
 
     @staticmethod

@@ -22,18 +22,19 @@ class ClusterError(ResourcesError):
 
 def check_cluster(address: str | None) -> None:
     """Raise ClusterError, with what to set, unless a head answers at this address and takes our token."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit() or (address or "").startswith("ray://"):
+    place = address or ""
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdigit() or place.startswith("ray://"):
         return  # `auto`, `local`: Ray finds out at once by itself; a Ray client has a server of its own
     asked = f"RAY_ADDRESS is {address}"
-    open_to_all = _takes(asked, f"{host}:{port}", ())
+    open_to_all = _takes(asked, place, ())
     if open_to_all and os.environ.get("RAY_AUTH_MODE") == "token":
         raise ClusterError(
             f"{asked}: this cluster takes no token, and we use one; set RAY_AUTH_MODE=disabled to join it, "
             "or start it with RAY_AUTH_MODE=token"
         )
     token = () if open_to_all else _token()
-    if not open_to_all and not (token and _takes(asked, f"{host}:{port}", token)):
+    if not open_to_all and not (token and _takes(asked, place, token)):
         found = "ours is another" if token else "we have none"
         raise ClusterError(
             f"{asked}: this cluster asks for a token, and {found}; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to its "

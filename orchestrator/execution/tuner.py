@@ -15,13 +15,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
 from grokstudy.orchestrator.execution.bundle import Bundle, make_bundles
-from grokstudy.orchestrator.execution.executor import RayStartError
+from grokstudy.orchestrator.execution.executor import OnProgress, RayStartError
 from grokstudy.orchestrator.execution.ray_cluster import check_cluster
 from grokstudy.orchestrator.execution.ray_node import NodeWatch
 from grokstudy.orchestrator.execution.resources import check_resources, granted, workers_here
@@ -53,7 +53,6 @@ ON_THIS_MACHINE = {
 SCRATCH = "grokstudy-tune-"
 WARM, WARM_S = "import ray.dashboard.agent, ray._private.runtime_env.agent.main", 120.0
 """What Ray's agents import: once read, it comes from memory."""
-OnProgress = Callable[[list[dict[str, Any]]], None]
 
 
 def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress) -> None:

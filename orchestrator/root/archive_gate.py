@@ -7,7 +7,6 @@ are whole is for `grokstudy verify` to say.
 
 from __future__ import annotations
 
-import re
 import tarfile
 import tempfile
 from collections.abc import Iterable
@@ -24,8 +23,6 @@ MAX_FILES, MAX_FILE, MAX_TOTAL = 500_000, 1 << 32, 1 << 38
 """Files, bytes of the largest (4 GiB), and of all of them (256 GiB): some ten times what a study of 1,000 runs has."""
 MAX_TEXT = 1 << 26
 """Bytes (64 MiB) of the largest file that is looked into: a marker, a study's files."""
-IMPORTED = re.compile("ext-[0-9a-f]{12}")
-"""The id of a run of imported curves, which has no configuration."""
 
 
 def is_ours(path: str) -> bool:
@@ -103,7 +100,7 @@ def _check_run(path: Path, run: RunDir) -> None:
     if about is None:
         return
     own = about.get("run_id")
-    if not IMPORTED.fullmatch(run.run_id):
+    if not run.is_imported:
         config = run.config()
         own = None if config is None else config.run_id
     if own != run.run_id:

@@ -21,7 +21,7 @@ from grokstudy.orchestrator.runs.study_dir import write_external
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.schema import METRICS
 from grokstudy.trainables.storage.records import SCHEMAS, encode
-from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.run_dir import IMPORTED, RunDir
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.study_dir import NAME, StudyDir
 
@@ -63,7 +63,7 @@ def _run_id(content: str, source: External, trial: Sequence[str]) -> str:
     """The same for the same trial of the same file, read in the same way; else another, so that no rows are mixed."""
     columns = [[curve.column, curve.metric, curve.split] for curve in source.curves]
     asked = [content, source.trial, source.step, source.n, source.where, columns, list(trial)]
-    return "ext-" + hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
+    return IMPORTED + hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 
 
 def _parts(own: Sequence[Point], source: External) -> Iterator[tuple[str, pa.Table]]:

@@ -28,8 +28,6 @@ AGAIN = "remove its DONE.json, if any, and run the study again: it is trained ag
 MERGE = "grokstudy compact merges the parts of a finished run"
 READERS = 8
 """Threads that read parts: the storage answers several at once, and Arrow decodes without Python's lock."""
-IMPORTED = "ext-"
-"""How the names of imported curves begin."""
 
 
 @dataclass(frozen=True, order=True)
@@ -54,7 +52,7 @@ def verify_run(run: RunDir, files: list[str], imported: bool = False) -> Iterato
     for path in files:
         if not OURS.fullmatch(path) and path != run.checkpoints:
             yield Fault(path, "foreign", "not a file of ours", "move it out of the root")
-    imported = imported or run.run_id.startswith(IMPORTED)
+    imported = imported or run.is_imported
     config = None if imported else (yield from _config(run))
     done = None if imported else (yield from _marker(run, files))
     found: dict[str, Census] = {}

@@ -164,9 +164,7 @@ class RunRecord(RunStatus):
 
 def run_records(store: Store, study: str) -> list[RunRecord]:
     """Every run of a study, with what its files tell."""
-    statuses = run_statuses(
-        store, StudyDir(store, study).read_trials("run_id", "trial_id", "horizon", "seed").to_pylist()
-    )
+    statuses = run_statuses(store, StudyDir(store, study).trial_rows())
     return [_record(RunDir(store, status.run_id), status) for status in statuses]
 
 

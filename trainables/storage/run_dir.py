@@ -23,12 +23,14 @@ from grokstudy.trainables.storage.store import DamagedError, Store
 MARKERS = ("run.json", "lease.json", "DONE.json", "FAILED.json")
 PART = re.compile(r"part-(?P<start>\d{9})\.parquet")
 CHECKPOINT = re.compile(r"(?P<kind>step|event)-(?P<step>\d{9})-(?P<digest>[0-9a-f]{16})\.pt")
-_ID = r"(?P<run_id>[0-9a-f]{16}|ext-[0-9a-f]{12})"
+IMPORTED = "ext-"
+"""How the ids of imported curves begin, which have no configuration."""
+_ID = rf"(?P<run_id>[0-9a-f]{{16}}|{IMPORTED}[0-9a-f]{{12}})"
 OURS = re.compile(
     rf"runs/{_ID}/(?:{'|'.join(map(re.escape, MARKERS))}|checkpoints/{CHECKPOINT.pattern})"
     rf"|metrics/(?P<table>{'|'.join(TABLES)})/run_id={_ID.replace('run_id', 'rows_of')}/{PART.pattern}"
 )
-"""Every path that a run's file can have; that of imported curves begins with `ext-`."""
+"""Every path that a run's file can have."""
 
 _NEEDED: dict[str, dict[str, type]] = {
     "DONE.json": {"step": int, "reason": str},
@@ -69,6 +71,11 @@ class RunDir:
     def folder(self) -> str:
         """The run's own folder, relative to the root."""
         return f"runs/{self.run_id}"
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether its rows are curves from elsewhere."""
+        return self.run_id.startswith(IMPORTED)
 
     @property
     def checkpoints(self) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.schema import TRIAL_COLUMNS
 from grokstudy.trainables.storage.records import arrow_schema
 from grokstudy.trainables.storage.store import DamagedError, Store
@@ -90,9 +91,9 @@ class StudyDir:
                 rows = rows.set_column(place, column, rows[column].cast(FIXED.field(column).type))
             rows.validate(full=True)
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            detail = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
             again = "delete it; grokstudy run with the study's file writes it again"
-            raise DamagedError(f"{self.store.path(self.trials)}: cannot be read ({detail}); {again}") from None
+            detail = f"cannot be read ({first_line(error, 80)})"
+            raise DamagedError(f"{self.store.path(self.trials)}: {detail}; {again}") from None
         return rows
 
     def trial_rows(self) -> list[dict[str, Any]]:
