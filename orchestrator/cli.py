@@ -51,7 +51,6 @@ def main() -> None:
     open_streams()
     try:
         _command()
-        close_streams()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except SystemExit as ended:
@@ -64,7 +63,10 @@ def main() -> None:
 def _command() -> None:
     """Run the command, and say in a line what ended it."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            close_streams()
     except SystemExit as ended:
         if ended.code != CLICK_INTERRUPTED:
             raise

@@ -35,9 +35,7 @@ class Outlet(io.TextIOWrapper):
     def _lose(self, error: OSError) -> None:
         if error.errno not in LOST:
             raise error
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.fileno())
-        os.close(nowhere)
+        _lead_nowhere(self.fileno())
 
 
 def open_streams() -> None:
@@ -60,16 +58,30 @@ def _open_nowhere(number: int) -> None:
     try:
         os.fstat(number)
     except OSError:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        if nowhere != number:
-            os.dup2(nowhere, number)
-            os.close(nowhere)
+        _lead_nowhere(number)
+
+
+def _lead_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)
 
 
 def close_streams() -> None:
-    """Pass on what is left now, where an error can still be told in a line, not at the interpreter's end."""
+    """Pass on what is left now, where an error can still be told in a line, not at the interpreter's end.
+
+    Raises the first error; what could not be passed on is lost then, and not tried again.
+    """
+    errors = []
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        try:
+            stream.flush()
+        except OSError as error:
+            _lead_nowhere(stream.fileno())
+            errors.append(OSError(error.errno, error.strerror, stream.name))
+    if errors:
+        raise errors[0]
 
 
 _at_once: list[str] = []

@@ -196,7 +196,11 @@ def test_closed_streams_are_no_error(tmp_path: Path, closed: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_behind_the_output_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_the_output_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     root = build_tracked(tmp_path / "root", seeds=1)
     done = shell('"$@" > /dev/full', "query", "SELECT count(*) FROM evals", "--root", root)
     assert done.returncode == 2
