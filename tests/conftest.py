@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from grokstudy.orchestrator.execution.tuner import set_environment
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.store import Store
 
@@ -31,6 +33,21 @@ CHROMIUM = [
     "--no-first-run",
 ]
 """It runs as root here, without a graphics card, and fetches nothing."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ray_settings() -> None:
+    """Ray reads its environment when it is first imported, by whichever test that is: one without a token would have
+    all later ones start clusters that do not know their own.
+    """
+    set_environment()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def default_signals() -> None:
+    """Under nohup, or in the background of a script, signals are ignored, and so they would be by what tests start."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

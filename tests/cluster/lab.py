@@ -48,7 +48,8 @@ class Host:
     def command(self, *words: str | Path) -> list[str]:
         """Words that run a command on this host, in the checkout."""
         enter = ["nsenter", "--target", str(self.pid), *NAMESPACES]
-        return [*enter, "env", f"--chdir={REPO}", f"HOME={HOME}", *map(str, words)]
+        ours = [f"--unset={name}" for name in os.environ if name.startswith("RAY_")]
+        return [*enter, "env", *ours, f"--chdir={REPO}", f"HOME={HOME}", *map(str, words)]
 
     def run(self, *words: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command on this host; output as text."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from injury import STEPS, Patient, costly, patient, train, unharmed, until
 
+from grokstudy.orchestrator.execution.bundle import HEARTBEAT_S
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
@@ -77,12 +78,15 @@ def test_the_driver_is_killed(hurt: Patient, whole: RunDir) -> None:
 def test_the_driver_is_asked_to_stop(hurt: Patient, whole: RunDir, kind: str) -> None:
     driver = hurt.drive()
     at = hurt.until_reached(300)
-    family = hurt.family()
+    family, worker = hurt.family(), hurt.worker()
+    os.kill(worker, signal.SIGSTOP)  # or a fast machine would be through before the driver hears of its worker again
     begun = time.monotonic()
     if kind == "SIGTERM":
         driver.terminate()
     else:
         os.killpg(driver.pid, signal.SIGINT)
+    until(lambda: time.monotonic() - begun > HEARTBEAT_S, "the worker's next heartbeat", 10)
+    os.kill(worker, signal.SIGCONT)
     assert driver.wait(20) == 3, hurt.said()
     stopped = time.monotonic() - begun
     assert stopped < 10, stopped
