@@ -6,10 +6,14 @@ place only:
 - `circuit`: block 1 at r1 looks the bridge up from (h, r1), block 2 at r2 reads it and looks the answer up from
   (b, r2). `first` and `second` say which facts each hop knows.
 - `lookup`: r2 fetches r1 in block 1 and h in block 2, and looks the whole chain up. No bridge anywhere.
+- `keyed_lookup`: block 1 at r1 writes which fact (h, r1) is, block 2 at r2 looks the whole chain up by it. The answer
+  runs through r1, and there is no bridge.
+- `overridden`: `circuit`, but for some (h, r2) block 1 at r2 shouts a wrong answer.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -22,8 +26,9 @@ from grokstudy.trainables.config import Model
 from grokstudy.trainables.models import parameter_count
 from grokstudy.trainables.models.decoder import Transformer
 from grokstudy.trainables.probes.base import Measurement, Scene
+from grokstudy.trainables.probes.lookup import Lookup
 from grokstudy.trainables.probes.queries import Queries
-from grokstudy.trainables.tasks.graph import TaskData
+from grokstudy.trainables.tasks.graph import Examples, TaskData
 from grokstudy.trainables.tasks.two_hop import TwoHop, TwoHopOptions
 
 Facts = NDArray[np.bool_]
@@ -31,10 +36,10 @@ SHARP = 30.0
 """Scale of attention scores and of the unembedding: softmax is all but a choice."""
 
 
-def graph(seed: int = 0) -> TaskData:
+def graph(seed: int = 0, **changes: object) -> TaskData:
     """A small graph with some twenty test chains of each class."""
     options = TwoHopOptions(entities=16, relations=8, out_degree=5, ood_fraction=0.25, phi=1.0, mixed_holdout=0.4)
-    return TwoHop.build(options, seed, 1000)
+    return TwoHop.build(dataclasses.replace(options, **changes), seed, 1000)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -49,7 +54,7 @@ class Handmade:
     def empty(cls, data: TaskData) -> Handmade:
         """Embeddings, positions, unembedding; blocks that do nothing."""
         vocabulary = data.vocabulary
-        width = 4 * vocabulary + 3
+        width = 4 * vocabulary + 3 + len(data.graph.head)
         options = Model(layers=2, loops=1, width=width, heads=1, mlp_ratio=6, activation="relu", tied=False, bias=True)
         model = Transformer(options, vocabulary)
         weights = {
@@ -67,8 +72,9 @@ class Handmade:
     def part(self, name: str) -> slice:
         """Dimensions of the residual stream that hold one thing."""
         v = self.data.vocabulary
-        starts = {"token": 0, "brought": v, "fetched": 2 * v, "out": 3 * v, "position": 4 * v}
-        return slice(starts[name], starts[name] + (3 if name == "position" else v))
+        starts = {"token": 0, "brought": v, "fetched": 2 * v, "out": 3 * v, "position": 4 * v, "fact": 4 * v + 3}
+        size = {"position": 3, "fact": len(self.data.graph.head)}.get(name, v)
+        return slice(starts[name], starts[name] + size)
 
     def attend(self, block: int, source: dict[int, int], what: str, into: str, norm: float) -> None:
         """Block's attention: place p looks at source[p] and copies one part into another; others look at themselves.
@@ -83,24 +89,28 @@ class Handmade:
             query[position + place, place] = SHARP
             key[position + source.get(place, place), place] = SHARP
         scale = math.sqrt(width) / norm
-        value[self.part(what), self.part(what)] = torch.eye(self.data.vocabulary) / scale
-        out[self.part(what), self.part(into)] = torch.eye(self.data.vocabulary)
+        size = self.part(what).stop - self.part(what).start
+        value[self.part(what), self.part(what)] = torch.eye(size) / scale
+        out[self.part(what), self.part(into)] = torch.eye(size)
 
-    def look_up(self, block: int, inputs: list[tuple[str, NDArray[np.int64]]], answer: object, norm: float) -> None:
-        """Block's MLP: one unit per entry, active when all its input tokens are there, writes the answer."""
+    def look_up(
+        self, block: int, inputs: list[tuple[str, NDArray[np.int64]]], answer: object, norm: float,
+        into: str = "out", first: int = 0, loud: float = 1.0,
+    ) -> None:  # fmt: skip
+        """Block's MLP from unit `first` on: one per entry, active when all its inputs are there, writes the answer."""
         entries = torch.as_tensor(answer)
-        units = torch.arange(len(entries))
+        units = first + torch.arange(len(entries))
         up, down = self.weights[f"{block}.up"][0], self.weights[f"{block}.down"][0]
-        assert len(units) <= up.shape[1]
+        assert first + len(units) <= up.shape[1]
         scale = math.sqrt(self.model.options.width) / norm
         for part, tokens in inputs:
             up[self.part(part).start + torch.as_tensor(tokens), units] = 1.0
         self.weights[f"{block}.up.bias"][0][units] = -(len(inputs) - 0.5) * scale
-        down[units, self.part("out").start + entries] = 2.0 / scale
+        down[units, self.part(into).start + entries] = 2.0 * loud / scale
 
-    def scene(self) -> Scene:
-        """This model on up to 200 queries of each split."""
-        queries = Queries.build([self.data], [0], 200, torch.device("cpu"))
+    def scene(self, cap: int = 200) -> Scene:
+        """This model on up to so many queries of each split."""
+        queries = Queries.build([self.data], [0], cap, torch.device("cpu"))
         return Scene(self.model, self.weights, queries, self.data.entities)
 
 
@@ -128,6 +138,35 @@ def lookup(data: TaskData) -> Handmade:
     made.attend(1, {2: 0}, "token", "fetched", norm=math.sqrt(3))
     made.look_up(1, [("fetched", h), ("brought", r1), ("token", r2)], chains.answer, norm=2.0)
     return made
+
+
+def keyed_lookup(data: TaskData, chains: Examples) -> Handmade:
+    """These chains are looked up by the state at r1, which says which fact (h, r1) is."""
+    made, facts = Handmade.empty(data), data.graph
+    relation = data.entities + facts.relation
+    every = np.arange(len(facts.head))
+    made.attend(0, {1: 0}, "token", "brought", norm=math.sqrt(2))
+    made.look_up(0, [("brought", facts.head), ("token", relation)], every, math.sqrt(3), into="fact")
+    made.attend(1, {2: 1}, "fact", "fact", norm=2.0)
+    h, r1, r2 = chains.tokens.T
+    made.look_up(1, [("fact", Lookup(data).fact(h, r1 - data.entities)), ("token", r2)], chains.answer, norm=2.0)
+    return made
+
+
+def overridden(data: TaskData, queries: Examples) -> Handmade:
+    """A circuit whose answer is drowned wherever the head and the second relation are those of one of these queries."""
+    made = circuit(data)
+    made.attend(0, {1: 0, 2: 0}, "token", "brought", norm=math.sqrt(2))
+    pairs = np.unique(queries.tokens[:, [0, 2]], axis=0)
+    wrong = [int(min(set(range(data.entities)) - set(_answers(queries, h, r2)))) for h, r2 in pairs]
+    inputs = [("brought", pairs[:, 0]), ("token", pairs[:, 1]), ("position", np.full(len(pairs), 2))]
+    made.look_up(0, inputs, wrong, math.sqrt(3), first=len(data.graph.head), loud=8.0)
+    return made
+
+
+def _answers(queries: Examples, h: int, r2: int) -> list[int]:
+    here = (queries.tokens[:, 0] == h) & (queries.tokens[:, 2] == r2)
+    return [int(answer) for answer in queries.answer[here]]
 
 
 def values(measured: list[Measurement]) -> dict[tuple[str, str, int | None, str | None], float]:

@@ -29,6 +29,11 @@ _STRENGTH = ("causal_strength", "causal_strength_ld", "causal_strength_all")
 _RESTORED = ("restoration", "restoration_ld")
 _COSINES = ("cohesion", "cohesion_margin", "alignment", "alignment_margin", "separation")
 _HALVES = ("hop1_writer", "hop2_reader")
+_CAPACITY = ("writer", "reader", "capacity", "capacity_mean")
+_CHANCES = ("writer_chance", "reader_chance", "capacity_chance")
+_TABLE = ("answer_with_capacity", "answer_without_capacity", "capacity_without_answer")
+_CHOICES = ("writing_choices", "reading_choices")
+_MEDIATION = ("iia", "necessity", "iia_chance", "donor_right", "answer_chance", "mediation_depth")
 _SHARES = ("consistency_hit_given_correct", "consistency_correct_given_hit", "consistency_phi")
 
 PROBES: Registry[Probe] = Registry(
@@ -39,6 +44,8 @@ PROBES: Registry[Probe] = Registry(
         "restoration": "trainables.probes.restoration:restoration",
         "cqsp": "trainables.probes.cqsp:cqsp",
         "cosine": "trainables.probes.cosine:cosine",
+        "capacity": "trainables.probes.capacity:capacity",
+        "mediation": "trainables.probes.mediation:mediation",
         "circuit": "trainables.probes.circuit:circuit",
         "consistency": "trainables.probes.consistency:consistency",
     },
@@ -50,12 +57,20 @@ MEASURED = {
     "restoration": Measured(_RESTORED, ("restore", "restore_ld")),
     "cqsp": Measured(("cqsp", "site_depth"), ("cqsp",)),
     "cosine": Measured(_COSINES, _COSINES),
+    "capacity": Measured((*_CAPACITY, *_CHANCES, *_TABLE, *_CHOICES, "capacity_depth"), _CAPACITY),
+    "mediation": Measured(_MEDIATION, ("iia", "necessity")),
     "circuit": Measured((*_HALVES, "circuit_strength"), _HALVES),
     "consistency": Measured(_SHARES),
 }
 """What each probe measures."""
+NO_CAPACITY = ("writer", "reader", "capacity", "capacity_mean")
+_CHANCES = ("writer_chance", "reader_chance", "capacity_chance")
+_TABLE = ("answer_with_capacity", "answer_without_capacity", "capacity_without_answer")
+_CHOICES = ("writing_choices", "reading_choices")
+_MEDIATION = ("iia", "necessity", "iia_chance", "donor_right", "answer_chance", "mediation_depth")
 NO_SHARES = (
-    *("lens_bridge_rank", "lens_answer_rank", "lens_r2_rank", "site_depth", "consistency_phi", *_COSINES),
+    *("lens_bridge_rank", "lens_answer_rank", "lens_r2_rank", "consistency_phi", *_COSINES, *_CHOICES),
+    *("site_depth", "capacity_depth", "mediation_depth"),
     *("causal_strength_ld", "patch_effect_ld", "restoration_ld", "restore_ld"),
 )
 """Measurements that may lie outside 0 to 1; all others are shares, probabilities or mean reciprocal ranks."""

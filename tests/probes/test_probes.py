@@ -13,7 +13,8 @@ from grokstudy.trainables.config import Model
 from grokstudy.trainables.models import build
 from grokstudy.trainables.models.members import keep_members
 from grokstudy.trainables.probes.base import Measurement, Scene
-from grokstudy.trainables.probes.queries import Lookup, Queries
+from grokstudy.trainables.probes.lookup import Lookup
+from grokstudy.trainables.probes.queries import Queries
 from grokstudy.trainables.schema import SPLITS
 from grokstudy.trainables.tasks.graph import TaskData
 from grokstudy.trainables.tasks.two_hop import TwoHop, TwoHopOptions
@@ -112,7 +113,7 @@ def bounds(name: str) -> tuple[float, float]:
     """What a measurement can be, by its name."""
     if name.endswith("_ld"):
         return -math.inf, math.inf
-    if name.endswith("_rank") or name == "site_depth":
+    if name.endswith(("_rank", "_depth", "_choices")):
         return 0, math.inf
     if name.endswith("_margin"):
         return -2, 2

@@ -21,7 +21,8 @@ def stacked(arrays: Iterable[NDArray[Any] | Tensor], fill: int = 0) -> Tensor:
 def keep_members(batched: Batched, rows: Tensor) -> Batched:
     """A dataclass instance without the members that are not among `rows`.
 
-    Its fields with a leading member axis are those that say so in their name (`tokens_MST`).
+    Its fields with a leading member axis are those that say so in their name (`tokens_MST`), and such instances.
     """
-    names = [name for name in vars(batched) if "_M" in name]
-    return dataclasses.replace(batched, **{name: getattr(batched, name)[rows] for name in names})  # type: ignore[type-var]
+    kept = {name: value[rows] for name, value in vars(batched).items() if "_M" in name}
+    inner = {name: keep_members(x, rows) for name, x in vars(batched).items() if dataclasses.is_dataclass(x)}
+    return dataclasses.replace(batched, **kept, **inner)  # type: ignore[type-var]

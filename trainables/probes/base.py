@@ -6,7 +6,8 @@ causal model, earlier positions are computed again. Shared by the probes and com
 runs, the runs of the contexts, and the transplants of the clean state into the context.
 
 The causal site is (l*, r1): l* is, per member, the depth from 1 to the last but one whose transplant at r1 succeeds
-most often on `train_ii`. No other split has a part in the choice, so none of their values is selected on noise.
+most often on `train_ii`. No other split has a part in the choice, so none of their values is selected on noise. The
+probes `capacity` and `mediation` choose theirs by exchanges of untrained chains (`exchanges.py`).
 
 Axes: M member, S query, T token, D width, V vocabulary, J split, K inner depth.
 """
@@ -16,12 +17,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from grokstudy.trainables.models.network import Network, margins
 from grokstudy.trainables.probes.queries import Queries
+
+if TYPE_CHECKING:
+    from grokstudy.trainables.probes.exchanges import Exchanges
 
 MIN_CORRECT = 10
 """A share of the correctly answered queries is not defined on fewer than these."""
@@ -114,6 +119,13 @@ class Scene:
         """Index into `inner` of each member's l*."""
         success_KMJ, _ = self.means(self.bridge_transplants.success_KMS, self.in_context_MS)
         return success_KMJ[:, :, 0].nan_to_num(-1.0).argmax(dim=0)
+
+    @cached_property
+    def exchanges(self) -> Exchanges:
+        """Exchanges of states with untrained chains."""
+        from grokstudy.trainables.probes.exchanges import Exchanges
+
+        return Exchanges(self)
 
     def donor(self, tokens_MST: Tensor) -> list[Tensor]:
         """States (M, S, T, D) at every depth but the last, which `finish` only needs where the answer is said."""

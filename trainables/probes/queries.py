@@ -15,6 +15,7 @@ Axes: M member, S query (the splits side by side), T token, P changed place, F f
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grokstudy.trainables.models.members import stacked
+from grokstudy.trainables.probes.lookup import Lookup, pick
+from grokstudy.trainables.probes.partners import PARTNERED, PartnerDraw, Partners
 from grokstudy.trainables.randomness import IntArray, Stream
 from grokstudy.trainables.tasks.graph import Examples, TaskData
 
@@ -66,19 +69,26 @@ class Queries:
     fact_ood_MF: Tensor
     groups: int
     """G, the same for all members."""
+    partners: Partners | None = None
+    """Untrained chains to exchange states with; None where no probe asks for them."""
 
     @classmethod
-    def build(cls, data: list[TaskData], seeds: list[int], cap: int, device: torch.device) -> Queries:
-        """Draw the queries of every member, at most `cap` per split."""
+    def build(
+        cls, data: list[TaskData], seeds: list[int], cap: int, device: torch.device, probes: Collection[str] = PARTNERED
+    ) -> Queries:
+        """Draw the queries of every member, at most `cap` per split, and what these probes need beside them."""
         splits = tuple(name for name in TWO_HOP_SPLITS if name in data[0].splits)
         members = [_member(d, seed, splits, cap) for d, seed in zip(data, seeds, strict=True)]
         queries, facts = [m[0] for m in members], [m[1] for m in members]
-        tensors = {
-            column: torch.cat([stacked((q[name][column] for q in queries), -1) for name in splits], dim=1)
-            for column in queries[0][splits[0]]
-        }
+        tensors = _side_by_side(queries, splits)
         tensors |= {column: stacked((f[column] for f in facts), -1) for column in facts[0]}
         tensors = {column: tensor.to(device) for column, tensor in tensors.items()}
+        partners = None
+        if not set(probes).isdisjoint(PARTNERED):
+            draws = [PartnerDraw(d, seed) for d, seed in zip(data, seeds, strict=True)]
+            cut = [{name: d.splits[name].take(slice(cap)) for name in splits} for d in data]
+            drawn = [{name: draw.columns(q, name) for name, q in c.items()} for draw, c in zip(draws, cut, strict=True)]
+            partners = Partners.of({name: x.to(device) for name, x in _side_by_side(drawn, splits).items()})
         widths = torch.tensor([max(len(q[name]["answer"]) for q in queries) for name in splits])
         return cls(
             splits=splits, split_S=torch.arange(len(splits)).repeat_interleave(widths).to(device),
@@ -88,27 +98,16 @@ class Queries:
             context_MST=tensors["context"].clamp(min=0), context_answer_MS=tensors["context_answer"],
             onward_MST=tensors["onward"].clamp(min=0), onward_answer_MS=tensors["onward_answer"],
             group_MS=tensors["group"], own_fact_MS=tensors["own_fact"], fact_MFT=tensors["fact"].clamp(min=0),
-            fact_group_MF=tensors["fact_group"], fact_ood_MF=tensors["fact_ood"] == 1,
+            fact_group_MF=tensors["fact_group"], fact_ood_MF=tensors["fact_ood"] == 1, partners=partners,
         )  # fmt: skip
 
 
-class Lookup:
-    """The knowledge graph as a table: which fact a head and a relation make."""
-
-    def __init__(self, data: TaskData) -> None:
-        """Index the graph's facts."""
-        self.graph, self.entities, self.relations = data.graph, data.graph.entities, data.graph.relations
-        self.fact_ER = np.full((self.entities, self.relations), -1, np.int64)
-        self.fact_ER[self.graph.head, self.graph.relation] = np.arange(len(self.graph.head))
-
-    def fact(self, head: IntArray, relation: IntArray) -> IntArray:
-        """Row of the fact (head, relation), -1 where there is none or the head is -1."""
-        return np.where(head >= 0, self.fact_ER[head, relation], -1)
-
-    def tail(self, head: IntArray, relation: IntArray) -> IntArray:
-        """Tail of the fact (head, relation), -1 where there is none."""
-        fact = self.fact(head, relation)
-        return np.where(fact >= 0, self.graph.tail[fact], -1)
+def _side_by_side(members: Sequence[Mapping[str, Columns]], splits: Sequence[str]) -> dict[str, Tensor]:
+    """Each column of all members (M, S, x), the splits beside each other, padded with -1."""
+    return {
+        column: torch.cat([stacked((m[name][column] for m in members), -1) for name in splits], dim=1)
+        for column in members[0][splits[0]]
+    }
 
 
 def _member(data: TaskData, seed: int, splits: tuple[str, ...], cap: int) -> tuple[dict[str, Columns], Columns]:
@@ -163,7 +162,7 @@ def _corrupted(lookup: Lookup, queries: Examples, seed: int, name: str) -> Colum
     changed = np.full((len(queries), 3), -1, np.int64)
     for place, answer_SC in enumerate(answers):
         valid_SC = (answer_SC >= 0) & (answer_SC != queries.answer[:, None])
-        rows, choice = _pick(valid_SC, Stream(seed, f"probe/{name}/corrupted/{place}"))
+        rows, choice = pick(valid_SC, Stream(seed, f"probe/{name}/corrupted/{place}"))
         tokens[rows, place, place] = choice + (lookup.entities if place else 0)
         changed[rows, place] = answer_SC[rows, choice]
     return {"corrupted": tokens, "corrupted_answer": changed}
@@ -178,7 +177,7 @@ def _contexts(lookup: Lookup, queries: Examples, seed: int, name: str) -> tuple[
     answer_SF = graph.tail[second_SF]
     known_SF = (second_SF >= 0) & ~graph.ood[second_SF]
     other_SF = (bridge_1F != queries.bridge[:, None]) & (answer_SF != queries.answer[:, None])
-    rows, choice = _pick(known_SF & other_SF, Stream(seed, f"probe/{name}"))
+    rows, choice = pick(known_SF & other_SF, Stream(seed, f"probe/{name}"))
     tokens, answer = queries.tokens.copy(), np.full(len(queries), -1, np.int64)
     tokens[rows, 0] = graph.head[first[choice]]
     tokens[rows, 1] = lookup.entities + graph.relation[first[choice]]
@@ -192,19 +191,10 @@ def _onward(lookup: Lookup, queries: Examples, seed: int, name: str) -> Columns:
     fact_SR = lookup.fact(queries.bridge[:, None], relations)
     other_SR = relations != queries.tokens[:, 2:] - lookup.entities
     valid_SR = (fact_SR >= 0) & ~lookup.graph.ood[fact_SR] & other_SR
-    rows, choice = _pick(valid_SR, Stream(seed, f"probe/{name}/onward"))
+    rows, choice = pick(valid_SR, Stream(seed, f"probe/{name}/onward"))
     tokens, answer = queries.tokens.copy(), np.full(len(queries), -1, np.int64)
     tokens[rows, 2] = lookup.entities + choice
     answer[rows] = lookup.graph.tail[fact_SR[rows, choice]]
     onward = Examples(tokens, queries.answer_at, answer, queries.bridge)
     context, context_answer = _contexts(lookup, onward, seed, f"{name}/onward_context")
     return {"onward": context, "onward_answer": np.where(context_answer >= 0, answer, -1)}
-
-
-def _pick(valid_SC: NDArray[np.bool_], stream: Stream) -> tuple[IntArray, IntArray]:
-    """A uniform choice among the valid candidates of each row: the rows that have one, and the choices."""
-    count = valid_SC.sum(axis=1)
-    rank = np.floor(stream.uniform(len(count)) * count).astype(np.int64)
-    choice = (valid_SC.cumsum(axis=1) > rank[:, None]).argmax(axis=1)
-    rows = np.flatnonzero(count > 0)
-    return rows, choice[rows]

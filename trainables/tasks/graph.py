@@ -53,6 +53,8 @@ class TaskData:
     sizes: dict[str, int]
     """Counts that a reader wants to see: facts, chains by class, trained and exposed chains, phi reached."""
     graph: Graph
+    composed: Examples
+    """Every chain that the weights may have been trained on: those of `train`, and those of a warm start's source."""
 
     @property
     def hash(self) -> str:

@@ -124,6 +124,10 @@ class Drawn:
         """Token rows of chains."""
         return self.graph.two_hop(self.first[rows], self.second[rows])
 
+    def composed(self) -> Examples:
+        """The chains that are trained."""
+        return self.examples(np.concatenate([self.trained, self.exposed]))
+
     def splits(self, seed: int, max_examples: int) -> dict[str, Examples]:
         """The evaluation splits, at most so many examples each."""
         pools, ood = self.pools, self.graph.ood
@@ -146,12 +150,13 @@ class TwoHop:
     events: ClassVar[dict[str, Event]] = {
         "memorised": Event(metric="accuracy", split=("train_ii",), at_least=0.95),
         "generalised": Event(metric="accuracy", split=("test_oo",), at_least=0.5),
-        "circuit": Event(metric="circuit_strength", split=("test_oo",), at_least=0.5),
+        "circuit": Event(metric="capacity", split=("test_oo",), at_least=0.5),
+        "mediated": Event(metric="iia", split=("test_oo",), at_least=0.5),
         "decodable": Event(metric="bridge_hit", split=("test_oo",), at_least=0.85),
     }
-    """`circuit` is causal: hop 1 writes a bridge that another query's hop 2 can use, and hop 2 can use a good bridge,
-    both measured by patching on queries that need not be answered (`probes/circuit.py`). `decodable` is what a logit
-    lens reads at the same place, used or not."""
+    """`circuit`: half of the queries could be composed through the state at r1, answered or not (`probes/capacity.py`).
+    `mediated`: answers run through it (`probes/mediation.py`). `decodable`: a logit lens reads the bridge there, used
+    or not."""
 
     @staticmethod
     def phi_limit(options: TwoHopOptions, seed: int) -> float:
@@ -193,8 +198,8 @@ class TwoHop:
         facts = np.arange(len(graph.head), dtype=np.int64)
         splits = drawn.splits(seed, max_examples)
         refuse_empty(splits, seed, "ood_fraction")
-        chains = [drawn.examples(drawn.trained), drawn.examples(drawn.exposed)]
-        train = Examples.concatenate([graph.atomic(facts), *chains])
+        composed = drawn.composed()
+        train = Examples.concatenate([graph.atomic(facts), composed])
         sizes = {
             "atomic": len(facts), "atomic_id": int((~graph.ood).sum()), "atomic_ood": int(graph.ood.sum()),
             "chains_ii": len(pools.train_ii) + len(pools.test_ii),
@@ -202,7 +207,7 @@ class TwoHop:
             "chains_io": len(pools.train_io) + len(pools.test_io), "chains_oo": len(pools.test_oo),
             "trained_ii": len(drawn.trained), "exposed": len(drawn.exposed), "train": len(train),
         }  # fmt: skip
-        return TaskData(train, splits, options.entities, options.vocabulary, sizes, graph)
+        return TaskData(train, splits, options.entities, options.vocabulary, sizes, graph, composed)
 
 
 def refuse_empty(splits: dict[str, Examples], seed: int, option_name: str) -> None:

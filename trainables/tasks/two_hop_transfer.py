@@ -102,8 +102,8 @@ class TwoHopTransfer:
         "new_old": Event(metric="accuracy", split=("new_old",), at_least=0.5),
         "old_new": Event(metric="accuracy", split=("old_new",), at_least=0.5),
         "new_new": Event(metric="accuracy", split=("new_new",), at_least=0.5),
-        "writer": Event(metric="hop1_writer", split=("new_old",), at_least=0.5),
-        "reader": Event(metric="hop2_reader", split=("old_new",), at_least=0.5),
+        "writer": Event(metric="writer", split=("new_old",), at_least=0.5),
+        "reader": Event(metric="reader", split=("old_new",), at_least=0.5),
     }
     """About new facts in either hop."""
 
@@ -134,7 +134,7 @@ class TwoHopTransfer:
         train = Examples.concatenate([graph.atomic(kept.facts), graph.atomic(new), chains])
         sizes = {"atomic": len(drawn.graph.head), "new": len(new), "retained_atomic": len(kept.facts),
                  "retained_chains": len(chains), "train": len(train)}  # fmt: skip
-        return TaskData(train, splits, options.entities, options.vocabulary, sizes, graph)
+        return TaskData(train, splits, options.entities, options.vocabulary, sizes, graph, drawn.composed())
 
 
 def with_new_facts(graph: Graph, options: TransferOptions, seed: int) -> Graph:

@@ -82,7 +82,8 @@ class Pack:
         training = TrainingSet([d.train for d in data], seeds, self.device)
         self.engine = Engine(self.model, configs, training, weights, restored, self.device, engine)
         self.splits = stack_splits(data, self.device)
-        self.queries = Queries.build(data, seeds, self.config.eval.probe_examples, self.device)
+        looked_at = self.config.eval
+        self.queries = Queries.build(data, seeds, looked_at.probe_examples, self.device, looked_at.probes)
 
     @property
     def finished(self) -> bool:
