@@ -23,6 +23,7 @@ from grokstudy.orchestrator.study.read_space import SpaceReader
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.orchestrator.study.yaml import read_source
 from grokstudy.trainables.config import sections_of
+from grokstudy.trainables.events import Event
 from grokstudy.trainables.tasks import TASKS
 
 SECTIONS = {
@@ -44,8 +45,9 @@ def load_study(path: str | Path) -> Study:
     study = _read(Path(path), source.text, source.data, source.findings)
     check_study(study, source.findings)
     source.findings.stop_if_any()
-    measured = {name: event for name, event in study.events.items() if study.measures(event.metric, event.sited)}
-    return replace(study, events=measured)  # of the default events, those that something measures
+    if "events" not in source.data:
+        study = replace(study, events=_measured_events(study))
+    return study
 
 
 def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> Study:
@@ -78,6 +80,17 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> St
         events=read_events(findings, data["events"], task) if "events" in data else TASKS[task].events,
         resources=read_resources(findings, data.get("resources", {})),
     )
+
+
+def _measured_events(study: Study) -> dict[str, Event]:
+    """Those of the task's events that something measures, where need be as they were defined earlier."""
+    task = TASKS[study.task]
+    found = {}
+    for name, event in task.events.items():
+        for defined in (event, task.earlier_events.get(name)):
+            if defined is not None and name not in found and study.measures(defined.metric, defined.sited):
+                found[name] = defined
+    return found
 
 
 def _unknown_section(key: str) -> str:

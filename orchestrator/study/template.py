@@ -13,11 +13,14 @@ base:
     relations: 12         # relations
     out_degree: 6         # facts per entity
     ood_fraction: 0.2     # share of the facts that are never trained in composition
-    phi: 4.0              # two-hop facts per atomic fact in the training set
+    phi: 3.6              # two-hop facts per atomic fact in the training set
+    holdout: 0.2          # share of the two-hop facts that is kept for testing; more than the default .1,
+    mixed_holdout: 0.3    # since the circuit is measured on what was never trained
   model: {{layers: 2, width: 64, heads: 4}}
   optim: {{lr: 0.002, weight_decay: 0.1}}
   train: {{steps: 1500, batch: 128}}
-  eval: {{every: 100}}      # evaluations and probes, in steps; every training step is recorded anyway
+  # Evaluations and what is measured inside the model, in steps; every training step is recorded anyway.
+  eval: {{every: 100, probes: [logit_lens, capacity, mediation]}}
 
 # What is varied: every combination is a trial, for every seed.
 space:
@@ -30,7 +33,7 @@ space:
 seeds: [0, 1, 2]          # the more, the narrower the intervals; 6 or more for tests that mean something
 
 # Threshold crossings that the answer speaks of; changing one needs no training. Without this section there are
-# four by default: memorised, generalised, circuit and decodable.
+# five by default: memorised, generalised, circuit, mediated and decodable.
 # events:
 #   generalised: {{metric: accuracy, split: test_oo, at_least: 0.5, for: 3}}
 

@@ -70,11 +70,18 @@ def test_a_full_study_is_read_as_written(tmp_path: Path) -> None:
     assert study.config_at({"data.exposure": "natural", "optim.weight_decay": 0.1, "depth": "untied"}, 2).depth == 4
 
 
+EARLIER = {
+    **{name: event for name, event in TASKS["two_hop"].events.items() if name != "mediated"},
+    **TASKS["two_hop"].earlier_events,
+}
+"""Events of a study that leaves the probes to their default, as it always had them."""
+
+
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, "hypothesis: nothing in particular\n"))
     assert study.config_at({}, 0) == RunConfig()
     assert (study.seeds, study.search_kind, study.scheduler_kind) == ((0,), "grid", "fifo")
-    assert study.events == TASKS["two_hop"].events
+    assert study.events == EARLIER
     assert study.resources == Resources(cpu=1.0, gpu=0.0, workers="auto", max_failures=2)
 
 
@@ -92,12 +99,15 @@ def test_default_events_that_nothing_measures_are_left_out(tmp_path: Path) -> No
     arms = "space: {inside: {seen: {eval.probes: [logit_lens]}, unseen: {}}}"
     some = load_study(write(tmp_path, f"base: {{eval: {{probes: []}}}}\n{arms}\n"))
     assert sorted(some.events) == ["decodable", "generalised", "memorised"]
-    assert load_study(write(tmp_path, "seeds: [0]\n")).events == TASKS["two_hop"].events
+    assert load_study(write(tmp_path, "seeds: [0]\n")).events == EARLIER
+    now = "base: {eval: {probes: [logit_lens, capacity, mediation, circuit]}}\n"
+    assert load_study(write(tmp_path, now)).events == TASKS["two_hop"].events
 
 
 def test_default_events_of_a_task_are_on_splits_of_its_own(tmp_path: Path) -> None:
     for task in TASKS:
-        study = load_study(write(tmp_path, f"base: {{task: {task}}}\n"))
+        probes = "[logit_lens, capacity, mediation]"
+        study = load_study(write(tmp_path, f"base: {{task: {task}, eval: {{probes: {probes}}}}}\n"))
         assert {split for event in study.events.values() for split in event.split} <= set(TASKS[task].splits)
         assert len(study.events) == len(TASKS[task].events) > 3
 
@@ -163,7 +173,7 @@ def test_shipped_studies_are_right(path: Path) -> None:
 def test_quickstart_is_four_regimes_in_minutes() -> None:
     runs = runs_of(all_trials(load_study(ROOT / "studies" / "quickstart.yaml")))
     assert [run.config.data.exposure for run in runs] == ["natural", "first_hop", "second_hop", "both_hops"]
-    assert {(run.config.train.steps, run.config.eval.every, run.config.data.phi) for run in runs} == {(2500, 100, 7.5)}
+    assert {(run.config.train.steps, run.config.eval.every, run.config.data.phi) for run in runs} == {(2500, 100, 6.8)}
 
 
 def test_phase_diagram_pays_only_for_the_longest_training() -> None:

@@ -1,8 +1,8 @@
 """Registry of tasks. A task is one file and one line here; contract tests run over every entry.
 
 A task has `Options` (frozen dataclass with `vocabulary`, `chains` and `problems()`), `positions`, `splits` (names of
-its evaluation sets), `events` (of a study that names none), `check(options, seed)` and
-`build(options, seed, max_examples)` returning a `TaskData`.
+its evaluation sets), `events` (of a study that names none), `earlier_events` (what stands in for one of them where only
+that is measured), `check(options, seed)` and `build(options, seed, max_examples)` returning a `TaskData`.
 """
 
 from __future__ import annotations

@@ -158,6 +158,11 @@ class TwoHop:
     `mediated`: answers run through it (`probes/mediation.py`). `decodable`: a logit lens reads the bridge there, used
     or not."""
 
+    earlier_events: ClassVar[dict[str, Event]] = {
+        "circuit": Event(metric="circuit_strength", split=("test_oo",), at_least=0.5)
+    }
+    """What stands in for an event in a study that measures only what was measured before."""
+
     @staticmethod
     def phi_limit(options: TwoHopOptions, seed: int) -> float:
         """Exact largest phi of this seed's graph."""

@@ -106,6 +106,10 @@ class TwoHopTransfer:
         "reader": Event(metric="reader", split=("old_new",), at_least=0.5),
     }
     """About new facts in either hop."""
+    earlier_events: ClassVar[dict[str, Event]] = {
+        "writer": Event(metric="hop1_writer", split=("new_old",), at_least=0.5),
+        "reader": Event(metric="hop2_reader", split=("old_new",), at_least=0.5),
+    }
 
     @staticmethod
     def check(options: TransferOptions, seed: int) -> list[Problem]:
