@@ -50,7 +50,8 @@ class Plain:
         self.entities = scene.entities
 
     def norm(self, name: str, x: Floats) -> Floats:
-        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * self.w[name]
+        normed: Floats = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * self.w[name]
+        return normed
 
     def block(self, name: str, x_TD: Floats) -> Floats:
         heads, width = self.options.heads, self.options.width
