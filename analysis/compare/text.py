@@ -57,6 +57,8 @@ def test_rows(comparison: Comparison) -> list[Row]:
             "a later by": _decades(row),
             "p": "–" if row["p"] is None else f"{row['p']:.2g}",
             "p (Holm)": "–" if row["p_holm"] is None else f"{row['p_holm']:.2g}",
+            "least p": "–" if row["p_least"] is None else f"{row['p_least']:.2g}",
+            "test": row["test"] or "–",
             "why not": row["reason"] or "",
         }
         for row in comparison.tests.to_dicts()
