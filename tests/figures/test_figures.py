@@ -233,4 +233,4 @@ def test_a_study_of_one_run_can_be_drawn(tmp_path: Path) -> None:
     write_run(tmp_path, run_id(0), REGIMES["both_hops"], seed=0)
     write_study(tmp_path, "s", [trial_row("s", 0, 3000, 0)], axes=[])
     names = [figure.name for figure in draw(load_tables(tmp_path, "s"))]
-    assert names[:4] == ["decoupling_plane", "curves", "lead", "survival"]
+    assert names[:5] == ["decoupling_plane", "curves", "lead", "lead_curve", "survival"]
