@@ -110,9 +110,16 @@ class StudyTables:
     @cached_property
     def events(self) -> pl.LazyFrame:
         """Every event of every trial, with seed and axes. Computed once."""
-        found = find_events(self.series, self.declared, self.sites)
+        return self._about(find_events(self.series, self.declared, self.sites)).collect().lazy()
+
+    @property
+    def onsets(self) -> pl.LazyFrame:
+        """The same as the run saw them, who could not know where l* would go: there it has kept its checkpoints."""
+        return self._about(find_events(self.series, self.declared))
+
+    def _about(self, found: pl.LazyFrame) -> pl.LazyFrame:
         about = self.trials.select("trial_id", "seed", pl.col("state").alias("trial_state"), *self.axes)
-        return found.join(about, on="trial_id", how="left").sort("trial_id", "event").collect().lazy()
+        return found.join(about, on="trial_id", how="left").sort("trial_id", "event")
 
     @cached_property
     def thresholds(self) -> pl.DataFrame:

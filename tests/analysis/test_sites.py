@@ -13,6 +13,7 @@ from synthetic import run_id, trial_row, write_study
 
 from grokstudy.analysis.events import MEASURES, find_events, series_of, sites_of
 from grokstudy.analysis.tables.study import load
+from grokstudy.orchestrator.runs.warm_start import Seen, seen_events
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.storage.records import SCHEMAS, encode
 from grokstudy.trainables.storage.store import Store
@@ -97,7 +98,7 @@ def test_an_event_at_a_site_of_its_own_follows_no_other() -> None:
     assert (row["lower"], row["upper"]) == (300, 400)
 
 
-def test_the_table_of_events_reads_the_depth_of_the_onset(tmp_path: Path) -> None:
+def test_the_table_of_events_reads_the_depth_of_the_onset_and_a_start_does_not(tmp_path: Path) -> None:
     names = ("probe", "split", "layer", "position", "step", "value")
     columns = dict(zip(names, (list(column) for column in zip(*measured(MOVES), strict=True)), strict=True))
     rows = {**columns, "n": [50] * len(columns["step"]), "attempt": [1] * len(columns["step"])}
@@ -106,5 +107,9 @@ def test_the_table_of_events_reads_the_depth_of_the_onset(tmp_path: Path) -> Non
     store.write(part, encode(pa.Table.from_pydict(rows, schema=SCHEMAS["probes"])))
     events = {"circuit": {**HALF.to_json(), "for": 2}}
     write_study(tmp_path, "s", [trial_row("s", 0, 800, 0)], axes=[], events=events)
-    row = load(tmp_path, "s").events.collect().row(0, named=True)
+    tables = load(tmp_path, "s")
+    row = tables.events.collect().row(0, named=True)
     assert (row["event"], row["lower"], row["upper"]) == ("circuit", 200, 300)
+    onset = tables.onsets.collect().row(0, named=True)
+    assert (onset["event"], onset["lower"], onset["upper"]) == ("circuit", 500, 600)
+    assert seen_events(store, "s") == {"circuit": {run_id(0): Seen(600, 800)}}, "its checkpoint was kept there"
