@@ -211,6 +211,16 @@ def test_censored_runs_are_marked(plain: StudyTables) -> None:
     assert drawn("survival", plain)[0].data.filter(pl.col("kind") == "censored")["runs"].sum() == 12
     lead = drawn("lead", plain)[0].data
     assert dict(lead.group_by("kind").len().rows()) == {"neither": 3, "latent": 3, "fake": 3, "answer_first": 3}
+    marks = dict(lead.filter(pl.col("at").is_not_null()).select("kind", "mark").unique().rows())
+    assert marks == {"latent": "at_least", "fake": "at_most", "answer_first": "lead"}
+
+
+def test_the_lead_curve_has_medians_of_regimes_lines_of_runs_and_bounds(plain: StudyTables) -> None:
+    data = drawn("lead_curve", plain)[0].data
+    assert data.filter(pl.col("regime") == "first_hop")["mark"].unique().to_list() == ["at_least"]
+    both = data.filter((pl.col("regime") == "both_hops") & (pl.col("scale") == "of_ceiling"))
+    assert both.filter(pl.col("mark") == "run").height == 3 * both.filter(pl.col("mark") == "median").height == 21
+    assert (both["at"] < 0).all()
 
 
 def test_an_event_that_is_there_from_the_start_stands_on_the_axis(tmp_path: Path) -> None:
