@@ -1,4 +1,4 @@
-"""The one table that answers a study: per group, when each event came, where it ended, and the verdict.
+"""The one table that answers a study: per group, when each event came, where it ended, the verdict and the order.
 
 Median times are Kaplan-Meier medians over seeds; where a median is not reached the table gives the length it
 lies beyond. Ranges are over seeds. Crashed and unfinished trials are counted, and never become a number.
@@ -14,20 +14,27 @@ import polars as pl
 
 from grokstudy.analysis.labels import in_reading_order
 from grokstudy.analysis.statistics import survival
-from grokstudy.analysis.statistics.decoupling import VERDICTS, leads, majority, shares
+from grokstudy.analysis.statistics.decoupling import CLASSES, leads, majority, shares
+from grokstudy.analysis.statistics.lead_curve import group_leads, orders, run_leads
+from grokstudy.analysis.statistics.sign_interval import sign_interval
 from grokstudy.analysis.tables.study import NO_START, RESULT_STATES, StudyTables
+from grokstudy.analysis.tables.thresholds import SCALES
 
 ANSWER, CIRCUIT = "generalised", "circuit"
 
 
 def answer(tables: StudyTables) -> pl.DataFrame:
-    """One row per group: seeds, event times, final values, verdict counts and the verdict."""
+    """One row per group: seeds, event times, final values, counts of each class, lead, verdict and order."""
     by = tables.groups
     frame = _trial_counts(tables).collect()
     for event in in_reading_order(tables.declared):
         frame = _left(frame, _times(tables, event), by)
         frame = _left(frame, _finals(tables, event), by)
-    return _left(frame, _verdicts(tables), by)
+    frame = _left(frame, _verdicts(tables), by)
+    found = orders(group_leads(lead_curve(tables), by), by)
+    for scale in SCALES:
+        frame = _left(frame, _order(found, scale, by), by)
+    return frame
 
 
 def _left(frame: pl.DataFrame, other: pl.DataFrame, by: list[str]) -> pl.DataFrame:
@@ -104,7 +111,7 @@ def _finals(tables: StudyTables, event: str) -> pl.DataFrame:
 
 
 def classed(tables: StudyTables) -> pl.LazyFrame:
-    """The results: trial_id and group with lead, class (`kind`) and verdict, null where an event has no data.
+    """The results: trial_id and group with lead and class (`kind`), null where an event has no data.
 
     In the order of the results.
     """
@@ -113,15 +120,41 @@ def classed(tables: StudyTables) -> pl.LazyFrame:
     return results.join(lead, on="trial_id", how="left", maintain_order="left")
 
 
+def lead_curve(tables: StudyTables) -> pl.DataFrame:
+    """The results at equal thresholds: trial_id, group, lead and its bounds (`statistics.lead_curve.RUNS`)."""
+    results = tables.results.select("trial_id", *tables.groups).collect()
+    return results.join(run_leads(tables), on="trial_id", maintain_order="left")
+
+
 def _verdicts(tables: StudyTables) -> pl.DataFrame:
-    """Counts of each verdict, the median lead where both events were observed, and the majority."""
+    """Counts of each class, the median lead, and the class of the majority."""
     by, trials = tables.groups, classed(tables)
     counted = shares(trials, by).collect()
-    wide = counted.pivot(on="verdict", on_columns=list(VERDICTS), index=[*by, "n", "unknown"], values="count").drop("n")
-    kinds = trials.group_by(_keys(by)).agg(pl.col("lead").median(), pl.col("lead").count().alias("lead_n"))
-    frame = _left(wide, kinds.collect().drop("_group", strict=False), by)
-    words = [majority({name: row[name] for name in VERDICTS}) for row in frame.iter_rows(named=True)]
+    wide = counted.pivot(on="kind", on_columns=list(CLASSES), index=[*by, "n", "unknown"], values="count").drop("n")
+    frame = _left(wide, _median_leads(trials.collect(), by), by)
+    words = [majority({name: row[name] for name in CLASSES}) for row in frame.iter_rows(named=True)]
     return frame.with_columns(pl.Series("verdict", words, dtype=pl.String))
+
+
+def _median_leads(trials: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    """The median lead over classed trials, censored ones as the bounds that they are; else what it is beyond."""
+    rows = []
+    for key, part in trials.group_by(_keys(by), maintain_order=True):
+        known = part.drop_nulls("kind")
+        sides = {"lead_low": -math.inf, "lead_high": math.inf}
+        low, high = (known.select(pl.coalesce("lead", name, pl.lit(end))).to_series() for name, end in sides.items())
+        found = sign_interval(low.to_numpy(), high.to_numpy())
+        bounds = {"lead": found.median, "lead_low": found.median_low, "lead_high": found.median_high}
+        rows.append({**dict(zip(by, key, strict=False)), **bounds, "lead_n": part["lead"].count()})
+    kinds = {name: trials.schema[name] for name in by}
+    leads_of = dict.fromkeys(("lead", "lead_low", "lead_high"), pl.Float64)
+    return pl.DataFrame(rows, schema={**kinds, **leads_of, "lead_n": pl.Int64})
+
+
+def _order(found: pl.DataFrame, scale: str, by: list[str]) -> pl.DataFrame:
+    """The order on one scale with the outermost ends of its intervals: `order_absolute`, `order_absolute_low`, ..."""
+    names = {"order": f"order_{scale}", "low": f"order_{scale}_low", "high": f"order_{scale}_high"}
+    return found.filter(pl.col("scale") == scale).select(*by, *names).rename(names)
 
 
 def as_json_text(frame: pl.DataFrame) -> str:

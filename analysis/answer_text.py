@@ -12,10 +12,17 @@ from typing import Any
 import polars as pl
 
 from grokstudy.analysis.labels import in_reading_order, label, plain, share_text, steps_text
-from grokstudy.analysis.statistics.decoupling import VERDICTS
+from grokstudy.analysis.statistics.decoupling import CLASSES
+from grokstudy.analysis.statistics.sign_interval import ENOUGH
+from grokstudy.analysis.tables.thresholds import SCALES, THRESHOLDS
 
 NOTE = "Times are steps: median (range over seeds); >N is not reached by step N."
+NOTE_LEAD = (
+    "Leads are decades: median; >X and <X are bounds. An order holds at every threshold from "
+    f"{THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g} (of each measure's ceiling), and takes {ENOUGH} seeds."
+)
 NO_VERDICT = "Lead and verdict: not applicable, they need events named generalised and circuit."
+ORDER_HEADINGS = {"absolute": f"order at {THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g}", "of_ceiling": "of each ceiling"}
 _GAP = "  "
 
 
@@ -50,13 +57,36 @@ def final_cell(row: Mapping[str, Any], event: str) -> str:
     return f"{middle} ({share_text(row[f'{event}_final_min'])}–{share_text(row[f'{event}_final_max'])})"
 
 
+def lead_cell(row: Mapping[str, Any]) -> str:
+    """The median lead, or the bound that censored runs leave of it."""
+    if row["lead"] is not None:
+        return f"{row['lead']:+.2f}"
+    bounds = [
+        f"{sign}{row[name]:+.2f}" for sign, name in ((">", "lead_low"), ("<", "lead_high")) if row[name] is not None
+    ]
+    return " ".join(bounds)
+
+
 def verdict_cell(row: Mapping[str, Any]) -> str:
-    """The verdict with the trials behind it: `coupled 3/3`, `mixed (coupled 2, latent 2)`."""
-    counts = {name: row[name] or 0 for name in VERDICTS}
+    """The class of the majority with the trials behind it: `circuit_first 4/5`, `mixed (fake 2, latent 2)`.
+
+    Trials that could not be decided stand beside it.
+    """
+    counts = {name: row[name] or 0 for name in CLASSES}
     if row["verdict"] in counts:
-        return f"{row['verdict']} {counts[row['verdict']]}/{sum(counts.values())}"
+        open_ = f" (undecided {counts['undecided']})" if counts["undecided"] and row["verdict"] != "undecided" else ""
+        return f"{row['verdict']} {counts[row['verdict']]}/{sum(counts.values())}{open_}"
     parts = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     return f"{row['verdict']} ({parts})" if parts else "no data"
+
+
+def order_cell(row: Mapping[str, Any], scale: str) -> str:
+    """The order on one scale with the outermost ends of its intervals: `circuit_first (+0.12 to +0.40)`."""
+    order, low, high = (row[f"order_{scale}{end}"] for end in ("", "_low", "_high"))
+    bounds = [f"{sign}{end:+.2f}" for sign, end in ((">", low), ("<", high)) if end is not None]
+    if len(bounds) == 2:
+        return f"{order} ({low:+.2f} to {high:+.2f})"
+    return " ".join([order or "", *(f"({bound})" for bound in bounds)]).strip()
 
 
 def cells(frame: pl.DataFrame) -> Iterator[dict[str, str]]:
@@ -68,8 +98,8 @@ def cells(frame: pl.DataFrame) -> Iterator[dict[str, str]]:
         row_cells |= {f"{event} at": time_cell(row, event) for event in events}
         row_cells |= {f"final {heading}": final_cell(row, event) for event, heading in _finals(events, frame.columns)}
         if is_decoupling(frame.columns):
-            row_cells["lead"] = "" if row["lead"] is None else f"{row['lead']:+.2f}"
-            row_cells["verdict"] = verdict_cell(row)
+            row_cells |= {"lead": lead_cell(row), "verdict": verdict_cell(row)}
+            row_cells |= {ORDER_HEADINGS[scale]: order_cell(row, scale) for scale in SCALES}
         yield row_cells
 
 
@@ -143,7 +173,7 @@ def _blocks(columns: Sequence[list[str]], width: int) -> Iterator[list[list[str]
 
 
 def _notes(frame: pl.DataFrame, width: int) -> Iterator[str]:
-    yield textwrap.fill(NOTE, width)
+    yield textwrap.fill(f"{NOTE} {NOTE_LEAD}" if is_decoupling(frame.columns) else NOTE, width)
     for column, meaning in (
         ("diverged", "diverged (counted as results)"),
         ("unfinished", "unfinished or failed"),

@@ -1,16 +1,18 @@
 """The numbers behind the verdicts: are regimes different, and do answer and circuit come together across runs?
 
-Pairs of groups are tested only where there are few enough to read; with fewer than about six seeds a group, an
-interval is a range and a p value a formality, so n stands in every row.
+Pairs of groups are tested only where there are few enough to read; n stands in every row, the smallest p that was to be
+had beside every p, and what n runs could have shown at the end.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
-from grokstudy.analysis.answer import ANSWER, CIRCUIT, classed, of_results
+from grokstudy.analysis.answer import ANSWER, CIRCUIT, classed, lead_curve, of_results
 from grokstudy.analysis.statistics import association, survival
 from grokstudy.analysis.statistics.decoupling import shares
+from grokstudy.analysis.statistics.lead_curve import group_leads, orders
+from grokstudy.analysis.statistics.power import could_have_seen
 from grokstudy.analysis.tables.study import StudyTables
 
 GROUPS = 8
@@ -20,13 +22,22 @@ GROUPS = 8
 def findings(tables: StudyTables) -> list[tuple[str, pl.DataFrame]]:
     """Titled tables of estimates; what cannot be estimated has a reason in its place."""
     by, events = tables.groups, of_results(tables.events, tables)
-    classes = shares(classed(tables), by, "kind").drop("unknown").filter(pl.col("count") > 0).collect()
-    titled = [("Share of each class, with its 95 % interval (Wilson)", classes)]
+    classes = shares(classed(tables), by).drop("unknown").filter(pl.col("count") > 0).collect()
+    curve = group_leads(lead_curve(tables), by)
+    titled = [
+        ("Share of each class, with its 95 % interval (Wilson)", classes),
+        ("Order over equal thresholds .2 to .8, with the outermost ends of the intervals", orders(curve, by)),
+        ("Lead at equal thresholds (decades): median, its sign interval over seeds, error of finite queries", curve),
+    ]
     if by and 1 < tables.results.select(by).unique().collect().height <= GROUPS:
         for event in (ANSWER, CIRCUIT):
             title = f"{event}: how much later in a than in b (decades, 95 % interval over seeds), log-rank test"
             titled.append((title, survival.pairwise(events, event, by).drop("paired")))
-    return [(title, frame) for title, frame in (*titled, *_together(events, by)) if not frame.is_empty()]
+    power = (
+        "What these numbers of runs could have shown (95 % interval, 80 % power)",
+        could_have_seen(classed(tables), by),
+    )
+    return [(title, frame) for title, frame in (*titled, *_together(events, by), power) if not frame.is_empty()]
 
 
 def _together(events: pl.LazyFrame, by: list[str]) -> list[tuple[str, pl.DataFrame]]:

@@ -13,6 +13,9 @@ An evaluation is a hit when the value is at or beyond the threshold (compared as
 - Censored: not reached by `horizon`, the last evaluation. `lower` is the last evaluation at which it had
   surely not begun, which is earlier when there are hits at the very end, but still too few to count.
 - No data: the metric was never measured (null, NaN and a missing split are not measurements).
+- Site: a summary is the value at l*, which is chosen anew at every evaluation. A jump of l* from a depth short of the
+  threshold to one that was beyond it long before would look like an event, so a crossing is read in the series of the
+  depth that l* has at the onset (docs/science.md#events).
 """
 
 from __future__ import annotations
@@ -33,9 +36,16 @@ MEASURES = pl.Schema(
         "position": pl.String,
         "step": pl.Int64,
         "value": pl.Float32,
+        "n": pl.Int32,
     }
 )
-SERIES = pl.Schema({"trial_id": pl.String, "event": pl.String, "step": pl.Int64, "value": pl.Float32})
+SERIES = pl.Schema({"trial_id": pl.String, "event": pl.String, "step": pl.Int64, "value": pl.Float32, "n": pl.Int32})
+SITES = pl.Schema(SERIES | {"layer": pl.Int16(), "chosen": pl.Boolean()})
+"""A series for every depth that l* can be; `chosen` where it was, and the summary is the value there."""
+DEPTHS = ("capacity_depth", "mediation_depth", "site_depth")
+"""Measurements that record l*."""
+PLACE = "r1"
+"""Position of l*."""
 RULES = pl.Schema({"event": pl.String, "threshold": pl.Float32, "consecutive": pl.Int64, "stable": pl.Boolean})
 KEYS = ("trial_id", "event")
 EVENTS = pl.Schema(
@@ -49,10 +59,34 @@ EVENTS = pl.Schema(
         "horizon": pl.Int64,
     }
 )
+CROSSINGS = pl.Schema(EVENTS | {"slope": pl.Float64(), "n": pl.Int32()})
+"""With the metric's change per decade of step at the crossing, and the examples that it was measured on."""
 
 
-def find_events(series: pl.LazyFrame, events: Mapping[str, Event]) -> pl.LazyFrame:
+def find_events(series: pl.LazyFrame, events: Mapping[str, Event], sites: pl.LazyFrame | None = None) -> pl.LazyFrame:
     """Find when each event happened: one row per trial and event (`EVENTS`)."""
+    return crossings(series, events, sites).select(list(EVENTS))
+
+
+def crossings(series: pl.LazyFrame, events: Mapping[str, Event], sites: pl.LazyFrame | None = None) -> pl.LazyFrame:
+    """The same with `slope` and `n` (`CROSSINGS`). `sites` are the depths that summaries were read at (`SITES`)."""
+    found = _crossings(series, events)
+    return found if sites is None else _at_the_depth_of_the_onset(found, sites, events)
+
+
+def _at_the_depth_of_the_onset(found: pl.LazyFrame, sites: pl.LazyFrame, events: Mapping[str, Event]) -> pl.LazyFrame:
+    """When the depth that l* has at the onset crossed, where that was no later."""
+    onsets = found.select(*KEYS, step="upper").drop_nulls()
+    chosen = sites.filter("chosen").join(onsets, on=[*KEYS, "step"]).group_by(KEYS).agg(pl.min("layer"))
+    of_depth = sites.join(chosen, on=[*KEYS, "layer"], how="semi")
+    read = ("time", "lower", "upper", "slope", "n")
+    both = found.join(_crossings(of_depth, events).select(*KEYS, *read), on=KEYS, how="left", suffix="_there")
+    sooner = pl.col("upper_there") <= pl.col("upper")
+    taken = [pl.when(sooner).then(f"{name}_there").otherwise(name).alias(name) for name in read]
+    return both.with_columns(taken).select(list(CROSSINGS)).sort(KEYS)
+
+
+def _crossings(series: pl.LazyFrame, events: Mapping[str, Event]) -> pl.LazyFrame:
     rows = [[name, event.threshold, event.for_, event.stable] for name, event in events.items()]
     rules = pl.LazyFrame(rows, schema=RULES, orient="row")
     pairs = series.select(KEYS).unique().sort(KEYS).join(rules, on="event", maintain_order="left")
@@ -61,8 +95,8 @@ def find_events(series: pl.LazyFrame, events: Mapping[str, Event]) -> pl.LazyFra
     crossed = keyed.select("key", *KEYS).join(onsets, on="key", how="left")
     unreached = pl.when(pl.col("horizon").is_null()).then(pl.lit("no_data")).otherwise(pl.lit("censored"))
     state = pl.when(pl.col("upper").is_not_null()).then(pl.lit("observed")).otherwise(unreached)
-    columns = crossed.with_columns(state=state, time=_crossing())
-    return columns.select(pl.col(name).cast(kind) for name, kind in EVENTS.items()).sort(KEYS)
+    columns = crossed.with_columns(state=state, time=_crossing(), slope=_slope())
+    return columns.select(pl.col(name).cast(kind) for name, kind in CROSSINGS.items()).sort(KEYS)
 
 
 def _runs_of_hits(series: pl.LazyFrame, keyed: pl.LazyFrame, events: Mapping[str, Event]) -> pl.LazyFrame:
@@ -73,7 +107,7 @@ def _runs_of_hits(series: pl.LazyFrame, keyed: pl.LazyFrame, events: Mapping[str
         *(pl.when(pl.col("event") == name).then(event.beyond(value)) for name, event in events.items()),
     )
     measured = series.filter(value.is_not_null() & value.is_not_nan()).join(keyed, on=KEYS)
-    points = measured.select("key", "step", value, hit.alias("hit")).sort("key", "step")
+    points = measured.select("key", "step", value, "n", hit.alias("hit")).sort("key", "step")
     begins = (pl.col("key") != pl.col("key").shift()) | (pl.col("hit") != pl.col("hit").shift())
     runs = points.with_columns(run=begins.fill_null(True).cum_sum()).group_by("run", maintain_order=True)
     alike = runs.agg(
@@ -81,6 +115,7 @@ def _runs_of_hits(series: pl.LazyFrame, keyed: pl.LazyFrame, events: Mapping[str
         length=pl.len(),
         first_step=pl.first("step"),
         first_value=pl.first("value"),
+        first_n=pl.first("n"),
         last_step=pl.last("step"),
         last_value=pl.last("value"),
     )
@@ -98,7 +133,7 @@ def _onsets(runs: pl.LazyFrame) -> pl.LazyFrame:
     )
     held = pl.col("hit") & (pl.col("length") >= pl.col("consecutive"))
     begins = held & ~(pl.col("stable") & pl.col("lost_later"))
-    fields = ("lower", "lower_value", "first_step", "first_value")
+    fields = ("lower", "lower_value", "first_step", "first_value", "first_n")
     onset = {name: pl.col(name).filter(begins).first() for name in fields}
     not_yet = pl.when("hit").then("lower").otherwise("last_step").last()
     return marked.group_by("key").agg(
@@ -108,6 +143,7 @@ def _onsets(runs: pl.LazyFrame) -> pl.LazyFrame:
         lower_value=onset["lower_value"],
         upper=onset["first_step"],
         upper_value=onset["first_value"],
+        n=onset["first_n"],
     )
 
 
@@ -121,12 +157,19 @@ def _crossing() -> pl.Expr:
     return pl.when(low.is_null()).then(high).otherwise(between.clip(low, high))
 
 
+def _slope() -> pl.Expr:
+    """Change of the metric per decade of step between the two evaluations around the crossing; null without both."""
+    low, high = (pl.col(side).cast(pl.Float64).clip(lower_bound=1).log10() for side in ("lower", "upper"))
+    rise = (pl.col("upper_value").cast(pl.Float64) - pl.col("lower_value").cast(pl.Float64)).abs()
+    return pl.when(high > low).then(rise / (high - low))
+
+
 def measures(evals: pl.LazyFrame, probes: pl.LazyFrame, metrics: set[str]) -> pl.LazyFrame:
-    """The named metrics of both tables in one tidy shape (`MEASURES`)."""
+    """The named metrics of both tables, and l*, in one tidy shape (`MEASURES`)."""
     requested = [name for name in METRICS if name in metrics]
     site = {"layer": pl.lit(None), "position": pl.lit(None)}
     tidy = [evals.with_columns(metric=pl.lit(name), value=pl.col(name), **site) for name in requested]
-    named = probes.filter(pl.col("probe").is_in(sorted(metrics - set(METRICS))))
+    named = probes.filter(pl.col("probe").is_in(sorted({*metrics, *DEPTHS} - set(METRICS))))
     tidy.append(named.with_columns(metric=pl.col("probe")))
     shape = [pl.col(name).cast(kind) for name, kind in MEASURES.items()]
     return pl.concat([frame.select(shape) for frame in tidy])
@@ -141,10 +184,32 @@ def series_of(tidy: pl.LazyFrame, events: Mapping[str, Event], trials: pl.LazyFr
 
 
 def _series(tidy: pl.LazyFrame, event: Event) -> pl.LazyFrame:
-    """The smallest value over the splits (largest for a falling event); null unless all are measured."""
     site = pl.col("layer").eq_missing(event.layer) & pl.col("position").eq_missing(event.position)
-    rows = tidy.filter((pl.col("metric") == event.metric) & pl.col("split").is_in(event.split) & site)
+    return _worst(tidy.filter(site), event, ["trial_id", "step"])
+
+
+def _worst(tidy: pl.LazyFrame, event: Event, keys: list[str]) -> pl.LazyFrame:
+    """The smallest value over the splits (largest for a falling event), null unless all are there; the smallest n."""
+    rows = tidy.filter((pl.col("metric") == event.metric) & pl.col("split").is_in(event.split))
     value = pl.col("value").fill_nan(None)
     worst = value.min() if event.rising else value.max()
     complete = pl.col("split").filter(value.is_not_null()).n_unique() == len(set(event.split))
-    return rows.group_by("trial_id", "step").agg(pl.when(complete).then(worst).alias("value"))
+    return rows.group_by(keys).agg(pl.when(complete).then(worst).alias("value"), pl.min("n"))
+
+
+def sites_of(tidy: pl.LazyFrame, events: Mapping[str, Event], series: pl.LazyFrame) -> pl.LazyFrame:
+    """The metric of every event that looks at a summary, at each depth at r1 (`SITES`); none where there is no l*."""
+    depths = tidy.filter(pl.col("metric").is_in(DEPTHS) & pl.col("layer").is_null() & pl.col("value").is_not_nan())
+    chosen = depths.select("trial_id", "step", pl.col("value").cast(pl.Int16).alias("layer"), chosen=True).unique()
+    there = tidy.filter(pl.col("layer").is_not_null() & (pl.col("position") == PLACE))
+    parts = [
+        _worst(there, event, ["trial_id", "step", "layer"]).with_columns(event=pl.lit(name))
+        for name, event in events.items()
+        if not event.sited
+    ]
+    shape = [pl.col(name).cast(kind) for name, kind in SITES.items()]
+    values = pl.concat([pl.LazyFrame(schema=SITES).drop("chosen"), *parts], how="diagonal_relaxed")
+    marked = values.join(chosen, on=["trial_id", "step", "layer"], how="left")
+    summary = series.select(*KEYS, "step", summary="value")
+    is_read = pl.col("chosen").fill_null(False) & (pl.col("value") == pl.col("summary")).fill_null(False)
+    return marked.join(summary, on=[*KEYS, "step"], how="left").with_columns(chosen=is_read).select(shape)

@@ -41,7 +41,7 @@ REGIMES = {
     "second_hop": Regime(answer=0.8, answer_at=1300, bridge=0.6, bridge_at=1500),
     "both_hops": Regime(answer=0.92, answer_at=600, bridge=1.0, bridge_at=800),
 }
-"""Verdicts: neither, latent, fake, coupled (the answer first)."""
+"""Verdicts: neither, latent, fake, answer_first."""
 
 
 def curve(step: np.ndarray, top: float, half_at: float, steepness: float = 5.0) -> np.ndarray:

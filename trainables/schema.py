@@ -103,6 +103,11 @@ RESERVED = {
     ),
     *("stop", "stratum", "survival", "tau", "threshold", "trial_state", "trials", "unfinished", "upper_value", "words"),
     *("answer", "circuit", "study", "trial_horizon"),
+    *("circuit_first", "simultaneous", "answer_first", "fake", "latent", "neither", "undecided", "above", "below"),
+    *("order", "order_absolute", "order_absolute_low", "order_absolute_high", "scale", "coverage", "error", "ceiling"),
+    *("order_of_ceiling", "order_of_ceiling_low", "order_of_ceiling_high", "held", "slope", "chosen", "summary"),
+    *("test", "p_least", "p_error", "p_unclustered", "spread", "unseen", "detectable", "both", "mark", "beside"),
+    "first_n",
 }
 """Names that an axis of a study cannot have: the analysis gives them to columns of its own. Nor can it begin with the
 name of an event and `_`: `circuit_at`, `circuit_final` are columns of the answer."""

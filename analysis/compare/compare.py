@@ -1,7 +1,7 @@
 """Two or more sides beside each other: what differs in their settings, when events came, where they ended.
 
-Times are Kaplan-Meier medians over runs with 95 % limits; tests are those of `analysis.survival`, and with fewer than
-about six seeds a side they are a formality: n stands in every row.
+Times are Kaplan-Meier medians over runs with 95 % limits; tests are those of `analysis.statistics.survival`. n stands
+in every row, and beside each p the smallest that was to be had: with few seeds that may be above any level.
 """
 
 from __future__ import annotations
@@ -116,5 +116,7 @@ def _notes(sides: Sequence[Side], names: Sequence[str]) -> list[str]:
             notes.append(f"{name} is not the same event: {each}")
     few = [side.name for side in sides if side.trials["seed"].n_unique() < 6]
     if few and len(sides) > 1:
-        notes.append(f"fewer than 6 seeds in {', '.join(few)}: take p and intervals as a formality")
+        notes.append(
+            f"fewer than 6 seeds in {', '.join(few)}: intervals are too narrow, and p cannot be below its least"
+        )
     return notes

@@ -48,19 +48,26 @@ def _range(middle: float | None, low: float | None, high: float | None) -> str:
 
 
 def test_rows(comparison: Comparison) -> list[Row]:
-    """Pairs of sides: decades by which a is later than b, with an interval, and p."""
+    """Pairs of sides: decades by which a is later than b with an interval, p, and how small p could have been."""
     return [
         {
             "event": row["event"],
             "a": f"{row['a']} (n={row['n_a']})",
             "b": f"{row['b']} (n={row['n_b']})",
             "a later by": _decades(row),
-            "p": "–" if row["p"] is None else f"{row['p']:.2g}",
-            "p (Holm)": "–" if row["p_holm"] is None else f"{row['p_holm']:.2g}",
+            "p": _p(row["p"]),
+            "p (Holm)": _p(row["p_holm"]),
+            "least p": _p(row["p_least"]),
+            "p unclustered": _p(row["p_unclustered"]),
+            "test": row["test"] or "–",
             "why not": row["reason"] or "",
         }
         for row in comparison.tests.to_dicts()
     ]
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2g}"
 
 
 def _decades(row: dict[str, Any]) -> str:

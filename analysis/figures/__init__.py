@@ -21,6 +21,7 @@ FIGURES: Registry[Callable[[StudyTables], list[Figure] | None]] = Registry(
         "decoupling_plane": "analysis.figures.decoupling_plane:decoupling_plane",
         "curves": "analysis.figures.curves:curves",
         "lead": "analysis.figures.lead:lead",
+        "lead_curve": "analysis.figures.lead_curve:lead_curve",
         "survival": "analysis.figures.survival:survival",
         "phase_diagram": "analysis.figures.phase_diagram:phase_diagram",
         "layer_position": "analysis.figures.layer_position:layer_position",

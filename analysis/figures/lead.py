@@ -23,14 +23,8 @@ CAPTION = (
 AXIS_WIDTH = 150
 LABEL_WIDTH = 400
 """Most px for the name of a group."""
-SHAPES = {
-    "circuit_first": "circle",
-    "simultaneous": "circle",
-    "answer_first": "circle",
-    "fake": "triangle-left",
-    "latent": "triangle-right",
-}
-"""`neither` has no mark."""
+SHAPES = {"lead": "circle", "at_most": "triangle-left", "at_least": "triangle-right"}
+"""What a mark stands for; `neither` has none."""
 
 
 def lead(tables: StudyTables) -> list[theme.Figure] | None:
@@ -47,12 +41,16 @@ def lead(tables: StudyTables) -> list[theme.Figure] | None:
 def _placed(rows: pl.DataFrame) -> pl.DataFrame:
     """Where each mark stands, beside the others of its group: at the lead or its bound; null for neither."""
     low, high = pl.col("lead_low"), pl.col("lead_high")
-    bound = pl.when(pl.col("kind") == "fake").then(high).otherwise(low)
+    is_latent = pl.col("kind") == "latent"
+    bound = pl.when(is_latent).then(low).otherwise(high)
+    mark = pl.when("both").then(pl.lit("lead")).when(is_latent).then(pl.lit("at_least")).otherwise(pl.lit("at_most"))
     offset = (pl.int_range(pl.len()).over("group") + 0.5) / pl.len().over("group")
-    both = pl.col("lead").is_not_null()
-    bars = [pl.when(both).then(column).round(4).alias(column.meta.output_name()) for column in (low, high)]
+    rows = rows.with_columns(both=pl.col("lead").is_not_null())
+    bars = [pl.when("both").then(column).round(4).alias(column.meta.output_name()) for column in (low, high)]
     place = pl.coalesce("lead", bound).round(4)
-    return rows.select("group", "regime", "trial_id", "seed", "kind", *bars, at=place, offset=offset.round(3))
+    return rows.select(
+        "group", "regime", "trial_id", "seed", "kind", *bars, mark=mark, at=place, offset=offset.round(3)
+    )
 
 
 def _chart(rows: pl.DataFrame, known: pl.DataFrame) -> Any:
@@ -66,7 +64,7 @@ def _chart(rows: pl.DataFrame, known: pl.DataFrame) -> Any:
     )
     beside = alt.YOffset("offset:Q", scale=alt.Scale(domain=[0, 1]))
     colour = theme.colour(known, legend=None)
-    shape = alt.Shape("kind:N", scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values())), legend=None)
+    shape = alt.Shape("mark:N", scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values())), legend=None)
     hint = ["group:N", "seed:Q", "kind:N", "at:Q", "lead_low:Q", "lead_high:Q"]
     base = alt.Chart(rows.filter(pl.col("kind") != "neither")).encode(y=y, yOffset=beside, color=colour)
     bars = base.mark_rule(strokeWidth=1.2, strokeOpacity=0.6).encode(x="lead_low:Q", x2="lead_high:Q")

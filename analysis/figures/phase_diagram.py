@@ -24,6 +24,7 @@ COLOURS = {
     "fake": "#D55E00",
     "latent": "#0072B2",
     "neither": "#d9d9d9",
+    "undecided": "#E69F00",
     NO_DATA: "#ffffff",
 }
 CAPTIONS = {
@@ -62,7 +63,7 @@ def _placed(frame: pl.DataFrame, x: str, y: str, others: list[str]) -> pl.DataFr
 def _divided(tables: StudyTables, x: str, y: str, others: list[str]) -> pl.DataFrame:
     """One row per tile and class of it: the stretch `begin` to `end` of the tile's width that it takes."""
     axes = [x, y, *others]
-    counted = shares(classed(tables), axes, "kind").collect().sort(axes, maintain_order=True)
+    counted = shares(classed(tables), axes).collect().sort(axes, maintain_order=True)
     columns = _columns(counted[x])
     places = pl.DataFrame({x: columns, "tile": range(len(columns))}, schema={x: counted[x].dtype, "tile": pl.Int64})
     empty = (pl.col("n") == 0) & (pl.col("kind") == next(iter(CLASSES)))

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from grokstudy.analysis.answer import of_results
-from grokstudy.analysis.answer_text import NO_VERDICT, NOTE, cells, is_decoupling
+from grokstudy.analysis.answer_text import NO_VERDICT, NOTE, NOTE_LEAD, cells, is_decoupling
 from grokstudy.analysis.contrasts import findings
 from grokstudy.analysis.labels import steps_text
 from grokstudy.analysis.report.html import details, document, escape, figure, table
-from grokstudy.analysis.statistics.decoupling import CLASSES, VERDICTS
+from grokstudy.analysis.statistics.decoupling import CLASSES
+from grokstudy.analysis.statistics.lead_curve import ORDERS
 from grokstudy.analysis.tables.study import StudyTables
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _answer(frame: pl.DataFrame) -> str:
     rows = [_verdict_first(row) for row in cells(frame.head(ROWS))]
     if not rows:
         return "<p>There are no trials yet.</p>"
-    notes = NOTE if is_decoupling(frame.columns) else f"{NOTE} {NO_VERDICT}"
+    notes = f"{NOTE} {NOTE_LEAD if is_decoupling(frame.columns) else NO_VERDICT}"
     return f"{table(rows, stack=True)}{_more(frame.height)}<p class=soft>{escape(notes)}</p>"
 
 
@@ -74,9 +75,9 @@ def _verdict_first(row: dict[str, str]) -> dict[str, str]:
 
 
 def _legend(tables: StudyTables) -> str:
-    """What the events and the verdicts mean."""
+    """What the events, the classes and the orders mean."""
     events = [(name, str(event)) for name, event in tables.declared.items()]
-    pairs = [*events, *(VERDICTS | CLASSES).items()]
+    pairs = [*events, *CLASSES.items(), *((f"order {name}", meaning) for name, meaning in ORDERS.items())]
     items = "".join(f"<li><b>{escape(name)}</b>: {escape(meaning)}</li>" for name, meaning in pairs)
     return f"<details><summary>What the words mean</summary><ul class=soft>{items}</ul></details>"
 

@@ -3,6 +3,7 @@
 `concordance`: Kendall's tau over the pairs of runs whose order is known in both events (Oakes 1982).
 `hazard_ratio`: how much likelier generalising becomes once the circuit has formed, by a Cox model with the
 time-varying covariate 1[circuit formed], stratified by group if wanted (docs/science.md#hazard-ratio).
+Runs of one seed share their graph: tau's interval takes seeds, not runs, for what is independent.
 What cannot be estimated is null with a reason.
 """
 
@@ -16,7 +17,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grokstudy.analysis.statistics.decoupling import Z
 from grokstudy.analysis.statistics.survival import Array
 from grokstudy.trainables.messages import first_line
 
@@ -27,6 +27,7 @@ CONCORDANCE = pl.Schema(
         "high": pl.Float64,
         "n": pl.Int64,
         "n_censored": pl.Int64,
+        "seeds": pl.Int64,
         "pairs": pl.Int64,
         "reason": pl.String,
     }
@@ -48,13 +49,14 @@ HAZARD = pl.Schema(
 
 @dataclass(frozen=True)
 class Pairs:
-    """Both events of every run: times (or censoring times), whether observed, and the stratum."""
+    """Both events of every run: times (or censoring times), whether observed, the stratum and the seed."""
 
     answer: Array
     answered: Array
     circuit: Array
     formed: Array
     stratum: Array
+    seed: Array
 
 
 def pairs_of(
@@ -64,27 +66,30 @@ def pairs_of(
     duration = pl.coalesce("time", pl.col("lower").cast(pl.Float64), pl.lit(0.0)).alias("duration")
     known = events.filter(pl.col("state") != "no_data")
     sides = [
-        known.filter(pl.col("event") == name).select("trial_id", *by, duration, pl.col("state") == "observed")
+        known.filter(pl.col("event") == name).select("trial_id", "seed", *by, duration, pl.col("state") == "observed")
         for name in (answer, circuit)
     ]
-    both = sides[0].join(sides[1].drop(by), on="trial_id").sort("trial_id")
+    both = sides[0].join(sides[1].drop("seed", *by), on="trial_id").sort("trial_id")
     stratum = pl.struct(by).rle_id() if by else pl.lit(0)
     frame = (both.sort(by, maintain_order=True) if by else both).with_columns(stratum=stratum).collect()
-    names = ("duration", "state", "duration_right", "state_right", "stratum")
+    names = ("duration", "state", "duration_right", "state_right", "stratum", "seed")
     return Pairs(*(frame[name].to_numpy() for name in names))
 
 
 def concordance(pairs: Pairs) -> pl.DataFrame:
-    """Kendall's tau between the two times over comparable pairs within strata, with a jackknife interval."""
+    """Kendall's tau between the two times over comparable pairs within strata, with a jackknife interval over seeds."""
     agree = _order(pairs.circuit, pairs.formed) * _order(pairs.answer, pairs.answered)
     agree = agree * (pairs.stratum[:, None] == pairs.stratum)
     comparable = agree != 0
     censored = int((~pairs.answered | ~pairs.formed).sum())
-    row = {"n": len(agree), "n_censored": censored, "pairs": int(comparable.sum()) // 2}
+    seeds = np.unique(pairs.seed)
+    row = {"n": len(agree), "n_censored": censored, "seeds": len(seeds), "pairs": int(comparable.sum()) // 2}
     if not row["pairs"]:
         return pl.DataFrame([{**row, "reason": "no two runs whose order is known in both events"}], CONCORDANCE)
     tau = float(agree.sum() / comparable.sum())
-    return pl.DataFrame([{**row, "tau": tau, **_jackknife(tau, agree, comparable)}], CONCORDANCE)
+    others = [np.flatnonzero(pairs.seed != seed) for seed in seeds]
+    parts = [(agree[np.ix_(rows, rows)].sum(), comparable[np.ix_(rows, rows)].sum()) for rows in others]
+    return pl.DataFrame([{**row, "tau": tau, **_jackknife(tau, np.array(parts, float))}], CONCORDANCE)
 
 
 def _order(time: Array, observed: Array) -> Array:
@@ -94,14 +99,16 @@ def _order(time: Array, observed: Array) -> Array:
     return order
 
 
-def _jackknife(tau: float, agree: Array, comparable: Array) -> dict[str, Any]:
-    left = comparable.sum() - 2 * comparable.sum(axis=1)
-    if abs(tau) == 1 or (left <= 0).any():
-        return {"reason": "no interval: all comparable pairs agree, or they hang on one run"}
-    without = (agree.sum() - 2 * agree.sum(axis=1)) / left
-    n = len(without)
-    error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
-    return {"low": max(-1.0, tau - Z * error), "high": min(1.0, tau + Z * error)}
+def _jackknife(tau: float, parts: Array) -> dict[str, Any]:
+    """Interval from the sums of agreement and of comparable pairs without each seed; t with seeds - 1 degrees."""
+    from scipy import stats
+
+    n = len(parts)
+    if n < 2 or abs(tau) == 1 or (parts[:, 1] == 0).any():
+        return {"reason": "no interval: all comparable pairs agree, or they hang on one seed"}
+    without = parts[:, 0] / parts[:, 1]
+    error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()) * stats.t.ppf(0.975, n - 1))
+    return {"low": max(-1.0, tau - error), "high": min(1.0, tau + error)}
 
 
 def hazard_ratio(pairs: Pairs) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""Do the answer and the circuit come together? Lead, class and verdict per trial, shares per group.
+"""Do the answer and the circuit come together? Lead and class per trial, shares and verdict per group.
 
 Lead = log10 t_generalised - log10 t_circuit, in decades: positive when the circuit is there first
 (docs/science.md#lead-and-classes; the question of arXiv 2601.09049). A trial in which either event has no data has no
@@ -7,7 +7,7 @@ class: null.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -20,38 +20,39 @@ CLASSES = {
     "circuit_first": "the circuit leads by more than 0.1 decades",
     "simultaneous": "within 0.1 decades of each other",
     "answer_first": "the answer leads by more than 0.1 decades",
-    "fake": "the answer generalises, the circuit never forms",
+    "fake": "the answer generalises, the circuit never forms, and nothing shows that the answer runs through it",
     "latent": "the circuit forms, the answer never generalises",
     "neither": "neither happens within the training length",
+    "undecided": "the answer generalises without a circuit, and what was measured cannot tell fake from answer_first",
 }
-VERDICTS = {"coupled": "both happen", **{name: CLASSES[name] for name in ("latent", "fake", "neither")}}
-UNDECIDED = ("mixed", "no_data")
+"""Classes of a trial. The verdict of a group is the class of more than half of its trials."""
+NO_VERDICT = ("mixed", "no_data")
 """Verdicts of a group without a majority, or without a classified trial."""
 
 _SIDE = ("state", "time", "lower", "upper")
 
 
-def leads(events: pl.LazyFrame, answer: str = "generalised", circuit: str = "circuit") -> pl.LazyFrame:
-    """Lead, class and verdict of each trial; `lead_low` and `lead_high` bound the lead where it is censored.
+def leads(
+    events: pl.LazyFrame, answer: str = "generalised", circuit: str = "circuit", mediated: str = "mediated"
+) -> pl.LazyFrame:
+    """Lead and class (`kind`) of each trial; `lead_low` and `lead_high` bound the lead where it is censored.
 
-    An observed lead is bounded by the evaluations around both crossings; a latent trial only from below (the
-    answer comes later than the last evaluation), a fake one only from above.
+    An observed lead is bounded by the evaluations around both crossings; where only the circuit came the lead is
+    bounded from below (the answer comes later than the last evaluation), where only the answer came from above.
     """
+    names = {"answer_": answer, "circuit_": circuit, "mediated_": mediated}
     sides = [
         events.filter(pl.col("event") == name).select("trial_id", pl.col(_SIDE).name.prefix(prefix))
-        for name, prefix in ((answer, "answer_"), (circuit, "circuit_"))
+        for prefix, name in names.items()
     ]
-    both = sides[0].join(sides[1], on="trial_id", how="full", coalesce=True)
-    return both.with_columns(lead=_log("answer_time") - _log("circuit_time")).select(
-        "trial_id",
-        "answer_time",
-        "circuit_time",
-        "lead",
+    both = sides[0].join(sides[1], on="trial_id", how="full", coalesce=True).join(sides[2], on="trial_id", how="left")
+    bounded = both.with_columns(
+        lead=_log("answer_time") - _log("circuit_time"),
         lead_low=_since("answer") - _log("circuit_upper"),
         lead_high=_log("answer_upper") - _since("circuit"),
-        kind=_kind(),
-        verdict=_verdict(),
-    ).sort("trial_id")  # fmt: skip
+    )
+    columns = ("trial_id", "answer_time", "circuit_time", "lead", "lead_low", "lead_high")
+    return bounded.select(*columns, kind=_kind()).sort("trial_id")
 
 
 def _log(column: str) -> pl.Expr:
@@ -64,43 +65,51 @@ def _since(side: str) -> pl.Expr:
     return pl.when(pl.col(f"{side}_state").is_in(("observed", "censored"))).then(_log(f"{side}_lower").fill_null(0))
 
 
-def _verdict() -> pl.Expr:
+def _kind() -> pl.Expr:
     known = ("observed", "censored")
     answer, circuit = (pl.col(f"{side}_state") == "observed" for side in ("answer", "circuit"))
-    classified = pl.col("answer_state").is_in(known) & pl.col("circuit_state").is_in(known)
+    measured = pl.col("answer_state").is_in(known) & pl.col("circuit_state").is_in(known)
+    lead = pl.col("lead")
     named = pl.coalesce(
-        pl.when(answer & circuit).then(pl.lit("coupled")),
+        pl.when(answer & circuit & (lead > DELTA)).then(pl.lit("circuit_first")),
+        pl.when(answer & circuit & (lead < -DELTA)).then(pl.lit("answer_first")),
+        pl.when(answer & circuit).then(pl.lit("simultaneous")),
         pl.when(circuit).then(pl.lit("latent")),
-        pl.when(answer).then(pl.lit("fake")),
+        pl.when(answer).then(_without_circuit()),
         pl.lit("neither"),
     )
-    return pl.when(classified).then(named)
+    return pl.when(measured).then(named)
 
 
-def _kind() -> pl.Expr:
-    lead = pl.col("lead")
-    order = pl.coalesce(
-        pl.when(lead > DELTA).then(pl.lit("circuit_first")),
-        pl.when(lead < -DELTA).then(pl.lit("answer_first")),
-        pl.lit("simultaneous"),
+def _without_circuit() -> pl.Expr:
+    """Class of a trial that answers without a circuit: does mediation say that the answer runs through one?
+
+    It speaks against that only where it was measured since the answer came, which takes enough right answers.
+    """
+    state = pl.col("mediated_state")
+    below = (state == "censored") & (pl.col("mediated_lower") >= pl.col("answer_upper"))
+    mediated = (state == "observed") & (pl.col("lead_high") < -DELTA)
+    return pl.coalesce(
+        pl.when(state.is_null() | below).then(pl.lit("fake")),
+        pl.when(mediated).then(pl.lit("answer_first")),
+        pl.lit("undecided"),
     )
-    return pl.when(lead.is_not_null()).then(order).otherwise(_verdict())
 
 
-def shares(trials: pl.LazyFrame, by: Sequence[str], column: str = "verdict") -> pl.LazyFrame:
-    """Count of each verdict (or `kind`) per group, zeros included, with its share and Wilson 95 % interval.
+def shares(trials: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:
+    """Count of each class (`kind`) per group, zeros included, with its share and Wilson 95 % interval.
 
     `n` is the number of classified trials; `unknown` counts those without a class.
     """
-    names = pl.LazyFrame({column: list(VERDICTS if column == "verdict" else CLASSES)})
+    names = pl.LazyFrame({"kind": list(CLASSES)})
     groups = trials.group_by(*by, pl.lit(1).alias("_all"), maintain_order=True).agg(
-        n=pl.col(column).count(), unknown=pl.col(column).null_count()
+        n=pl.col("kind").count(), unknown=pl.col("kind").null_count()
     )
-    counted = trials.group_by(*by, column).agg(count=pl.len())
+    counted = trials.group_by(*by, "kind").agg(count=pl.len())
     every = groups.join(names, how="cross", maintain_order="left_right")
-    joined = every.join(counted, on=[*by, column], how="left", nulls_equal=True, maintain_order="left")
+    joined = every.join(counted, on=[*by, "kind"], how="left", nulls_equal=True, maintain_order="left")
     filled = joined.with_columns(pl.col("count").fill_null(0))
-    return filled.select(*by, column, "count", "n", "unknown", *wilson(pl.col("count"), pl.col("n")))
+    return filled.select(*by, "kind", "count", "n", "unknown", *wilson(pl.col("count"), pl.col("n")))
 
 
 def wilson(count: pl.Expr, n: pl.Expr) -> list[pl.Expr]:
@@ -113,8 +122,8 @@ def wilson(count: pl.Expr, n: pl.Expr) -> list[pl.Expr]:
     return [share.alias("share"), low.alias("low"), high.alias("high")]
 
 
-def majority(counts: dict[str, int]) -> str:
-    """The verdict of more than half of the classified trials; `mixed` if none, `no_data` without trials."""
+def majority(counts: Mapping[str, int]) -> str:
+    """The class of more than half of the classified trials; `mixed` if none, `no_data` without trials."""
     total = sum(counts.values())
     winners = [name for name, count in counts.items() if 2 * count > total]
-    return winners[0] if winners else UNDECIDED[0] if total else UNDECIDED[1]
+    return winners[0] if winners else NO_VERDICT[0] if total else NO_VERDICT[1]

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from grokstudy.analysis.labels import label
+from grokstudy.analysis.statistics.permutation import Permuted, permutation, scores
 
 Array = np.ndarray[Any, np.dtype[Any]]
 CURVE = pl.Schema(
@@ -38,7 +39,20 @@ _SIZES = {
     "censored_a": pl.Int64,
     "censored_b": pl.Int64,
 }
-TESTS = pl.Schema({**_SIZES, "statistic": pl.Float64, "p": pl.Float64, "reason": pl.String})
+TESTS = pl.Schema(
+    {
+        **_SIZES,
+        "statistic": pl.Float64,
+        "test": pl.String,
+        "p": pl.Float64,
+        "p_least": pl.Float64,
+        "p_error": pl.Float64,
+        "p_unclustered": pl.Float64,
+        "reason": pl.String,
+    }
+)
+SMALL = 10
+"""Groups of at most so many are tested by permutation: the normal approximation is too bold there."""
 CONTRASTS = pl.Schema(
     {
         **_SIZES,
@@ -125,7 +139,12 @@ def kaplan_meier_curves(events: pl.LazyFrame, event: str, by: Sequence[str]) -> 
 
 
 def log_rank(events: pl.LazyFrame, event: str, by: Sequence[str]) -> pl.DataFrame:
-    """Log-rank test of every pair of groups, p also after Holm's correction for the number of pairs."""
+    """Log-rank test of every pair of groups, p also after Holm's correction for the number of pairs.
+
+    `test` says how p was found: `exact` or `drawn` permutations, or `normal`. Permutations exchange names within the
+    seeds that both groups have; `p_unclustered` is what it would be if no runs shared a graph. `p_least` is the
+    smallest p that these times could have given, `p_error` the standard error of a p that was drawn.
+    """
     pairs = itertools.combinations(samples(events, event, by), 2)
     tests = pl.DataFrame([_log_rank(a, b) for a, b in pairs], schema=TESTS)
     rank = pl.col("p").rank("ordinal")
@@ -146,7 +165,23 @@ def _log_rank(a: Sample, b: Sample) -> dict[str, Any]:
         result = stats.logrank(*sides)
     if not np.isfinite(result.statistic):
         return {**row, "reason": "no event while both groups were at risk"}
-    return {**row, "statistic": float(result.statistic), "p": float(result.pvalue)}
+    row["statistic"] = float(result.statistic)
+    if min(a.n, b.n) > SMALL:
+        return {**row, "test": "normal", "p": float(result.pvalue)}
+    within, free = _permuted(a, b)
+    test = "exact" if within.error is None else "drawn"
+    named = {"p": within.p, "p_least": within.least, "p_error": within.error, "p_unclustered": free.p}
+    return {**row, "test": test, **named}
+
+
+def _permuted(a: Sample, b: Sample) -> tuple[Permuted, Permuted]:
+    """Permutation within the seeds that both groups have, and of the other runs among themselves; and of all runs."""
+    seed = np.concatenate([a.seed, b.seed])
+    score = scores(np.concatenate([a.time, b.time]), np.concatenate([a.observed, b.observed]))
+    member = np.arange(a.n + b.n) < a.n
+    _, number = np.unique(seed, return_inverse=True)
+    stratum = np.where(np.isin(seed, a.seed) & np.isin(seed, b.seed), number + 1, 0)
+    return permutation(score, member, stratum), permutation(score, member, np.zeros_like(stratum))
 
 
 def _sizes(a: Sample, b: Sample) -> dict[str, Any]:
@@ -177,9 +212,10 @@ def contrasts(events: pl.LazyFrame, event: str, by: Sequence[str], resamples: in
 
 
 def pairwise(events: pl.LazyFrame, event: str, by: Sequence[str]) -> pl.DataFrame:
-    """Every pair of groups: their contrast, and p and reason of their log-rank test."""
+    """Every pair of groups: their contrast, and their log-rank test without its statistic."""
     later = contrasts(events, event, by).drop("reason")
-    test = log_rank(events, event, by).select("a", "b", "p", "p_holm", "reason")
+    columns = ("test", "p", "p_holm", "p_least", "p_error", "p_unclustered", "reason")
+    test = log_rank(events, event, by).select("a", "b", *columns)
     return later.join(test, on=["a", "b"], how="left", maintain_order="left")
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.events import find_events, measures, series_of
+from grokstudy.analysis.events import DEPTHS, find_events, measures, series_of, sites_of
 from grokstudy.analysis.tables.parquet import Scan, Skipped, polars_schema
+from grokstudy.analysis.tables.thresholds import equal_thresholds
 from grokstudy.trainables.events import Event, events_of
-from grokstudy.trainables.schema import TABLES, TRIAL_COLUMNS
+from grokstudy.trainables.schema import METRICS, TABLES, TRIAL_COLUMNS
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.study_dir import StudyDir
 
@@ -86,16 +87,45 @@ class StudyTables:
 
     @cached_property
     def series(self) -> pl.LazyFrame:
-        """The metric of every event over training: trial_id, event, step, value. Computed once."""
-        wanted = measures(self.evals, self.probes, {event.metric for event in self.declared.values()})
-        return series_of(wanted, self.declared, self.trials).collect().lazy()
+        """The metric of every event over training: trial_id, event, step, value, n. Computed once."""
+        metrics = {event.metric for event in self.declared.values()}
+        tidy = measures(self.evals, self._probed, metrics)
+        return series_of(tidy, self.declared, self.trials).collect().lazy()
+
+    @cached_property
+    def sites(self) -> pl.LazyFrame:
+        """The same at every depth that a summary can be read at (`analysis.events.SITES`). Computed once."""
+        tidy = measures(self.evals, self._probed, {event.metric for event in self.declared.values()} - set(METRICS))
+        return sites_of(tidy, self.declared, self.series).collect().lazy()
+
+    @cached_property
+    def _probed(self) -> pl.LazyFrame:
+        """What events look at in the probes, and l*. Read once: `series` and `sites` both need it."""
+        splits = sorted({split for event in self.declared.values() for split in event.split})
+        is_depth = pl.col("probe").is_in(DEPTHS)
+        wanted = pl.col("probe").is_in(sorted({event.metric for event in self.declared.values()}))
+        rows = self.probes.filter(is_depth | (wanted & pl.col("split").is_in(splits)))
+        return rows.select("trial_id", "probe", "split", "layer", "position", "step", "value", "n").collect().lazy()
 
     @cached_property
     def events(self) -> pl.LazyFrame:
         """Every event of every trial, with seed and axes. Computed once."""
-        found = find_events(self.series, self.declared)
+        return self._about(find_events(self.series, self.declared, self.sites)).collect().lazy()
+
+    @property
+    def onsets(self) -> pl.LazyFrame:
+        """The same as the run saw them, who could not know where l* would go: there it has kept its checkpoints."""
+        return self._about(find_events(self.series, self.declared))
+
+    def _about(self, found: pl.LazyFrame) -> pl.LazyFrame:
         about = self.trials.select("trial_id", "seed", pl.col("state").alias("trial_state"), *self.axes)
-        return found.join(about, on="trial_id", how="left").sort("trial_id", "event").collect().lazy()
+        return found.join(about, on="trial_id", how="left").sort("trial_id", "event")
+
+    @cached_property
+    def thresholds(self) -> pl.DataFrame:
+        """When the metrics of `generalised` and `circuit` cross equal thresholds. Computed once."""
+        sides = {name: self.declared[name] for name in ("generalised", "circuit") if name in self.declared}
+        return equal_thresholds(self.series.collect(), self.sites.collect(), sides)
 
 
 def axes_of(spec: dict[str, Any]) -> list[str]:

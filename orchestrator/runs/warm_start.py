@@ -36,12 +36,15 @@ class Seen(NamedTuple):
 
 
 def seen_events(store: Store, study: str) -> dict[str, dict[str, Seen]]:
-    """When each event was first seen in the runs of a study: event -> run_id -> what its longest trial says."""
+    """When each event was first seen in the runs of a study: event -> run_id -> what its longest trial says.
+
+    By the summaries, as the runs saw it: that is where they have kept a checkpoint.
+    """
     from grokstudy.analysis.tables.study import load
 
     tables = load(store.uri, study)
     horizons = tables.trials.select("trial_id", "run_id", trial_horizon="horizon")
-    rows = tables.events.join(horizons, on="trial_id").sort("trial_horizon").collect()
+    rows = tables.onsets.join(horizons, on="trial_id").sort("trial_horizon").collect()
     seen: dict[str, dict[str, Seen]] = {name: {} for name in tables.declared}
     for row in rows.iter_rows(named=True):
         step = row["upper"] if row["state"] == "observed" else None

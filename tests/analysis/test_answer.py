@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from synthetic import REGIMES, build, build_grid, run_id, trial_row, write_run, write_study
+from synthetic import EVENTS, REGIMES, build, build_grid, run_id, trial_row, write_run, write_study
 
 from grokstudy.analysis.answer import answer, as_json_text
 from grokstudy.analysis.answer_text import as_text
@@ -23,14 +23,23 @@ first_hop      3      589 (551–634)  >3000             1350 (1204–1509)
 second_hop     3      589 (551–634)  1582 (1441–1731)  >3000
 both_hops      3      589 (551–634)  680 (622–743)     1372 (1245–1507)
 
-data.exposure  final accuracy    final circuit     lead   verdict
--------------  ----------------  ----------------  -----  -----------
-natural        0.02 (0.02–0.03)  0.68 (0.67–0.69)         neither 3/3
-first_hop      0.03 (0.03–0.04)  0.95 (0.94–0.96)         latent 3/3
-second_hop     0.76 (0.73–0.79)  0.57 (0.55–0.58)         fake 3/3
-both_hops      0.89 (0.86–0.92)  0.99 (0.98–1.00)  -0.30  coupled 3/3
+data.exposure  final accuracy    final circuit     lead    verdict
+-------------  ----------------  ----------------  ------  ----------------
+natural        0.02 (0.02–0.03)  0.68 (0.67–0.69)          neither 3/3
+first_hop      0.03 (0.03–0.04)  0.95 (0.94–0.96)  >+0.33  latent 3/3
+second_hop     0.76 (0.73–0.79)  0.57 (0.55–0.58)  <-0.27  fake 3/3
+both_hops      0.89 (0.86–0.92)  0.99 (0.98–1.00)  -0.30   answer_first 3/3
 
-Times are steps: median (range over seeds); >N is not reached by step N.
+data.exposure  order at 0.2 to 0.8         of each ceiling
+-------------  --------------------------  --------------------------
+natural        undecided                   undecided (>+0.22)
+first_hop      undecided (>+0.40)          undecided (>+0.44)
+second_hop     undecided                   undecided (-0.06 to -0.05)
+both_hops      undecided (-0.12 to -0.04)  undecided (-0.13 to -0.12)
+
+Times are steps: median (range over seeds); >N is not reached by step N. Leads
+are decades: median; >X and <X are bounds. An order holds at every threshold
+from 0.2 to 0.8 (of each measure's ceiling), and takes 5 seeds.
 """
 
 
@@ -40,13 +49,12 @@ def frame(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
 
 
 def test_the_table_reads_as_stored(frame: pl.DataFrame) -> None:
-    assert as_text(frame) == EXPECTED
+    assert as_text(frame) == EXPECTED, "update it when a column, its words or a definition in docs/science.md changes"
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_line_is_wider_than_asked(frame: pl.DataFrame, width: int) -> None:
-    table = as_text(frame, width).replace(EXPECTED.splitlines()[-1], "")
-    assert max(map(len, table.splitlines())) <= width
+    assert max(map(len, as_text(frame, width).splitlines())) <= width
 
 
 @pytest.mark.parametrize("width", [60, 80])
@@ -73,7 +81,7 @@ def test_json_has_null_for_what_is_not_known(frame: pl.DataFrame) -> None:
     assert natural["generalised_at"] is None
     assert natural["generalised_at_beyond"] == 3000
     assert (natural["generalised_observed"], natural["generalised_censored"]) == (0, 3)
-    assert [row["verdict"] for row in rows] == ["neither", "latent", "fake", "coupled"]
+    assert [row["verdict"] for row in rows] == ["neither", "latent", "fake", "answer_first"]
 
 
 def study(root: Path, *trials: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -88,7 +96,7 @@ def study(root: Path, *trials: dict[str, Any], **spec: Any) -> dict[str, Any]:
 
 def test_crashed_and_unfinished_trials_are_counted_but_not_used(tmp_path: Path) -> None:
     row = study(tmp_path, {}, {"state": "failed"}, {"state": "running"}, {"state": "diverged"})
-    assert (row["seeds"], row["unfinished"], row["diverged"], row["coupled"]) == (2, 2, 1, 2)
+    assert (row["seeds"], row["unfinished"], row["diverged"], row["answer_first"]) == (2, 2, 1, 2)
     assert row["generalised_final_n"] == 2
     text = as_text(answer(load(tmp_path, "s")))
     assert "2 trials unfinished or failed." in text
@@ -106,7 +114,15 @@ def test_a_median_needs_half_of_the_seeds_not_only_the_finished_ones(tmp_path: P
 def test_a_split_vote_is_mixed(tmp_path: Path) -> None:
     row = study(tmp_path, {}, {"horizon": 600})
     assert row["verdict"] == "mixed"
-    assert "mixed (coupled 1, neither 1)" in as_text(answer(load(tmp_path, "s")))
+    assert "mixed (answer_first 1, neither 1)" in as_text(answer(load(tmp_path, "s")))
+
+
+def test_runs_that_cannot_be_called_fake_are_counted_beside_the_verdict(tmp_path: Path) -> None:
+    """Mediation that was never measured leaves an answer without a circuit undecided."""
+    mediated = {"mediated": {"metric": "iia", "split": "test_oo", "at_least": 0.5}}
+    row = study(tmp_path, {}, {}, {"regime": "second_hop"}, events={**EVENTS, **mediated})
+    assert (row["verdict"], row["answer_first"], row["undecided"], row["fake"]) == ("answer_first", 2, 1, 0)
+    assert "answer_first 2/3 (undecided 1)" in as_text(answer(load(tmp_path, "s")))
 
 
 def test_a_study_without_the_events_has_no_verdict(tmp_path: Path) -> None:
@@ -123,7 +139,7 @@ def test_a_study_without_the_events_has_no_verdict(tmp_path: Path) -> None:
 
 def test_a_trial_whose_source_never_came_there_is_a_result_of_its_own(tmp_path: Path) -> None:
     row = study(tmp_path, {}, {"state": "no_start", "run_id": None}, {"state": "waiting", "run_id": None})
-    assert (row["seeds"], row["no_start"], row["unfinished"], row["coupled"]) == (1, 1, 1, 1)
+    assert (row["seeds"], row["no_start"], row["unfinished"], row["answer_first"]) == (1, 1, 1, 1)
     assert "1 trials without a start" in as_text(answer(load(tmp_path, "s")))
 
 

@@ -23,7 +23,7 @@ def rule(hold: int = 1, **options: Any) -> dict[str, Event]:
 
 def series(values: list[float | None], steps: list[int] | None = None) -> pl.LazyFrame:
     at = steps or [100 * (place + 1) for place in range(len(values))]
-    rows = {"trial_id": ["t"] * len(values), "event": ["e"] * len(values), "step": at, "value": values}
+    rows = {"trial_id": ["t"] * len(values), "event": ["e"] * len(values), "step": at, "value": values, "n": None}
     return pl.LazyFrame(rows, schema=SERIES)
 
 

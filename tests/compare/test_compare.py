@@ -50,11 +50,14 @@ def test_events_have_counts_medians_and_finals(compared: Comparison) -> None:
 
 def test_pairs_are_tested_and_few_seeds_are_told(compared: Comparison) -> None:
     rows = {row["event"]: row for row in compared.tests.to_dicts()}
-    assert rows["generalised"]["p"] < 0.05
+    found = rows["generalised"]
+    assert (found["test"], found["p"], found["p_least"], found["p_unclustered"]) == ("exact", 2 / 8, 2 / 8, 2 / 20)
     assert 0 < rows["generalised"]["low"] <= rows["generalised"]["difference"] <= rows["generalised"]["high"]
     assert rows["memorised"]["difference"] == 0
     assert any("fewer than 6 seeds" in note for note in compared.notes)
     assert len(test_rows(compared)) == 3
+    shown = next(row for row in test_rows(compared) if row["event"] == "generalised")
+    assert [shown[name] for name in ("p", "least p", "p unclustered", "test")] == ["0.25", "0.25", "0.1", "exact"]
 
 
 def test_a_side_is_a_study_a_place_in_it_or_a_run(root: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from grokstudy.analysis.statistics.decoupling import CLASSES, VERDICTS
+from grokstudy.analysis.statistics.decoupling import CLASSES
+from grokstudy.analysis.statistics.lead_curve import ORDERS
 from grokstudy.trainables.measurements import measurements
 from grokstudy.trainables.schema import EVALS, STEPS
 from grokstudy.trainables.tasks import TASKS
@@ -51,7 +52,7 @@ def test_pages_and_sections_that_files_refer_to_exist() -> None:
             assert not section or section in headings(page), f"{path}: {match[0]}"
 
 
-@pytest.mark.parametrize("name", [*measurements(), *CLASSES, *VERDICTS])
+@pytest.mark.parametrize("name", [*measurements(), *CLASSES, *ORDERS])
 def test_science_page_defines_every_measurement_and_class(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs/science.md").read_text()
 

@@ -211,6 +211,16 @@ def test_censored_runs_are_marked(plain: StudyTables) -> None:
     assert drawn("survival", plain)[0].data.filter(pl.col("kind") == "censored")["runs"].sum() == 12
     lead = drawn("lead", plain)[0].data
     assert dict(lead.group_by("kind").len().rows()) == {"neither": 3, "latent": 3, "fake": 3, "answer_first": 3}
+    marks = dict(lead.filter(pl.col("at").is_not_null()).select("kind", "mark").unique().rows())
+    assert marks == {"latent": "at_least", "fake": "at_most", "answer_first": "lead"}
+
+
+def test_the_lead_curve_has_medians_of_regimes_lines_of_runs_and_bounds(plain: StudyTables) -> None:
+    data = drawn("lead_curve", plain)[0].data
+    assert data.filter(pl.col("regime") == "first_hop")["mark"].unique().to_list() == ["at_least"]
+    both = data.filter((pl.col("regime") == "both_hops") & (pl.col("scale") == "of_ceiling"))
+    assert both.filter(pl.col("mark") == "run").height == 3 * both.filter(pl.col("mark") == "median").height == 21
+    assert (both["at"] < 0).all()
 
 
 def test_an_event_that_is_there_from_the_start_stands_on_the_axis(tmp_path: Path) -> None:
@@ -233,4 +243,4 @@ def test_a_study_of_one_run_can_be_drawn(tmp_path: Path) -> None:
     write_run(tmp_path, run_id(0), REGIMES["both_hops"], seed=0)
     write_study(tmp_path, "s", [trial_row("s", 0, 3000, 0)], axes=[])
     names = [figure.name for figure in draw(load_tables(tmp_path, "s"))]
-    assert names[:4] == ["decoupling_plane", "curves", "lead", "survival"]
+    assert names[:5] == ["decoupling_plane", "curves", "lead", "lead_curve", "survival"]

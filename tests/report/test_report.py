@@ -89,7 +89,14 @@ def test_the_page_is_whole_and_fetches_nothing(paths: ReportPaths) -> None:
 def test_the_page_says_what_was_asked_and_what_came_out(paths: ReportPaths) -> None:
     page = Path(paths.index).read_text()
     assert "Is &lt;b&gt;x&lt;/b&gt; &gt; y &amp; &lt;/script&gt;?" in page
-    for words in ("coupled 1/1", "latent 1/1", "abc1234", "# four regimes", "data.exposure", "Every trial is done"):
+    for words in (
+        "answer_first 1/1",
+        "latent 1/1",
+        "abc1234",
+        "# four regimes",
+        "data.exposure",
+        "Every trial is done",
+    ):
         assert words in page
     assert f"run_id={run_id(2)}/part-000001500.parquet" in page
     assert "1 files could not be read" in page

@@ -51,7 +51,11 @@ def test_status_and_report_say_what_they_said(earlier: Store, tmp_path: Path) ->
     assert "2/2 runs ended, 120 of 120 steps are safe in the root" in shown.stdout
     answer = grokstudy("report", "before_rooms", "--root", earlier.uri, "--json")
     assert answer.exit_code == 0, answer.output
-    assert json.loads(answer.stdout) == json.loads((ROOT / "studies/before_rooms/report/answer.json").read_text())
+    said = json.loads((ROOT / "studies/before_rooms/report/answer.json").read_text())
+    # `coupled` counted both events in whatever order; the classes that say the order have taken its place.
+    assert [row.pop("coupled") for row in said] == [0, 0]
+    rows = json.loads(answer.stdout)
+    assert [{key: row[key] for key in old} for row, old in zip(rows, said, strict=True)] == said
 
 
 def test_its_runs_are_trained_further_from_their_checkpoints(earlier: Store, tmp_path: Path) -> None:

@@ -97,6 +97,32 @@ def test_log_rank_is_the_textbook_test() -> None:
     assert row["statistic"] ** 2 == pytest.approx(16.793, abs=2e-3)
     assert row["p"] == pytest.approx(4.17e-5, rel=0.01)
     assert (row["n_a"], row["censored_a"], row["n_b"], row["censored_b"]) == (21, 12, 21, 0)
+    assert (row["test"], row["p_least"]) == ("normal", None)
+
+
+def test_small_groups_are_tested_by_permutation_within_the_seeds_they_share() -> None:
+    groups = events_of(a=([1, 2, 3, 4, 5], 5), b=([10, 11, 12, 13, 14], 5))
+    row = survival.log_rank(groups, "generalised", ["regime"]).row(0, named=True)
+    assert (row["test"], row["p"], row["p_least"]) == ("exact", 2 / 32, 2 / 32)
+    assert row["p_unclustered"] == pytest.approx(2 / 252)
+    apart = groups.with_columns(seed=pl.int_range(pl.len()))
+    row = survival.log_rank(apart, "generalised", ["regime"]).row(0, named=True)
+    assert (row["p"], row["p_least"]) == (pytest.approx(2 / 252), pytest.approx(2 / 252))
+    assert row["p_unclustered"] == row["p"]
+
+
+def test_runs_of_seeds_that_only_one_group_has_are_exchanged_among_themselves() -> None:
+    groups = events_of(a=([1, 2, 3, 4], 4), b=([10, 11, 12, 13], 4))
+    apart = pl.when(pl.col("seed") > 1).then(pl.col("seed") + 10 * (pl.col("regime") == "b")).otherwise("seed")
+    row = survival.log_rank(groups.with_columns(seed=apart), "generalised", ["regime"]).row(0, named=True)
+    assert row["p"] == pytest.approx(2 / (2 * 2 * 6))
+
+
+def test_ten_in_one_group_are_few_and_many_assignments_are_drawn() -> None:
+    groups = events_of(a=(range(1, 11), 10), b=(range(5, 45), 40)).with_columns(seed=pl.int_range(pl.len()))
+    row = survival.log_rank(groups, "generalised", ["regime"]).row(0, named=True)
+    assert (row["test"], row["p_least"]) == ("drawn", 1 / 20_000)
+    assert 0 < row["p_error"] < 0.002
 
 
 def test_holm_corrects_for_the_pairs_that_were_tested() -> None:

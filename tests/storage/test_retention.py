@@ -115,7 +115,7 @@ def test_an_event_begins_where_the_analysis_says(values: list[float | None], con
     for step, value in enumerate(values):
         begins, vain = watch.look(step, {("accuracy", "test_oo", None, None): value})
         standing = (standing | ({step} if begins else set())) - vain
-    rows = [("t", "e", step, value) for step, value in enumerate(values)]
+    rows = [("t", "e", step, value, None) for step, value in enumerate(values)]
     found = find_events(pl.LazyFrame(rows, schema=SERIES, orient="row"), {"e": rule}).collect()["upper"].to_list()
     assert len(standing) <= 1
     if found and found[0] is not None:
