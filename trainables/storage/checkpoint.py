@@ -63,7 +63,7 @@ def newest(run: RunDir, at_most: int | None = None) -> tuple[Checkpoint | None, 
     for step, name in reversed(_names(run)):
         if at_most is not None and step > at_most:
             continue
-        checkpoint = _load(run, name)
+        checkpoint = load(run, name)
         if checkpoint is not None:
             return checkpoint, torn
         torn.append(name)
@@ -121,7 +121,13 @@ def _names(run: RunDir) -> list[tuple[int, str]]:
     return sorted((int(match[2]), name) for name in names if (match := CHECKPOINT.search(name)))
 
 
-def _load(run: RunDir, name: str) -> Checkpoint | None:
+def named(run: RunDir) -> dict[int, str]:
+    """The files by step, ascending; of two of one step either, as both hold the same."""
+    return dict(_names(run))
+
+
+def load(run: RunDir, name: str) -> Checkpoint | None:
+    """What a file holds; None when it is torn. Raises FileNotFoundError."""
     content = run.store.read(name)
     match = CHECKPOINT.search(name)
     if match is None or hashlib.sha256(content).hexdigest()[:16] != match[3]:
