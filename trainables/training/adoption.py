@@ -13,6 +13,7 @@ Axes: K step, 4 the metrics of a step (STEP_METRICS).
 from __future__ import annotations
 
 import bisect
+import contextlib
 import warnings
 from typing import NamedTuple
 
@@ -66,23 +67,22 @@ class Sibling:
         """List its checkpoints, once: what is written later is not waited for."""
         self.run = run
         self._names = checkpoint.named(run)
+        self._steps = list(self._names)
         self._starts: list[int] | None = None
         self._part: tuple[int, _Part | None] = (-1, None)
 
-    @property
-    def steps(self) -> set[int]:
-        """Steps of its checkpoints."""
-        return set(self._names)
+    def steps(self, step: int, limit: int) -> list[int]:
+        """Steps of its checkpoints after one and up to another."""
+        return self._steps[bisect.bisect_right(self._steps, step) : bisect.bisect_right(self._steps, limit)]
 
     def state(self, step: int) -> checkpoint.Checkpoint | None:
         """Its checkpoint; one that has gone or is torn is not asked for again."""
-        name = self._names.get(step)
-        try:
-            found = None if name is None else checkpoint.load(self.run, name)
-        except FileNotFoundError:
-            found = None
-        if found is None and self._names.pop(step, None) is not None:
-            warnings.warn(f"{self.run.store.path(str(name))}: cannot be read, passed over", stacklevel=2)
+        found = None
+        with contextlib.suppress(FileNotFoundError):
+            found = checkpoint.load(self.run, self._names[step])
+        if found is None:
+            self._steps.remove(step)
+            warnings.warn(f"{self.run.store.path(self._names[step])}: gone or torn, passed over", stacklevel=2)
         return found
 
     def rows(self, start: int, stop: int) -> Rows | None:
@@ -126,7 +126,7 @@ class Adoption:
 
     def steps(self, step: int, limit: int) -> set[int]:
         """Where it can jump to from `step`, `limit` included."""
-        return {to for sibling in self._siblings for to in sibling.steps if step < to <= limit}
+        return {to for sibling in self._siblings for to in sibling.steps(step, limit)}
 
     def jump(self, step: int, to: int) -> tuple[checkpoint.Checkpoint, Rows] | None:
         """The state at `to` and the rows before it, of a sibling that is followed at `step`; None where none has both.
@@ -134,7 +134,7 @@ class Adoption:
         Takes nothing over yet: in a pack all members jump, or none.
         """
         for sibling in self._siblings:
-            if to not in sibling.steps or not self._is_followed(sibling, step):
+            if to not in sibling.steps(step, to) or not self._is_followed(sibling, step):
                 continue
             rows_4K = sibling.rows(step, to)
             state = None if rows_4K is None else sibling.state(to)
@@ -151,24 +151,23 @@ class Adoption:
 
         A run that has taken nothing over is trained on alone then, unless it is to be measured only.
         """
-        known = {s: s.rows(step, step + rows_4K.shape[1]) for s in self._siblings if self._is_followed(s, step)}
-        differing = [s for s, found in known.items() if found is not None and not np.array_equal(found, rows_4K)]
-        matching = [s for s, found in known.items() if found is not None and s not in differing]
+        followed = [s for s in self._siblings if self._is_followed(s, step)]
+        known = [(s, found) for s in followed if (found := s.rows(step, step + rows_4K.shape[1])) is not None]
+        differing = [(s, found) for s, found in known if not np.array_equal(found, rows_4K)]
         self._last_41 = rows_4K[:, -1:]
-        if not differing:
+        for sibling, _ in differing:
+            self._siblings.remove(sibling)
+        if not differing or len(differing) < len(known):
             return
-        self._siblings = [sibling for sibling in self._siblings if sibling not in differing]
-        if matching:
-            return
-        other = differing[0].run
-        at = step + int(np.argmax((known[differing[0]] != rows_4K).any(axis=0)))
+        sibling, found = differing[0]
+        at, folder = step + int(np.argmax((found != rows_4K).any(axis=0))), sibling.run.store.path(sibling.run.folder)
         message = (
-            f"step {at}, replayed, is not that of run {other.run_id}, which has the same training "
-            f"({other.store.path(other.folder)}): that was trained on another device, in another pack, or by another "
-            "engine or torch"
+            f"step {at}, replayed, has other numbers than in {folder}, whose training is the same: "
+            "that one was trained on another device, in another pack, or by another engine or torch"
         )
         if self._adopted or self.only_measure:
-            raise ReplayError(f"{message}; grokstudy run --retry-failed trains it from its beginning", self.only_measure)
+            remedy = "grokstudy run --retry-failed trains this run from its beginning"
+            raise ReplayError(f"{message}; {remedy}", self.only_measure)
         warnings.warn(f"{message}; this run is trained without it", stacklevel=2)
 
     def _is_followed(self, sibling: Sibling, step: int) -> bool:
