@@ -116,6 +116,11 @@ class Driver:
         todo = self._trainings.joined(ledger.unsettled(retry_failed))
         return todo, self._trainings.shares(todo, ledger.states)
 
+    def untrained(self, ledger: Ledger) -> dict[str, int]:
+        """The runs that cannot be measured only, with the steps that no other run of the root has trained either."""
+        _, shares = self.shared(ledger)
+        return {run_id: share.trained for run_id, share in shares.items() if not share.measured}
+
     def _todo(self, ledger: Ledger, retry_failed: bool, only_measure: bool) -> list[Run]:
         """The runs to train, or only those that need not be."""
         runs, shares = self.shared(ledger, retry_failed)

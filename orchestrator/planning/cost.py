@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import heapq
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
+from grokstudy.orchestrator.runs.siblings import Share
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.trials import Run, Trial
 from grokstudy.trainables.config import Eval, RunConfig, eval_steps
@@ -94,12 +95,18 @@ class Plan:
     steps_needed: int
     """Summed over runs, after prefix sharing."""
     steps_todo: int
-    """What is not in the root yet."""
+    """What is to be trained: neither these runs nor others of equal training have it in the root yet."""
+    runs_measured: int
+    """Of the runs to do, those whose training is there to its end: only measurements are missing."""
+    steps_replayed: int
+    """Trained before by another run, carried out again,"""
+    steps_jumped: int
+    """and passed over, from checkpoint to checkpoint."""
     parameters: tuple[int, int]
     """Smallest and largest model."""
     workers: int
     steps_per_second: float | None
-    """Of one worker, averaged over the work, evaluations included. None: nothing is left to do."""
+    """Of one worker, averaged over what it carries out, evaluations included. None: no step is left to do."""
     seconds: float
     disk_bytes: int
     checkpoint_bytes: int
@@ -107,10 +114,10 @@ class Plan:
 
 
 def make_plan(
-    trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, pace: Pace,
+    trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, pace: Pace, shares: Mapping[str, Share],
     events: int = 0, budget: int | None = None,
 ) -> Plan:  # fmt: skip
-    """Count the work.
+    """Count the work. `shares` say where the steps of each run to do come from.
 
     A run keeps a checkpoint of each of so many `events`, and of them all at most `budget` bytes.
     """
@@ -119,8 +126,12 @@ def make_plan(
     todo = ledger.unsettled()
     left = [(run.config, ledger.states[run.run_id].step, run.config.train.steps) for run in todo]
     parameters = {run.run_id: parameter_count(run.config.model, run.config.data.vocabulary) for run in (*runs, *todo)}
-    seconds = [pace.seconds(stretch) for stretch in left]
-    steps_todo = sum(stop - start for _, start, stop in left)
+    seconds = [
+        pace.seconds(stretch) - shares[run.run_id].jumped / pace.speed(run.config)
+        for run, stretch in zip(todo, left, strict=True)
+    ]
+    shared = sum((shares[run.run_id] for run in todo), Share())
+    carried_out = shared.trained + shared.replayed
     checkpoints = sum(_checkpoint_bytes(run.config, parameters[run.run_id], events, budget) for run in todo)
     return Plan(
         trials=len(trials),
@@ -128,10 +139,13 @@ def make_plan(
         runs_todo=len(todo),
         steps_asked=sum(trial.horizon for trial in trials if trial.run_id),
         steps_needed=sum(run.config.train.steps for run in runs),
-        steps_todo=steps_todo,
+        steps_todo=shared.trained,
+        runs_measured=sum(shares[run.run_id].measured for run in todo),
+        steps_replayed=shared.replayed,
+        steps_jumped=shared.jumped,
         parameters=(min(parameters.values(), default=0), max(parameters.values(), default=0)),
         workers=workers,
-        steps_per_second=steps_todo / sum(seconds) if steps_todo else None,
+        steps_per_second=carried_out / sum(seconds) if carried_out else None,
         seconds=makespan(seconds, workers),
         disk_bytes=sum(_metric_bytes(run.config) for run in todo) + checkpoints,
         checkpoint_bytes=checkpoints,

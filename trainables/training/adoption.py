@@ -122,7 +122,7 @@ class Adoption:
         self._last_41: Rows | None = None
         if self._siblings and start > 0:
             self._last_41 = Sibling(run).rows(start - 1, start)
-        self._adopted = start > 0 and any(self._is_followed(sibling, start) for sibling in self._siblings)
+        self._adopted = start > 0 and bool(self._followed(start))
 
     def steps(self, step: int, limit: int) -> set[int]:
         """Where it can jump to from `step`, `limit` included."""
@@ -133,11 +133,10 @@ class Adoption:
 
         Takes nothing over yet: in a pack all members jump, or none.
         """
-        for sibling in self._siblings:
-            if to not in sibling.steps(step, to) or not self._is_followed(sibling, step):
-                continue
-            rows_4K = sibling.rows(step, to)
-            state = None if rows_4K is None else sibling.state(to)
+        for sibling in self._followed(step):
+            there = to in sibling.steps(step, to)
+            rows_4K = sibling.rows(step, to) if there else None
+            state = sibling.state(to) if rows_4K is not None else None
             if rows_4K is not None and state is not None:
                 return state, rows_4K
         return None
@@ -151,8 +150,8 @@ class Adoption:
 
         A run that has taken nothing over is trained on alone then, unless it is to be measured only.
         """
-        followed = [s for s in self._siblings if self._is_followed(s, step)]
-        known = [(s, found) for s in followed if (found := s.rows(step, step + rows_4K.shape[1])) is not None]
+        stop = step + rows_4K.shape[1]
+        known = [(s, found) for s in self._followed(step) if (found := s.rows(step, stop)) is not None]
         differing = [(s, found) for s, found in known if not np.array_equal(found, rows_4K)]
         self._last_41 = rows_4K[:, -1:]
         for sibling, _ in differing:
@@ -170,9 +169,11 @@ class Adoption:
             raise ReplayError(f"{message}; {remedy}", self.only_measure)
         warnings.warn(f"{message}; this run is trained without it", stacklevel=2)
 
-    def _is_followed(self, sibling: Sibling, step: int) -> bool:
-        """Whether the last row of the run is that of a sibling; nothing speaks against one at the first step."""
-        if step == 0:
-            return True
-        found_41 = sibling.rows(step - 1, step)
-        return found_41 is not None and self._last_41 is not None and np.array_equal(found_41, self._last_41)
+    def _followed(self, step: int) -> list[Sibling]:
+        """The siblings whose last row is that of the run, all at the first step. Where it differs, one is dropped."""
+        if step == 0 or self._last_41 is None:
+            return [] if step else self._siblings
+        rows = [(sibling, sibling.rows(step - 1, step)) for sibling in self._siblings]
+        same = [s for s, found in rows if found is not None and np.array_equal(found, self._last_41)]
+        self._siblings = [s for s, found in rows if found is None or s in same]
+        return same
