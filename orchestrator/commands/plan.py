@@ -63,7 +63,7 @@ def plan(
     at_a_time = workers_here(read.resources.cpu, read.resources.workers)
     speed = partial(steps_per_second, engine=read.resources.engine)
     pace = Pace(_announced(speed) if read.resources.engine == "compile" else speed, evaluation_seconds).remembered()
-    kept = len(read.events), read.resources.checkpoint_bytes
+    kept = len(read.events), read.resources.checkpoint_bytes, read.resources.keep_checkpoints == "all"
     made = make_plan(state.trials, state.runs, state.ledger, at_a_time, pace, shares, *kept)
     often = costly([run.config for run in state.ledger.unsettled()], pace)
     configs = {run.run_id: run.config for run in state.runs}

@@ -85,7 +85,8 @@ def make_bundles(
     fixed = 1 if alone else asked
     packs = packs_of(runs, steps, size if isinstance(fixed, str) else lambda _, most: min(fixed, most), workers)
     groups = [[pack] for pack in packs] if alone else bundles_of(packs, workers)
-    keep = Keep(tuple(study.events.values()), study.resources.checkpoint_bytes)
+    kept = study.resources
+    keep = Keep(tuple(study.events.values()), kept.checkpoint_bytes, kept.keep_checkpoints == "all")
     return [
         Bundle(
             root=store.uri,

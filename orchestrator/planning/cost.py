@@ -115,11 +115,12 @@ class Plan:
 
 def make_plan(
     trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, pace: Pace, shares: Mapping[str, Share],
-    events: int = 0, budget: int | None = None,
+    events: int = 0, budget: int | None = None, every: bool = False,
 ) -> Plan:  # fmt: skip
     """Count the work. `shares` say where the steps of each run to do come from.
 
-    A run keeps a checkpoint of each of so many `events`, and of them all at most `budget` bytes.
+    A run keeps a checkpoint of each of so many `events`, and of them all at most `budget` bytes; with `every`, older
+    ones are not thinned.
     """
     from grokstudy.trainables.models import parameter_count
 
@@ -132,7 +133,7 @@ def make_plan(
     ]
     shared = sum((shares[run.run_id] for run in todo), Share())
     carried_out = shared.trained + shared.replayed
-    checkpoints = sum(_checkpoint_bytes(run.config, parameters[run.run_id], events, budget) for run in todo)
+    checkpoints = sum(_checkpoint_bytes(run.config, parameters[run.run_id], events, budget, every) for run in todo)
     return Plan(
         trials=len(trials),
         runs=len(runs),
@@ -166,12 +167,12 @@ def _metric_bytes(config: RunConfig) -> int:
     )
 
 
-def _checkpoint_bytes(config: RunConfig, parameters: int, events: int, budget: int | None) -> int:
-    """The newest two, log-spaced ones and those of events, as far as the budget goes."""
+def _checkpoint_bytes(config: RunConfig, parameters: int, events: int, budget: int | None, every: bool) -> int:
+    """The newest two, log-spaced ones or all, and those of events, as far as the budget goes."""
     steps, one = config.train.steps, parameters * BYTES_PER_PARAMETER
-    spaced = min(steps // config.train.checkpoint_every, 2 + math.ceil(4 * math.log10(max(steps, 10)))) + 1
-    every = (spaced + events) * one
-    return every if budget is None else min(every, max(budget, 2 * one))
+    made, spaced = steps // config.train.checkpoint_every, 2 + math.ceil(4 * math.log10(max(steps, 10)))
+    most = ((made if every else min(made, spaced)) + 1 + events) * one
+    return most if budget is None else min(most, max(budget, 2 * one))
 
 
 SHARE = 0.1

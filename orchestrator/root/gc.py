@@ -13,6 +13,7 @@ from grokstudy.orchestrator.root.verify_run import damaged_checkpoints
 from grokstudy.orchestrator.runs.trials import all_trials
 from grokstudy.orchestrator.study.load import load_study
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.retention import KEEP, Keep
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.study_dir import StudyDir
@@ -38,7 +39,7 @@ def garbage(store: Store, orphans: bool = False) -> list[Garbage]:
     items = [Garbage(path, "half-written") for path in _temporary(store)]
     requested, torn = asked_runs(store, files)
     needed = _needed(store, files) if orphans else set()
-    budgets = {} if torn else _budgets(store, files)  # of a study that cannot be read nothing is known
+    granted = {} if torn else _granted(store, files)  # of a study that cannot be read nothing is known
     for run_id, own in sorted(runs.items()):
         if orphans and run_id not in requested and _training(store, run_id) not in needed:
             items += [Garbage(path, "of a run that no study asks for") for path in own]
@@ -46,20 +47,27 @@ def garbage(store: Store, orphans: bool = False) -> list[Garbage]:
         run = RunDir(store, run_id)
         damaged = [fault.path for fault in damaged_checkpoints(run, own)]
         items += [Garbage(path, "damaged checkpoint") for path in damaged]
-        if (budget := budgets.get(run_id)) is not None:
+        keep = granted.get(run_id, KEEP)
+        if keep.budget is not None:
             whole = {path: size for path, size in store.sizes(run.checkpoints).items() if path not in damaged}
-            items += [Garbage(path, "checkpoint beyond the budget") for path in surplus(whole, budget)]
+            items += [Garbage(path, "checkpoint beyond the budget") for path in surplus(whole, keep.budget, keep.every)]
     return items
 
 
-def _budgets(store: Store, files: list[str]) -> dict[str, int | None]:
-    """The bytes of checkpoints that each run may keep: what the most generous of its studies grants it."""
-    granted: dict[str, list[int | None]] = {}
+def _granted(store: Store, files: list[str]) -> dict[str, Keep]:
+    """What each run may keep of its checkpoints: what the most generous of its studies grants it."""
+    granted: dict[str, list[Keep]] = {}
     for study in studies_of(store, files):
-        budget = (study.find_spec() or {}).get("checkpoint_bytes")
+        spec = study.find_spec() or {}
+        budget, every = spec.get("checkpoint_bytes"), spec.get("keep_checkpoints") == "all"
         for run_id in study_runs(study):
-            granted.setdefault(run_id, []).append(budget if type(budget) is int else None)
-    return {run_id: None if None in given else max(filter(None, given)) for run_id, given in granted.items()}
+            granted.setdefault(run_id, []).append(Keep(budget=budget if type(budget) is int else None, every=every))
+    return {run_id: _most_generous(given) for run_id, given in granted.items()}
+
+
+def _most_generous(given: list[Keep]) -> Keep:
+    budgets = [keep.budget for keep in given]
+    return Keep(budget=None if None in budgets else max(filter(None, budgets)), every=any(keep.every for keep in given))
 
 
 def _needed(store: Store, files: list[str]) -> set[str]:

@@ -60,15 +60,24 @@ def rows(study: Path, root: Path) -> dict[tuple[str, str], object]:
     }
 
 
-@pytest.mark.parametrize(("pack", "command"), [(1, "measure"), (2, "measure"), (2, "run")])
-def test_both_ways_leave_the_same_rows(tmp_path: Path, pack: int, command: str) -> None:
+@pytest.mark.parametrize(
+    ("pack", "words"),
+    [
+        (1, ("measure", *ALONE)),
+        (2, ("measure", *ALONE)),
+        (2, ("run", *ALONE)),
+        (1, ("measure", "--local", "--workers", "2", "--no-report")),
+        pytest.param(2, ("measure", "--ray", "--no-report"), marks=pytest.mark.slow),
+    ],
+)
+def test_both_ways_leave_the_same_rows(tmp_path: Path, pack: int, words: tuple[str, ...]) -> None:
     first, second = put(tmp_path, "first", FIRST, pack), put(tmp_path, "second", SECOND, pack)
     root, alone = tmp_path / "root", tmp_path / "alone"
     assert grokstudy("run", first, root, *ALONE).exit_code == 0
     plan = json.loads(grokstudy("plan", second, root, "--json").stdout)
     assert (plan["runs_todo"], plan["runs_measured"], plan["steps_todo"]) == (2, 2, 0)
     assert (plan["steps_replayed"], plan["steps_jumped"]) == (2 * REPLAYED, 2 * JUMPED)
-    done = grokstudy(command, second, root, *ALONE)
+    done = grokstudy(words[0], second, root, *words[1:])
     assert done.exit_code == 0, done.output
     said = " ".join(done.stdout.split())
     assert "2 runs to measure anew (60 steps to replay, 60 to jump over), 0 already done" in said

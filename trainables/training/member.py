@@ -123,9 +123,9 @@ class Member:
         self._save(state, "step")
 
     def _save(self, state: checkpoint.Checkpoint, kind: str) -> None:
-        copy, budget = state.copied(), self.keep.budget
+        copy, keep = state.copied(), self.keep
         size = sum(tensor.nbytes for tensor in copy.tensors.values())
-        self.writer.later(lambda: checkpoint.save(self.lease, copy, budget, kind), size)
+        self.writer.later(lambda: checkpoint.save(self.lease, copy, keep.budget, kind, keep.every), size)
 
     def observe(self, tables: Mapping[str, Mapping[str, Any]], state: Callable[[], checkpoint.Checkpoint]) -> None:
         """Take in the rows of an evaluation, by column; keep the present state where an event begins."""
