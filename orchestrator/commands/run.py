@@ -188,7 +188,7 @@ def _train(
     left = [(run.config, run.config.train.steps - steps[run.run_id] - shares[run.run_id].jumped) for run in todo]
     executor = Executor.choose(study, left, local)
     measured = [shares[run.run_id] for run in todo if shares[run.run_id].measured]
-    words = [f"{len(todo) - len(measured)} runs to train"] if len(measured) < len(todo) else []
+    words = [] if todo and len(measured) == len(todo) else [f"{len(todo) - len(measured)} runs to train"]
     words += [measures_text(measured)] if measured else []
     settled = len(before.runs) - len(before.ledger.unsettled(retry_failed))
     console.print(f"{study.name}: {', '.join(words)}, {settled} already done; {executor}", highlight=False)

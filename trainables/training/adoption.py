@@ -124,6 +124,11 @@ class Adoption:
             self._last_41 = Sibling(run).rows(start - 1, start)
         self._adopted = start > 0 and bool(self._followed(start))
 
+    @property
+    def possible(self) -> bool:
+        """Whether there are siblings left."""
+        return bool(self._siblings)
+
     def steps(self, step: int, limit: int) -> set[int]:
         """Where it can jump to from `step`, `limit` included."""
         return {to for sibling in self._siblings for to in sibling.steps(step, limit)}

@@ -151,6 +151,8 @@ class Pack:
 
         Checkpoints that would be due in between are not written: siblings seldom keep those, and no row depends on it.
         """
+        if not all(member.adoption.possible for member in self.members):
+            return False
         limit = min(member.next_due(self.step) for member in self.members)
         common = set.intersection(*(member.adoption.steps(self.step, limit) for member in self.members))
         for to in sorted(common, reverse=True):
