@@ -202,7 +202,15 @@ class RunConfig:
     @cached_property
     def run_id(self) -> str:
         """16 hex digits: sha256 of the canonical JSON of `identity()`."""
-        return hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:16]
+        return _digest(self.identity())
+
+    @cached_property
+    def training_id(self) -> str:
+        """As `run_id`, of what changes a weight or a row of `steps`: equal where only measurements differ.
+
+        Nothing of `eval` does: `max_examples` cuts evaluation splits, never the training set.
+        """
+        return _digest({key: value for key, value in self.identity().items() if key != "eval"})
 
     def shape(self) -> tuple[Any, ...]:
         """What must be equal for runs to train as one stacked model."""
@@ -210,6 +218,10 @@ class RunConfig:
             self.task, self.data.vocabulary, self.model, self.train.batch, self.train.loss, self.train.precision,
             self.optim.name, self.optim.decay, self.eval, self.train.checkpoint_every,
         )  # fmt: skip
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
 
 
 def _as_json(options: Any) -> str:

@@ -49,7 +49,7 @@ def plan(
 ) -> None:
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
     from grokstudy.orchestrator.console.describe import plan_text, starts_json, starts_text
-    from grokstudy.orchestrator.execution.driver import Cut, study_state
+    from grokstudy.orchestrator.execution.driver import Cut, Driver
     from grokstudy.orchestrator.planning.cost import Pace, costly, make_plan, workers_here
     from grokstudy.orchestrator.planning.extensions import event_rows, extensions_of, extensions_text
     from grokstudy.orchestrator.runs.state import older_runs, older_text
@@ -57,12 +57,14 @@ def plan(
     from grokstudy.trainables.storage.store import Store
 
     read, store = read_study(study, cpu, gpu, workers), Store(root)
-    state = study_state(read, store, Cut(steps, first))
+    driver = Driver(read, store, Cut(steps, first))
+    state = driver.state()
+    _, shares = driver.shared(state.ledger)
     at_a_time = workers_here(read.resources.cpu, read.resources.workers)
     speed = partial(steps_per_second, engine=read.resources.engine)
     pace = Pace(_announced(speed) if read.resources.engine == "compile" else speed, evaluation_seconds).remembered()
-    kept = len(read.events), read.resources.checkpoint_bytes
-    made = make_plan(state.trials, state.runs, state.ledger, at_a_time, pace, *kept)
+    kept = len(read.events), read.resources.checkpoint_bytes, read.resources.keep_checkpoints == "all"
+    made = make_plan(state.trials, state.runs, state.ledger, at_a_time, pace, shares, *kept)
     often = costly([run.config for run in state.ledger.unsettled()], pace)
     configs = {run.run_id: run.config for run in state.runs}
     words = [str(study), *(["--root", root] if root != "results" else [])]

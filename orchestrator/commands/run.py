@@ -63,6 +63,15 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
+    settle(study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, retry_failed, steps, first)
+
+
+def settle(
+    study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None, report: bool,
+    yes: bool, as_json: bool, quiet: bool, retry_failed: bool = False, steps: int | None = None,
+    first: int | None = None, only_measure: bool = False,
+) -> None:  # fmt: skip
+    """What the command does, and `measure` with it, which leaves out what would have to be trained."""
     from grokstudy.orchestrator.execution.driver import Cut, Driver
     from grokstudy.orchestrator.runs.study_dir import write_study
     from grokstudy.trainables.storage.store import Store
@@ -81,15 +90,33 @@ def run(
                 write_study(store, read, before.trials, before.ledger)
                 _conclude(read, store, before, report, quiet)
             _end(read, store, before, as_json)
+        if only_measure:
+            _say_what_is_untrained(driver, before)
     with _told_when_interrupted("at once, without a last checkpoint"):
-        _drive(driver, before, local, retry_failed, quiet)
+        _drive(driver, before, local, retry_failed, quiet, only_measure)
         after = driver.state()
+    if only_measure and driver.untrained(after.ledger):
+        raise typer.Exit(INTERRUPTED)
     _conclude(read, store, after, report, quiet)
     _end(read, store, after, as_json)
 
 
-def _drive(driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool) -> None:
-    """Train, and say what ended the training before its time."""
+def _say_what_is_untrained(driver: Driver, before: StudyState) -> None:
+    """Name the runs that cannot be measured, and stop where none can."""
+    from grokstudy.orchestrator.console.describe import untrained_text
+
+    lacking = driver.untrained(before.ledger)
+    text = f"{driver.study.name}: {untrained_text(lacking)}"
+    if len(lacking) == len(before.ledger.unsettled()):
+        stop(text)
+    if lacking:
+        say(text, err=True)
+
+
+def _drive(
+    driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool, only_measure: bool
+) -> None:
+    """Train, or only measure, and say what ended that before its time."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
     from grokstudy.orchestrator.execution.executor import RayLostError
     from grokstudy.orchestrator.execution.lock import RootBusyError, driver_lock
@@ -98,7 +125,7 @@ def _drive(driver: Driver, before: StudyState, local: bool | None, retry_failed:
 
     try:
         with driver_lock(driver.store, driver.study.name):
-            _train(driver, before, local, retry_failed, quiet)
+            _train(driver, before, local, retry_failed, quiet, only_measure)
     except (RootBusyError, ResourcesError, RefusedError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
@@ -141,27 +168,36 @@ def _ask_if_contradicted(study: Study, store: Store, before: StudyState, yes: bo
         stop("nothing was changed")
 
 
-def _train(driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool) -> None:
+def _train(
+    driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool, only_measure: bool
+) -> None:
     from rich.console import Console
 
+    from grokstudy.orchestrator.console.describe import measures_text
     from grokstudy.orchestrator.console.progress import Board, Display
     from grokstudy.orchestrator.execution.executor import Executor
     from grokstudy.orchestrator.runs.state import older_runs, older_text
 
     study, store, console = driver.study, driver.store, Console(quiet=quiet)
-    todo, steps = before.ledger.unsettled(retry_failed), {i: s.step for i, s in before.ledger.states.items()}
+    todo, shares = driver.shared(before.ledger, retry_failed)
+    if only_measure:
+        todo = [run for run in todo if shares[run.run_id].measured]
+    steps = {run_id: state.step for run_id, state in before.ledger.states.items()}
     if message := older_text(older_runs(store, todo)):
         say(message, err=True)
-    left = [(run.config, run.config.train.steps - steps[run.run_id]) for run in todo]
+    left = [(run.config, run.config.train.steps - steps[run.run_id] - shares[run.run_id].jumped) for run in todo]
     executor = Executor.choose(study, left, local)
-    settled = len(before.runs) - len(todo)
-    console.print(f"{study.name}: {len(todo)} runs to train, {settled} already done; {executor}", highlight=False)
+    measured = [shares[run.run_id] for run in todo if shares[run.run_id].measured]
+    words = [] if todo and len(measured) == len(todo) else [f"{len(todo) - len(measured)} runs to train"]
+    words += [measures_text(measured)] if measured else []
+    settled = len(before.runs) - len(before.ledger.unsettled(retry_failed))
+    console.print(f"{study.name}: {', '.join(words)}, {settled} already done; {executor}", highlight=False)
 
     def execute(runs: list[Run]) -> None:
         with Display(Board({run.run_id: run for run in runs}, steps), console) as display:
             executor.launch(study, runs, store, display, lambda message: say(message, err=True))
 
-    driver.train(execute, retry_failed)
+    driver.train(execute, retry_failed, only_measure)
 
 
 def _conclude(study: Study, store: Store, state: StudyState, report: bool, quiet: bool) -> None:

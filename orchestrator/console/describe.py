@@ -9,6 +9,7 @@ from typing import Any
 from grokstudy.orchestrator.console.tables import table, width
 from grokstudy.orchestrator.console.watch import headline, rows
 from grokstudy.orchestrator.planning.cost import Plan
+from grokstudy.orchestrator.runs.siblings import Share
 from grokstudy.orchestrator.runs.state import Ledger, cause
 from grokstudy.orchestrator.runs.status import StudyStatus
 from grokstudy.orchestrator.runs.trials import Trial
@@ -32,9 +33,9 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
     share = f" ({saved / plan.steps_asked:.0%} saved by sharing prefixes)" if saved else ""
     lines = {
         "trials": f"{plan.trials:,}" + ("" if complete else " so far; the search asks for more as values come in"),
-        "runs": f"{plan.runs:,}, of which {plan.runs_todo:,} to train",
+        "runs": f"{plan.runs:,}, of which {_todo(plan)}",
         "steps": f"{plan.steps_asked:,} asked, {plan.steps_needed:,} to be trained once{share}",
-        "to do": f"{plan.steps_todo:,} steps",
+        "to do": f"{plan.steps_todo:,} steps{_taken_over(plan)}",
         "parameters": f"{low:,}" if low == high else f"{low:,} to {high:,}",
         "time": _time(plan),
         "disk": f"{bytes_text(plan.disk_bytes)}, of which {bytes_text(plan.checkpoint_bytes)} checkpoints",
@@ -43,11 +44,37 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
     return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items())])
 
 
+def measures_text(shares: list[Share]) -> str:
+    """How many runs are only measured, and how: one share for each."""
+    total = sum(shares, Share())
+    runs = "1 run" if len(shares) == 1 else f"{len(shares):,} runs"
+    return f"{runs} to measure anew ({total.replayed:,} steps to replay, {total.jumped:,} to jump over)"
+
+
+def untrained_text(lacking: Mapping[str, int]) -> str:
+    """Runs that cannot be measured, with the steps that nobody has trained."""
+    more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+    runs = f"{len(lacking)} run{'' if len(lacking) == 1 else 's'} ({', '.join([*lacking][:5])}{more})"
+    return f"{runs} cannot be measured before {sum(lacking.values()):,} steps are trained, which grokstudy run does"
+
+
+def _todo(plan: Plan) -> str:
+    measured = f", {plan.runs_measured:,} to measure anew" if plan.runs_measured else ""
+    return f"{plan.runs_todo - plan.runs_measured:,} to train{measured}"
+
+
+def _taken_over(plan: Plan) -> str:
+    if not plan.steps_replayed + plan.steps_jumped:
+        return ""
+    return f"; {plan.steps_replayed:,} to replay and {plan.steps_jumped:,} to jump over, trained before"
+
+
 def _time(plan: Plan) -> str:
-    if plan.steps_per_second is None:
+    if not plan.seconds:
         return "none"
+    speed = "" if plan.steps_per_second is None else f"{plan.steps_per_second:.3g} steps/s each, "
     workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
-    return f"about {duration(plan.seconds)} on this machine ({plan.steps_per_second:.3g} steps/s each, {workers})"
+    return f"about {duration(plan.seconds)} on this machine ({speed}{workers})"
 
 
 def status_text(study: Study, now: StudyStatus, driver: Mapping[str, Any] | None) -> str:

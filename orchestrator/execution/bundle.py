@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -18,6 +18,7 @@ from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.retention import Keep
+from grokstudy.trainables.storage.siblings import Siblings
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.training.pack import Pack
 from grokstudy.trainables.training.stepper import Mode
@@ -41,6 +42,8 @@ class Bundle:
     max_failures: int
     keep: Keep
     engine: Mode
+    siblings: Mapping[str, Siblings] = field(default_factory=dict)
+    """By run_id, of the runs that have any."""
 
     @property
     def threads(self) -> int:
@@ -63,7 +66,7 @@ class Bundle:
         store = Store(self.root)
 
         def open_pack(configs: list[RunConfig]) -> Pack:
-            return Pack(configs, store, self.device, self.threads, self.engine, self.keep)
+            return Pack(configs, store, self.device, self.threads, self.engine, self.keep, self.siblings)
 
         return PackQueue(self.packs if packs is None else packs, store, open_pack, self.max_failures)
 
@@ -82,7 +85,8 @@ def make_bundles(
     fixed = 1 if alone else asked
     packs = packs_of(runs, steps, size if isinstance(fixed, str) else lambda _, most: min(fixed, most), workers)
     groups = [[pack] for pack in packs] if alone else bundles_of(packs, workers)
-    keep = Keep(tuple(study.events.values()), study.resources.checkpoint_bytes)
+    kept = study.resources
+    keep = Keep(tuple(study.events.values()), kept.checkpoint_bytes, kept.keep_checkpoints == "all")
     return [
         Bundle(
             root=store.uri,
@@ -93,6 +97,7 @@ def make_bundles(
             max_failures=study.resources.max_failures,
             keep=keep,
             engine=study.resources.engine,
+            siblings={run.run_id: run.siblings for pack in group for run in pack if run.siblings.run_ids},
         )
         for group in groups
     ]

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from grokstudy.orchestrator.runs.siblings import Share, Trainings
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.study_dir import extended, extensions, reached_before, write_study
 from grokstudy.orchestrator.runs.trials import Run, Trial, runs_of, trials_of
@@ -87,6 +88,7 @@ class Driver:
         self.study, self.store, self.cut = study, store, cut
         self._searcher = SEARCHERS[study.search_kind](study.axes, study.search)
         self._sources = Sources(store, study.name)
+        self._trainings = Trainings(store, study.resources.engine)
         self._extensions = extensions(store, study.name)
         self._reached = reached_before(store, study.name) if trust else None
         self._values: dict[int, float | None] = {}
@@ -100,17 +102,35 @@ class Driver:
         """Follow the searcher as far as the root has values."""
         return self._follow(None, False)
 
-    def train(self, execute: Execute, retry_failed: bool = False) -> StudyState:
-        """Train what is missing, batch by batch; returns early when a batch is left unfinished."""
-        state = self._follow(execute, retry_failed)
+    def train(self, execute: Execute, retry_failed: bool = False, only_measure: bool = False) -> StudyState:
+        """Train what is missing, batch by batch; returns early when a batch is left unfinished.
+
+        With `only_measure`, runs are left out whose training no other run of the root has done to its end.
+        """
+        state = self._follow(execute, retry_failed, only_measure)
         write_study(self.store, self.study, state.trials, state.ledger)
         return state
 
-    def _follow(self, execute: Execute | None, retry_failed: bool) -> StudyState:
+    def shared(self, ledger: Ledger, retry_failed: bool = False) -> tuple[list[Run], dict[str, Share]]:
+        """The runs to train now, with their siblings, and where the steps of each come from."""
+        todo = self._trainings.joined(ledger.unsettled(retry_failed))
+        return todo, self._trainings.shares(todo, ledger.states)
+
+    def untrained(self, ledger: Ledger) -> dict[str, int]:
+        """The runs that cannot be measured only, with the steps that no other run of the root has trained either."""
+        _, shares = self.shared(ledger)
+        return {run_id: share.trained for run_id, share in shares.items() if not share.measured}
+
+    def _todo(self, ledger: Ledger, retry_failed: bool, only_measure: bool) -> list[Run]:
+        """The runs to train, or only those that need not be."""
+        runs, shares = self.shared(ledger, retry_failed)
+        return [run.only_measured() for run in runs if shares[run.run_id].measured] if only_measure else runs
+
+    def _follow(self, execute: Execute | None, retry_failed: bool, only_measure: bool = False) -> StudyState:
         ledger = None
         while self._batch or self._ask():
             ledger = self._ledger(self._batch_trials)
-            if execute is not None and (todo := ledger.unsettled(retry_failed)):
+            if execute is not None and (todo := self._todo(ledger, retry_failed, only_measure)):
                 write_study(self.store, self.study, self._trials, self._ledger(self._trials))
                 execute(todo)
                 ledger = self._ledger(self._batch_trials)

@@ -19,6 +19,7 @@ import torch
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.run_dir import LeaseLostError, RunDir, last_lease
 from grokstudy.trainables.storage.store import DamagedError, StorageError, Store
+from grokstudy.trainables.training.adoption import ReplayError
 from grokstudy.trainables.training.pack import Pack, Progress, failure, failures_recorded
 
 DEATHS_PER_HALVING = 3
@@ -108,6 +109,11 @@ class PackQueue:
         for config in left:
             self._failures[config.run_id] += 1
             record = self._record(config, error, step)
+        if isinstance(error, ReplayError):
+            for config in left if error.final else ():
+                self._report_failed(config, step, record)
+            self._next([] if error.final else [left])  # from their beginning: FAILED.json says why
+            return
         if len(left) > 1:
             self._next(_pieces(left, len(left) // 2))
             return
@@ -116,9 +122,12 @@ class PackQueue:
         if not final and self._failures[left[0].run_id] <= self.max_failures:
             self._next([left])
             return
-        self._report([Progress(left[0].run_id, step, left[0].train.steps, 0.0, "failed", {})])
-        self.lines[left[0].run_id]["error"] = record
+        self._report_failed(left[0], step, record)
         self._next([])
+
+    def _report_failed(self, config: RunConfig, step: int, record: dict[str, object]) -> None:
+        self._report([Progress(config.run_id, step, config.train.steps, 0.0, "failed", {})])
+        self.lines[config.run_id]["error"] = record
 
     def _record(self, config: RunConfig, error: Exception, step: int) -> dict[str, object]:
         """Write FAILED.json; an attempt that goes on removes it."""

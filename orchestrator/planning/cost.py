@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import heapq
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
+from grokstudy.orchestrator.runs.siblings import Share
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.trials import Run, Trial
 from grokstudy.trainables.config import Eval, RunConfig, eval_steps
@@ -94,12 +95,18 @@ class Plan:
     steps_needed: int
     """Summed over runs, after prefix sharing."""
     steps_todo: int
-    """What is not in the root yet."""
+    """What is to be trained: neither these runs nor others of equal training have it in the root yet."""
+    runs_measured: int
+    """Of the runs to do, those whose training is there to its end: only measurements are missing."""
+    steps_replayed: int
+    """Trained before by another run, carried out again,"""
+    steps_jumped: int
+    """and passed over, from checkpoint to checkpoint."""
     parameters: tuple[int, int]
     """Smallest and largest model."""
     workers: int
     steps_per_second: float | None
-    """Of one worker, averaged over the work, evaluations included. None: nothing is left to do."""
+    """Of one worker, averaged over what it carries out, evaluations included. None: no step is left to do."""
     seconds: float
     disk_bytes: int
     checkpoint_bytes: int
@@ -107,31 +114,39 @@ class Plan:
 
 
 def make_plan(
-    trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, pace: Pace,
-    events: int = 0, budget: int | None = None,
+    trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, pace: Pace, shares: Mapping[str, Share],
+    events: int = 0, budget: int | None = None, every: bool = False,
 ) -> Plan:  # fmt: skip
-    """Count the work.
+    """Count the work. `shares` say where the steps of each run to do come from.
 
-    A run keeps a checkpoint of each of so many `events`, and of them all at most `budget` bytes.
+    A run keeps a checkpoint of each of so many `events`, and of them all at most `budget` bytes; with `every`, older
+    ones are not thinned.
     """
     from grokstudy.trainables.models import parameter_count
 
     todo = ledger.unsettled()
     left = [(run.config, ledger.states[run.run_id].step, run.config.train.steps) for run in todo]
     parameters = {run.run_id: parameter_count(run.config.model, run.config.data.vocabulary) for run in (*runs, *todo)}
-    seconds = [pace.seconds(stretch) for stretch in left]
-    steps_todo = sum(stop - start for _, start, stop in left)
-    checkpoints = sum(_checkpoint_bytes(run.config, parameters[run.run_id], events, budget) for run in todo)
+    seconds = [
+        pace.seconds(stretch) - shares[run.run_id].jumped / pace.speed(run.config)
+        for run, stretch in zip(todo, left, strict=True)
+    ]
+    shared = sum((shares[run.run_id] for run in todo), Share())
+    carried_out = shared.trained + shared.replayed
+    checkpoints = sum(_checkpoint_bytes(run.config, parameters[run.run_id], events, budget, every) for run in todo)
     return Plan(
         trials=len(trials),
         runs=len(runs),
         runs_todo=len(todo),
         steps_asked=sum(trial.horizon for trial in trials if trial.run_id),
         steps_needed=sum(run.config.train.steps for run in runs),
-        steps_todo=steps_todo,
+        steps_todo=shared.trained,
+        runs_measured=sum(shares[run.run_id].measured for run in todo),
+        steps_replayed=shared.replayed,
+        steps_jumped=shared.jumped,
         parameters=(min(parameters.values(), default=0), max(parameters.values(), default=0)),
         workers=workers,
-        steps_per_second=steps_todo / sum(seconds) if steps_todo else None,
+        steps_per_second=carried_out / sum(seconds) if carried_out else None,
         seconds=makespan(seconds, workers),
         disk_bytes=sum(_metric_bytes(run.config) for run in todo) + checkpoints,
         checkpoint_bytes=checkpoints,
@@ -152,12 +167,12 @@ def _metric_bytes(config: RunConfig) -> int:
     )
 
 
-def _checkpoint_bytes(config: RunConfig, parameters: int, events: int, budget: int | None) -> int:
-    """The newest two, log-spaced ones and those of events, as far as the budget goes."""
+def _checkpoint_bytes(config: RunConfig, parameters: int, events: int, budget: int | None, every: bool) -> int:
+    """The newest two, log-spaced ones or all, and those of events, as far as the budget goes."""
     steps, one = config.train.steps, parameters * BYTES_PER_PARAMETER
-    spaced = min(steps // config.train.checkpoint_every, 2 + math.ceil(4 * math.log10(max(steps, 10)))) + 1
-    every = (spaced + events) * one
-    return every if budget is None else min(every, max(budget, 2 * one))
+    made, spaced = steps // config.train.checkpoint_every, 2 + math.ceil(4 * math.log10(max(steps, 10)))
+    most = ((made if every else min(made, spaced)) + 1 + events) * one
+    return most if budget is None else min(most, max(budget, 2 * one))
 
 
 SHARE = 0.1

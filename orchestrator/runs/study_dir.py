@@ -31,7 +31,8 @@ def write_study(store: Store, study: Study, trials: list[Trial], ledger: Ledger)
     folder = StudyDir(store, study.name)
     store.write(folder.text, study.text.encode())
     about = {"versions": installed(*PACKAGES), "commit": git_commit()}
-    budget = {"checkpoint_bytes": study.resources.checkpoint_bytes}
+    resources = study.resources
+    budget = {"checkpoint_bytes": resources.checkpoint_bytes, "keep_checkpoints": resources.keep_checkpoints}
     store.write_json(folder.spec, {**study.to_json(), **about, **budget})
     _write_trials(folder, trial_table(trials, ledger))
 

@@ -17,6 +17,7 @@ from grokstudy.orchestrator.search.space import Point
 from grokstudy.orchestrator.study.sections import StartFrom
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.siblings import NO_SIBLINGS, Siblings
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ class Run:
     run_id: str
     config: RunConfig
     trials: tuple[Trial, ...]
+    siblings: Siblings = NO_SIBLINGS
+    """Where its training is there already, filled in by `orchestrator/runs/siblings.py`."""
+
+    def only_measured(self) -> Run:
+        """The same run, not to be trained where its training cannot be repeated to the bit."""
+        return dataclasses.replace(self, siblings=dataclasses.replace(self.siblings, only_measure=True))
 
 
 def trials_of(study: Study, points: Iterable[tuple[int, Point]]) -> list[Trial]:

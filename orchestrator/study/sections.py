@@ -28,6 +28,10 @@ class Resources:
         "all", "megabytes of checkpoints that a run keeps, the newest two in any case; or all that the rules keep", gt=0
     )
 
+    keep_checkpoints: Literal["spaced", "all"] = option(
+        "spaced", "which of them: ever fewer of the older ones, or all, so that more can be measured later at less cost"
+    )
+
     @property
     def checkpoint_bytes(self) -> int | None:
         """The budget of a run; None without one."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from grokstudy.orchestrator.runs.state import cause
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import Lease, RunDir
+from grokstudy.trainables.storage.siblings import Siblings
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.training.pack import Pack
 
@@ -54,6 +57,33 @@ def test_a_pack_that_does_not_fit_is_halved(small: Small, store: Store, error: t
         run = RunDir(store, config.run_id)
         assert run.read("FAILED.json") is None
         assert records.read(run, "steps")["step"].to_pylist() == list(range(60))
+
+
+@pytest.mark.parametrize("only_measure", [False, True])
+def test_training_that_cannot_be_replayed_is_done_from_its_beginning_or_not_at_all(
+    small: Small, store: Store, only_measure: bool
+) -> None:
+    first = [small(seed=seed, eval={"every": 20, "probes": []}) for seed in range(2)]
+    work(first, store)
+    for config in first:
+        run = RunDir(store, config.run_id)
+        rows = records.read_part(run, "steps", 20)
+        doubled = pc.cast(pc.multiply(rows["loss"], 2.0), pa.float32())
+        store.write(run.part("steps", 20), records.encode(rows.set_column(2, rows.schema.field("loss"), doubled)))
+    second = [small(seed=seed, eval={"every": 10, "probes": []}) for seed in range(2)]
+    siblings = {one.run_id: Siblings((of.run_id,), only_measure) for one, of in zip(second, first, strict=True)}
+    pack_queue = work(second, store, lambda runs: Pack(runs, store, siblings=siblings))
+    outcomes = {line["outcome"] for line in pack_queue.lines.values()}
+    errors = [(RunDir(store, config.run_id).read("FAILED.json") or {}).get("error") for config in second]
+    if only_measure:
+        assert outcomes == {"failed"}
+        assert all("step 20, replayed, has other numbers than in" in str(error) for error in errors)
+        return
+    assert outcomes == {"finished"}
+    assert errors == [None, None]
+    for config in second:
+        rows = records.read(RunDir(store, config.run_id), "steps")
+        assert (set(rows["attempt"].to_pylist()), len(rows)) == ({2}, 60)
 
 
 def test_the_member_at_fault_is_found_and_the_others_finish(small: Small, store: Store) -> None:

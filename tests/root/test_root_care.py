@@ -190,6 +190,8 @@ def test_gc_drops_checkpoints_beyond_the_budget_of_the_most_generous_study(run: 
         else:
             run.store.write_json(f"studies/other/{name}", budget)
     assert garbage(run.store) == [], "the other study sets no limit"
+    run.store.write_json("studies/other/study.json", {"checkpoint_bytes": 2 * one, "keep_checkpoints": "all"})
+    assert [item.why for item in garbage(run.store)] == ["checkpoint beyond the budget"], "all, within the budget"
     run.store.write_json("studies/other/study.json", {"checkpoint_bytes": one})
     remove(run.store, garbage(run.store))
     assert checkpoint.steps(run) == [40, 60]

@@ -150,6 +150,13 @@ def test_the_budget_takes_the_oldest_first_and_never_the_newest_two() -> None:
     assert dropped(0) == dropped(25)
 
 
+def test_where_all_are_kept_the_budget_takes_first_what_the_rules_would() -> None:
+    sizes = {f"runs/r/checkpoints/step-{step:09d}-{'0' * 16}.pt": 10 for step in range(100, 700, 100)}
+    assert surplus(sizes, None, every=True) == surplus(sizes, 60, every=True) == []
+    steps = [int(name.split("-")[1]) for name in surplus(sizes, 20, every=True)]
+    assert steps == [300, 100, 200, 400], "300 lies in the quarter of a decade that 200 begins"
+
+
 def test_a_run_keeps_to_its_budget(small: Small, store: Store) -> None:
     config = small(train={"steps": 400, "checkpoint_every": 20}, eval={"every": 10, "probes": []})
     (run,) = train([config], store, Keep((FALLS,)), to=100)

@@ -44,7 +44,9 @@ class Checkpoint:
         return Checkpoint(self.step, **{name: x.detach().cpu().clone() for name, x in self.tensors.items()})
 
 
-def save(lease: Lease, checkpoint: Checkpoint, budget: int | None = None, kind: str = "step") -> None:
+def save(
+    lease: Lease, checkpoint: Checkpoint, budget: int | None = None, kind: str = "step", every: bool = False
+) -> None:
     """Write a checkpoint, then drop those that nothing wants any more (`surplus`). Checks the lease first."""
     buffer = io.BytesIO()
     torch.save({"step": checkpoint.step, **checkpoint.copied().tensors}, buffer)
@@ -53,7 +55,7 @@ def save(lease: Lease, checkpoint: Checkpoint, budget: int | None = None, kind: 
     lease.check()
     run = lease.run
     run.store.write(f"{run.checkpoints}/{kind}-{checkpoint.step:09d}-{digest}.pt", content)
-    for name in surplus({name: len(content) for _, name in _names(run)}, budget):
+    for name in surplus({name: len(content) for _, name in _names(run)}, budget, every):
         run.store.delete(name)
 
 
@@ -63,7 +65,7 @@ def newest(run: RunDir, at_most: int | None = None) -> tuple[Checkpoint | None, 
     for step, name in reversed(_names(run)):
         if at_most is not None and step > at_most:
             continue
-        checkpoint = _load(run, name)
+        checkpoint = load(run, name)
         if checkpoint is not None:
             return checkpoint, torn
         torn.append(name)
@@ -90,17 +92,19 @@ def steps(run: RunDir) -> list[int]:
     return [step for step, _ in _names(run)]
 
 
-def surplus(sizes: Mapping[str, int], budget: int | None = None) -> list[str]:
+def surplus(sizes: Mapping[str, int], budget: int | None = None, every: bool = False) -> list[str]:
     """Which of these files to drop: what is not `kept`, and while the rest exceeds the budget, the oldest of it.
 
-    `sizes` is bytes by name. The budget takes log-spaced ones first, then those of events, and never the newest two.
+    `sizes` is bytes by name. With `every`, what is not `kept` is dropped for the budget alone, before all else. The
+    budget takes log-spaced ones next, then those of events, and never the newest two.
     """
     parsed = sorted((match[1], int(match[2]), name) for name in sizes if (match := CHECKPOINT.search(name)))
     regular = {step: name for kind, step, name in parsed if kind == "step"}
     events = [name for kind, _, name in parsed if kind == "event"]
     kept_steps = sorted(kept(list(regular)))
-    dropped = [name for step, name in regular.items() if step not in kept_steps]
-    spare = [regular[step] for step in kept_steps[:-2]] + events
+    others = [name for step, name in regular.items() if step not in kept_steps]
+    dropped = [] if every else others
+    spare = [*(others if every else []), *(regular[step] for step in kept_steps[:-2]), *events]
     left = sum(sizes.values()) - sum(sizes[name] for name in dropped)
     while spare and budget is not None and left > budget:
         left -= sizes[spare[0]]
@@ -121,7 +125,13 @@ def _names(run: RunDir) -> list[tuple[int, str]]:
     return sorted((int(match[2]), name) for name in names if (match := CHECKPOINT.search(name)))
 
 
-def _load(run: RunDir, name: str) -> Checkpoint | None:
+def named(run: RunDir) -> dict[int, str]:
+    """The files by step, ascending; of two of one step either, as both hold the same."""
+    return dict(_names(run))
+
+
+def load(run: RunDir, name: str) -> Checkpoint | None:
+    """What a file holds; None when it is torn. Raises FileNotFoundError."""
     content = run.store.read(name)
     match = CHECKPOINT.search(name)
     if match is None or hashlib.sha256(content).hexdigest()[:16] != match[3]:

@@ -27,6 +27,8 @@ class Keep:
     events: tuple[Event, ...] = ()
     budget: int | None = None
     """Bytes of all checkpoints of a run; the newest two stay in any case."""
+    every: bool = False
+    """Whether older ones stay, too, that are not log-spaced."""
 
 
 KEEP = Keep()

@@ -98,6 +98,13 @@ class Engine:
         with precision(self.configs[0], self.device):
             return self.loss(self.model, self.model.unpack(flat_MP), self.training.batch(index_MB))
 
+    def restore(self, states: list[Checkpoint]) -> None:
+        """Go on from other states, one of each member. Tensors stay where they are: a captured step knows them so."""
+        with torch.no_grad():
+            for row, state in enumerate(states):
+                self.flat_MP[row] = state.flat_P.to(self.device)
+                self.optimizer.restore(row, state)
+
     def keep(self, rows: Tensor) -> None:
         """Drop all members but these."""
         self.configs = [self.configs[row] for row in rows.tolist()]

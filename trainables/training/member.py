@@ -14,10 +14,12 @@ from grokstudy.trainables.config import NUMERICS, RunConfig, eval_steps
 from grokstudy.trainables.storage import checkpoint, records
 from grokstudy.trainables.storage.retention import KEEP, Keep, Watch, values_by_step
 from grokstudy.trainables.storage.run_dir import Lease, RunDir
+from grokstudy.trainables.storage.siblings import NO_SIBLINGS, Siblings
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.writer import Writer
 from grokstudy.trainables.tasks import TASKS
 from grokstudy.trainables.tasks.graph import TaskData
+from grokstudy.trainables.training.adoption import Adoption
 from grokstudy.trainables.training.stepper import Mode
 from grokstudy.trainables.training.warm_start import check_start
 from grokstudy.trainables.versions import git_commit, installed
@@ -38,6 +40,7 @@ class Member:
     keep: Keep
     watch: Watch
     writer: Writer
+    adoption: Adoption
     engine: Mode = "auto"
     """How steps are to be carried out; said in run.json, since compiled ones round differently."""
     outcome: str | None = None
@@ -50,11 +53,11 @@ class Member:
     @classmethod
     def open(
         cls, config: RunConfig, store: Store, writer: Writer, at_most: int | None = None, keep: Keep = KEEP,
-        engine: Mode = "auto",
+        engine: Mode = "auto", siblings: Siblings = NO_SIBLINGS,
     ) -> Member:  # fmt: skip
         """Take the lease, restore the newest valid checkpoint (not beyond `at_most`) and clear what lies behind it.
 
-        What the run writes later goes through `writer`.
+        What the run writes later goes through `writer`. What `siblings` have trained already, it takes over.
         Raises ValueError when the data cannot be built as configured, or the run that it starts from is not there.
         """
         run = RunDir(store, config.run_id)
@@ -72,7 +75,8 @@ class Member:
         grid = set(eval_steps(config.eval, config.train.steps))
         watch = Watch.of(keep.events, run)
         recorder = records.Recorder(lease, start, writer)
-        member = cls(config, run, lease, data, restored, torn, recorder, grid, keep, watch, writer, engine)
+        adoption = Adoption(run, siblings, start)
+        member = cls(config, run, lease, data, restored, torn, recorder, grid, keep, watch, writer, adoption, engine)
         run.write("run.json", member.description())
         return member
 
@@ -109,15 +113,19 @@ class Member:
                 return started
         return round(time.time(), 3)
 
+    def next_due(self, step: int) -> int:
+        """The first step after this one at which it is evaluated, its last included."""
+        return min((s for s in self.eval_at if s > step), default=self.horizon)
+
     def commit(self, state: checkpoint.Checkpoint) -> None:
         """Have all rows before the checkpoint's step committed, then the checkpoint."""
         self.recorder.cut(state.step)
         self._save(state, "step")
 
     def _save(self, state: checkpoint.Checkpoint, kind: str) -> None:
-        copy, budget = state.copied(), self.keep.budget
+        copy, keep = state.copied(), self.keep
         size = sum(tensor.nbytes for tensor in copy.tensors.values())
-        self.writer.later(lambda: checkpoint.save(self.lease, copy, budget, kind), size)
+        self.writer.later(lambda: checkpoint.save(self.lease, copy, keep.budget, kind, keep.every), size)
 
     def observe(self, tables: Mapping[str, Mapping[str, Any]], state: Callable[[], checkpoint.Checkpoint]) -> None:
         """Take in the rows of an evaluation, by column; keep the present state where an event begins."""

@@ -84,10 +84,15 @@ class AdamW:
         self.average_MP = flat_MP.detach().clone() if self.averages else None
         for row, checkpoint in enumerate(restored):
             if checkpoint is not None:
-                self.mean_MP[row] = checkpoint.mean_P.to(flat_MP.device)
-                self.square_MP[row] = checkpoint.square_P.to(flat_MP.device)
-                if self.average_MP is not None and checkpoint.average_P is not None:
-                    self.average_MP[row] = checkpoint.average_P.to(flat_MP.device)
+                self.restore(row, checkpoint)
+
+    def restore(self, row: int, checkpoint: Checkpoint) -> None:
+        """Take moments and average of one member, into the tensors that are there. Without an average: the weights."""
+        self.mean_MP[row] = checkpoint.mean_P.to(self.mean_MP.device)
+        self.square_MP[row] = checkpoint.square_P.to(self.mean_MP.device)
+        if self.average_MP is not None:
+            average_P = checkpoint.flat_P if checkpoint.average_P is None else checkpoint.average_P
+            self.average_MP[row] = average_P.to(self.mean_MP.device)
 
     def evaluated(self, flat_MP: Tensor) -> Tensor:
         """The weights to evaluate: their average, or the weights themselves."""

@@ -1,5 +1,7 @@
 """The loop: a pack of runs, trained in chunks inside which nothing leaves the device.
 
+Where siblings of all its members have a checkpoint that no evaluation lies before, it goes on from there (adoption.py).
+
 Order of things at step s: commit rows before s and a checkpoint (when due), then evaluate, then update number s + 1.
 The evaluation at s therefore belongs to the part that begins at s: an attempt that restores the checkpoint at s
 repeats it and writes it once.
@@ -11,7 +13,7 @@ import contextlib
 import functools
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +28,11 @@ from grokstudy.trainables.probes import PROBES
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.queries import Queries
 from grokstudy.trainables.storage.retention import KEEP, Keep
-from grokstudy.trainables.storage.run_dir import LeaseLostError
+from grokstudy.trainables.storage.run_dir import LeaseLostError, RunDir
+from grokstudy.trainables.storage.siblings import NO_SIBLINGS, Siblings
 from grokstudy.trainables.storage.store import StorageError, Store
 from grokstudy.trainables.storage.writer import Writer
+from grokstudy.trainables.training.adoption import could_not_be_replayed
 from grokstudy.trainables.training.batches import TrainingSet
 from grokstudy.trainables.training.engine import CHUNK, STEP_METRICS, Engine, precision
 from grokstudy.trainables.training.evaluate import evaluate, stack_splits
@@ -57,9 +61,12 @@ class Pack:
 
     def __init__(
         self, configs: list[RunConfig], store: Store, device: str = "auto", threads: int | None = None,
-        engine: Mode = "auto", keep: Keep = KEEP,
+        engine: Mode = "auto", keep: Keep = KEEP, siblings: Mapping[str, Siblings] | None = None,
     ) -> None:  # fmt: skip
-        """Open every run. Raises ValueError when they cannot train together, or not with this engine here."""
+        """Open every run, with its `siblings` by run_id.
+
+        Raises ValueError when they cannot train together, or not with this engine here.
+        """
         if threads is not None:
             torch.set_num_threads(threads)
         if len({config.shape() for config in configs}) != 1:
@@ -67,8 +74,14 @@ class Pack:
         self.device = chosen_device(device)
         self.config = configs[0]
         together = common_step(configs, store) if len(configs) > 1 else None
+        if any(could_not_be_replayed(RunDir(store, config.run_id)) for config in configs):
+            together, siblings = 0, None
+        of = siblings or {}
         self.writer = Writer()
-        self.members = [Member.open(config, store, self.writer, together, keep, engine) for config in configs]
+        self.members = [
+            Member.open(config, store, self.writer, together, keep, engine, of.get(config.run_id, NO_SIBLINGS))
+            for config in configs
+        ]
         self.all_members = list(self.members)
         self.step = self.members[0].start
         self.steps_per_second = 0.0
@@ -116,23 +129,51 @@ class Pack:
         self.writer.flush()
 
     def _segment(self) -> None:
-        """Evaluate if due, train to the next stop, commit what is due there."""
+        """Evaluate if due, jump or train to the next stop, commit what is due there."""
         due = [member for member in self.members if self.step in member.eval_at]
         if due and self.step < min(member.horizon for member in self.members):
             self._evaluate(due)
-        stop = self._next_stop()
-        if stop > self.step:
+        before, stop = self.step, self._next_stop()
+        if stop > self.step and not self._jump():
             diverged = self._record(self.engine.train(self.step, stop))
             self.step = stop
             self._drop(diverged)
-        self._arrive()
+        self._arrive(before)
 
     def _next_stop(self) -> int:
         every = self.config.train.checkpoint_every
         stops = [self.step + CHUNK, (self.step // every + 1) * every]
         for member in self.members:
-            stops += [member.horizon, min((s for s in member.eval_at if s > self.step), default=member.horizon)]
+            stops += [member.horizon, member.next_due(self.step)]
         return min(stop for stop in stops if stop >= self.step)
+
+    def _jump(self) -> bool:
+        """Go on from the farthest state that siblings of all members have, before or at the next evaluation.
+
+        Checkpoints that would be due in between are not written: siblings seldom keep those, and no row depends on it.
+        """
+        if not all(member.adoption.possible for member in self.members):
+            return False
+        limit = min(member.next_due(self.step) for member in self.members)
+        common = set.intersection(*(member.adoption.steps(self.step, limit) for member in self.members))
+        for to in sorted(common, reverse=True):
+            found = []
+            for member in self.members:
+                if (jump := member.adoption.jump(self.step, to)) is None:
+                    break
+                found.append(jump)
+            else:
+                self.engine.restore([state for state, _ in found])
+                for member, (_, rows_4K) in zip(self.members, found, strict=True):
+                    member.adoption.jumped(rows_4K)
+                    self._add_steps(member, rows_4K)
+                self.step = to
+                return True
+        return False
+
+    def _add_steps(self, member: Member, rows_4K: NDArray[np.float32]) -> None:
+        metrics = dict(zip(STEP_METRICS, rows_4K, strict=True))
+        member.recorder.add("steps", {"step": np.arange(self.step, self.step + rows_4K.shape[1]), **metrics})
 
     def _record(self, metrics_4KM: NDArray[np.float32]) -> list[Member]:
         """Add the rows of a chunk; returns the members whose numbers became non-finite."""
@@ -142,18 +183,19 @@ class Pack:
             bad = np.flatnonzero(~np.isfinite(values).all(axis=0))
             count = int(bad[0]) if len(bad) else values.shape[1]
             if count:
-                metrics = dict(zip(STEP_METRICS, values[:, :count], strict=True))
-                member.recorder.add("steps", {"step": np.arange(self.step, self.step + count), **metrics})
+                member.adoption.replayed(self.step, values[:, :count])
+                self._add_steps(member, values[:, :count])
             if len(bad):
                 member.finish(self.step + count, "diverged")
                 diverged.append(member)
         return diverged
 
-    def _arrive(self) -> None:
-        """Commit checkpoints that are due, and end the members that reached their length."""
+    def _arrive(self, before: int) -> None:
+        """Commit checkpoints that are due since `before`, and end the members that reached their length."""
         ending = [member for member in self.members if member.horizon <= self.step]
+        every = self.config.train.checkpoint_every
         for row, member in enumerate(self.members):
-            due = self.step % self.config.train.checkpoint_every == 0 or member in ending
+            due = self.step // every > before // every or member in ending
             if due and self.step > member.start:
                 member.commit(self.engine.checkpoint(row, self.step))
         if ending:
