@@ -147,9 +147,23 @@ def _probes(at: np.ndarray, regime: Regime, seed: int) -> dict[str, Any]:
             share = max(0.0, 1 - 0.3 * abs(layer - 2)) * (0.1, 1.0, 0.3)[place]
             values = zip(at, summary * share, strict=True)
             rows += [(int(s), "lens_bridge_hit", layer, position, v) for s, v in values]
+    splits = ["test_oo"] * len(rows)
+    rows += _causal(at[at > 0])
+    splits += ["train_ii"] * (len(rows) - len(splits))
     step, probe, layers, positions, value = (list(column) for column in zip(*rows, strict=True))
     sites = {"layer": layers, "position": positions, "value": value, "n": [100] * len(rows)}
-    return _attempt({"step": step, "probe": probe, "split": ["test_oo"] * len(rows), **sites})
+    return _attempt({"step": step, "probe": probe, "split": splits, **sites})
+
+
+def _causal(at: np.ndarray) -> list[tuple[Any, ...]]:
+    """Causal effects that run from h over r1 to r2, alike at every step but the first, where nothing is answered."""
+    share = {"h": (0.6, 0.1, 0.0), "r1": (0.9, 0.7, 0.2), "r2": (0.3, 0.5, 1.0)}
+    return [
+        (int(step), probe, depth, position, scale * by_depth[depth - 1])
+        for step, (probe, scale) in itertools.product(at, (("patch_effect", 1.0), ("restore", 0.8)))
+        for position, by_depth in share.items()
+        for depth in (1, 2, 3)
+    ]
 
 
 def _attempt(rows: dict[str, Any]) -> dict[str, Any]:

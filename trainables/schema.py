@@ -79,6 +79,20 @@ TRIAL_COLUMNS = (
 """Every swept parameter follows as a column of its own, under its dotted name. Where trials start from other runs there
 are `start.from`, `start.run_id`, `start.step` and `start.note`, too."""
 
+TRANSPLANT_COLUMNS = (
+    Column("run_id", "string", "the run whose checkpoints they are"),
+    Column("stage", "string", "what the early checkpoint is: memorised or generalised"),
+    Column("early", "int64", "updates made before the early checkpoint", "steps"),
+    Column("late", "int64", "updates made before the late one", "steps"),
+    Column("donor", "string", "whose state at r1 is written: early, late, untrained"),
+    Column("receiver", "string", "into whose run of the context: early, late"),
+    Column("split", "string", "evaluation set (SPLITS) of the queries"),
+    Column("layer", "int16", "effective depth; null: summary at the late checkpoint's l*", nullable=True),
+    Column("value", "float32", "share of queries whose answer the receiver says; null: not defined", nullable=True),
+    Column("n", "int32", "queries", "queries"),
+)
+"""Transplants between checkpoints of one run: `studies/<name>/transplants.parquet`."""
+
 RESERVED = {
     *(column.name for columns in (*TABLES.values(), TRIAL_COLUMNS) for column in columns),
     *("group", "regime", "event", "metric", "time", "lower", "upper", "lead", "kind", "verdict", "seeds", "length"),
@@ -102,7 +116,7 @@ RESERVED = {
         "statistic",
     ),
     *("stop", "stratum", "survival", "tau", "threshold", "trial_state", "trials", "unfinished", "upper_value", "words"),
-    *("answer", "circuit", "study", "trial_horizon"),
+    *("answer", "circuit", "study", "trial_horizon", "comparison", "late", "measure", "pair", "permuted", "r", "stage"),
     *("circuit_first", "simultaneous", "answer_first", "fake", "latent", "neither", "undecided", "above", "below"),
     *("order", "order_absolute", "order_absolute_low", "order_absolute_high", "scale", "coverage", "error", "ceiling"),
     *("order_of_ceiling", "order_of_ceiling_low", "order_of_ceiling_high", "held", "slope", "chosen", "summary"),

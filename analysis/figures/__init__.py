@@ -26,6 +26,7 @@ FIGURES: Registry[Callable[[StudyTables], list[Figure] | None]] = Registry(
         "phase_diagram": "analysis.figures.phase_diagram:phase_diagram",
         "layer_position": "analysis.figures.layer_position:layer_position",
         "sites_over_training": "analysis.figures.sites_over_training:sites_over_training",
+        "paths": "analysis.figures.paths:paths",
     },
 )
 

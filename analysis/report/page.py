@@ -17,6 +17,7 @@ from grokstudy.analysis.answer_text import NO_VERDICT, NOTE, NOTE_LEAD, cells, i
 from grokstudy.analysis.contrasts import findings
 from grokstudy.analysis.labels import steps_text
 from grokstudy.analysis.report.html import details, document, escape, figure, table
+from grokstudy.analysis.statistics import paths
 from grokstudy.analysis.statistics.decoupling import CLASSES
 from grokstudy.analysis.statistics.lead_curve import ORDERS
 from grokstudy.analysis.tables.study import StudyTables
@@ -24,6 +25,19 @@ from grokstudy.analysis.tables.study import StudyTables
 if TYPE_CHECKING:
     from grokstudy.analysis.figures.theme import Figure
 
+PATHS = (
+    "Maps of causal effect over depth and position, compared within each run. similarity: r of the map when the run "
+    "had memorised with its late one (median, first and last). other_seeds: r of late maps between seeds. difference: "
+    "the first less the second, mean and 95 % interval over seeds; distance and excess: the same for mean absolute "
+    "differences. Of the runs that came to both events, gap had not half generalised when they had memorised (before: "
+    "how far), n of them on enough right answers; where n is 0, all are shown. beyond_chance: runs whose r is beyond "
+    "permuted sites (p < .05). An untrained model answers nothing right and has no map."
+)
+MOVED = (
+    "States at r1 of one checkpoint written into another, at the late checkpoint's l*: share of queries that the "
+    "receiver then answers, median (range) over runs. Within one checkpoint it is the ceiling, from an untrained model "
+    "the null."
+)
 ROWS = 200
 """Most rows of a list in the page; the rest is counted."""
 
@@ -44,6 +58,7 @@ def page(
         f"<h2>Answer</h2>{_answer(frame)}{_legend(tables)}",
         *(["<h2>Figures</h2>"] if figures else []),
         *map(figure, figures),
+        *_paths(tables),
         *_findings(findings(tables)),
         f"<h2>Not finished, diverged or failed</h2>{_failures(failures)}",
         f"<h2>Censored</h2>{_censored(tables)}",
@@ -99,6 +114,20 @@ def _number(value: Any) -> str:
     if value is None or not isinstance(value, float):
         return "–" if value is None else str(value)
     return steps_text(value) if 1e3 <= value < inf else f"{value:.3g}"
+
+
+def _paths(tables: StudyTables) -> list[str]:
+    """Whether answers run through the same sites before and after generalising, where that was measured."""
+    judged, moved = paths.verdicts(tables), paths.transplanted(tables)
+    parts = []
+    if not judged.is_empty():
+        first = ("group", "split", "measure", "verdict")
+        meanings = "".join(f"<li><b>{word}</b>: {escape(meaning)}</li>" for word, meaning in paths.VERDICTS.items())
+        listed = _listed(judged.select(*first, pl.exclude(first)), _number)
+        parts += [f"<p>{escape(PATHS)}</p>{listed}<ul class=soft>{meanings}</ul>"]
+    if not moved.is_empty():
+        parts += [f"<p>{escape(MOVED)}</p>{_listed(moved, _number)}"]
+    return ["<h2>Paths before and after generalising</h2>", *parts] if parts else []
 
 
 def _failures(failures: pl.DataFrame) -> str:

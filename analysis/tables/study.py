@@ -1,12 +1,13 @@
 """One study's tables: its trials, and of each run the part that the trial asked for.
 
-Reads `<root>/studies/<name>/{study.json, study.yaml, trials.parquet}` and `<root>/metrics/`. A trial is the
-prefix of its run: evaluations at steps up to its horizon, training steps before it. Nothing is read before it
-is needed, except what it takes to tell that a file can be read.
+Reads `<root>/studies/<name>/{study.json, study.yaml, trials.parquet, transplants.parquet}` and `<root>/metrics/`. A
+trial is the prefix of its run: evaluations at steps up to its horizon, training steps before it. Nothing is read before
+it is needed, except what it takes to tell that a file can be read.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from grokstudy.analysis.events import DEPTHS, find_events, measures, series_of, 
 from grokstudy.analysis.tables.parquet import Scan, Skipped, polars_schema
 from grokstudy.analysis.tables.thresholds import equal_thresholds
 from grokstudy.trainables.events import Event, events_of
-from grokstudy.trainables.schema import METRICS, TABLES, TRIAL_COLUMNS
+from grokstudy.trainables.schema import METRICS, TABLES, TRANSPLANT_COLUMNS, TRIAL_COLUMNS
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.study_dir import StudyDir
 
@@ -45,6 +46,8 @@ class StudyTables:
     steps: pl.LazyFrame
     evals: pl.LazyFrame
     probes: pl.LazyFrame
+    transplants: pl.DataFrame
+    """States of one checkpoint of a run written into another; empty where nobody asked for them."""
     scans: tuple[Scan, ...] = ()
     damaged: tuple[Skipped, ...] = ()
 
@@ -139,11 +142,15 @@ def load(root: str | Path, study: str) -> StudyTables:
     folder = StudyDir(store, study)
     spec = _spec(folder)
     trials, damaged = _trials(folder, axes_of(spec))
+    transplants, torn = _transplants(folder)
     run_ids = trials["run_id"].drop_nulls().unique(maintain_order=True).to_list()
     scans = {table: Scan(store, table, run_ids, columns) for table, columns in TABLES.items()}
     frames = {name: _of_trials(scan.frame, trials, axes_of(spec), last=name != "steps") for name, scan in scans.items()}
     declared, text, readers = events_of(spec), folder.read_text(), tuple(scans.values())
-    return StudyTables(study, spec, declared, text, trials.lazy(), **frames, scans=readers, damaged=tuple(damaged))
+    return StudyTables(
+        study, spec, declared, text, trials.lazy(), **frames, transplants=transplants, scans=readers,
+        damaged=(*damaged, *torn),
+    )  # fmt: skip
 
 
 def _spec(folder: StudyDir) -> dict[str, Any]:
@@ -170,6 +177,19 @@ def _trials(folder: StudyDir, axes: Sequence[str]) -> tuple[pl.DataFrame, list[S
         return empty, [Skipped(folder.trials, "torn or not Parquet; plan or launch the study again to rewrite it")]
     missing = [name for name in (*schema, *axes) if name not in rows.columns]
     return rows.with_columns(pl.lit(None).alias(name) for name in missing).cast(schema), []
+
+
+def _transplants(folder: StudyDir) -> tuple[pl.DataFrame, list[Skipped]]:
+    """The transplants between checkpoints; empty when there are none."""
+    schema = polars_schema(TRANSPLANT_COLUMNS)
+    if not folder.store.exists(folder.transplants):
+        return pl.DataFrame(schema=schema), []
+    try:
+        rows = pl.read_parquet(io.BytesIO(folder.store.read(folder.transplants)))
+        return rows.select(pl.col(name).cast(kind) for name, kind in schema.items()), []
+    except pl.exceptions.PolarsError:
+        reason = f"torn or not ours; grokstudy transplants {folder.name} writes it again"
+        return pl.DataFrame(schema=schema), [Skipped(folder.transplants, reason)]
 
 
 def _of_trials(frame: pl.LazyFrame, trials: pl.DataFrame, axes: Sequence[str], *, last: bool) -> pl.LazyFrame:

@@ -4,9 +4,11 @@ studies/<name>/study.yaml          the file as it was run last
 studies/<name>/study.json          what it says, read and checked, with versions
 studies/<name>/trials.parquet      a row per trial (schema.TRIAL_COLUMNS)
 studies/<name>/extensions.json     lengths asked for after the fact
+studies/<name>/transplants.parquet states of one checkpoint in another (schema.TRANSPLANT_COLUMNS), measured anew
 studies/<name>/report/             the page, its figures, answer.json
 
-Writers: `orchestrator/runs/study_dir.py`, and for the report `analysis/report/report.py`.
+Writers: `orchestrator/runs/study_dir.py`, for transplants `orchestrator/runs/transplants.py`, for the report
+`analysis/report/report.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ FIXED = arrow_schema(TRIAL_COLUMNS)
 """The columns of trials.parquet that every study has; its axes follow."""
 FILES = ("study.yaml", "study.json", "extensions.json", "trials.parquet")
 OURS = re.compile(rf"studies/(?P<study>{NAME.pattern})/(?:{'|'.join(map(re.escape, FILES))})")
-"""Every path that a study's file can have; the report is drawn anew and not counted."""
+"""Every path that a study's file can have; transplants and report are made anew and not counted."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class StudyDir:
     def extensions(self) -> str:
         """Lengths asked for after the fact, by run."""
         return f"{self.folder}/extensions.json"
+
+    @property
+    def transplants(self) -> str:
+        """The table of transplants between checkpoints, where they were asked for."""
+        return f"{self.folder}/transplants.parquet"
 
     @property
     def report(self) -> str:
