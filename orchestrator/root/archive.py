@@ -90,13 +90,12 @@ def _put(store: Store, tar: tarfile.TarFile, entries: list[tarfile.TarInfo]) -> 
 
 
 def _check_absent(store: Store, study: StudyDir, tar: tarfile.TarFile) -> None:
-    """The root has no study of this name, but for what an import of this very file left when it was killed."""
-    begun = store.exists(study.text) and (
-        study.text not in tar.getnames() or store.read(study.text) != content_of(tar, tar.getmember(study.text))
-    )
-    if begun or store.exists(study.spec):
-        remedy = f"import into another --root, or move {store.path(study.folder)} away first"
-        raise ValueError(f"{store.uri}: there is a study {study.name!r} already; {remedy}")
+    """The root has nothing of a study of this name, but for what an import of this very file has left there."""
+    names = set(tar.getnames())
+    for path in (study.spec, study.text, study.trials, study.extensions):
+        if store.exists(path) and (path not in names or store.read(path) != content_of(tar, tar.getmember(path))):
+            remedy = f"import into another --root, or move {store.path(study.folder)} away first"
+            raise ValueError(f"{store.uri}: there is a study {study.name!r} already; {remedy}")
 
 
 LAST = (

@@ -1,19 +1,17 @@
-"""export and import of strangers' files and through kills: all or nothing, and the same command again completes it."""
+"""export and import of strangers' files: all or nothing, and nothing over a study that is there."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
-import signal
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from deaths import DeadlyStore, live
+from small_runs import train
 from typer.testing import CliRunner
 
 from grokstudy.orchestrator.cli import app
@@ -21,12 +19,11 @@ from grokstudy.orchestrator.root import archive, archive_gate
 from grokstudy.orchestrator.root.archive import export, receive
 from grokstudy.orchestrator.root.curve_file import Curve, External
 from grokstudy.orchestrator.root.import_curves import import_external
-from grokstudy.orchestrator.root.verify import verify
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
 Files = dict[str, bytes]
-MOMENTS = ("before", "after")
 
 
 @pytest.fixture
@@ -52,41 +49,6 @@ def parcel(path: Path, content: Mapping[str, bytes] | list[tuple[str, bytes]]) -
     return path
 
 
-@contextmanager
-def deadly(owner: type, method: str, count: int, moment: str) -> Iterator[None]:
-    """Kill the process before or after the n-th call of a method."""
-    left, whole = [count], getattr(owner, method)
-
-    def call(*words: object, **options: object) -> object:
-        left[0] -= 1
-        if left[0] == 0 and moment == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = whole(*words, **options)
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(owner, method, call)
-    yield
-    setattr(owner, method, whole)
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_an_import_that_is_killed_at_any_write_is_completed_by_the_same_command(
-    origin: Store, tmp_path: Path, moment: str
-) -> None:
-    tar = tmp_path / "s.tar"
-    export(origin, "s", tar)
-    last = len(files(origin))
-    for count in range(1, last + 1):
-        there = Store(tmp_path / f"there-{count}")
-        assert not live(partial(receive, DeadlyStore(there.uri, count, moment), tar))
-        if count < last or moment == "before":
-            assert receive(there, tar).studies == ["s"]
-        assert files(there) == files(origin), count
-    assert verify(there) == []
-
-
 def test_a_trained_study_is_resumed_up_to_its_last_file(origin: Store, tmp_path: Path) -> None:
     """It has a study.yaml, which is not yet the study."""
     origin.write("studies/s/study.yaml", b"hypothesis: x\n")
@@ -97,7 +59,7 @@ def test_a_trained_study_is_resumed_up_to_its_last_file(origin: Store, tmp_path:
     assert files(there) == files(origin)
 
 
-@pytest.mark.parametrize("name", ["study.yaml", "study.json"])
+@pytest.mark.parametrize("name", ["study.yaml", "study.json", "trials.parquet", "extensions.json"])
 def test_a_study_of_the_same_name_is_left_alone(origin: Store, tmp_path: Path, name: str) -> None:
     export(origin, "s", tmp_path / "s.tar")
     there = Store(tmp_path / "there")
@@ -106,26 +68,6 @@ def test_a_study_of_the_same_name_is_left_alone(origin: Store, tmp_path: Path, n
     assert done.exit_code == 2
     assert "there is a study 's' already; import into another --root, or move" in done.stderr
     assert files(there) == {f"studies/s/{name}": b"{}"}
-
-
-@pytest.mark.parametrize("method", ["addfile", "close"])
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_an_export_that_is_killed_leaves_no_half_and_runs_again(
-    origin: Store, tmp_path: Path, method: str, moment: str
-) -> None:
-    out, whole = tmp_path / "s.tar", tmp_path / "whole.tar"
-    export(origin, "s", whole)
-
-    def dying(count: int) -> None:
-        with deadly(tarfile.TarFile, method, count, moment):
-            export(origin, "s", out)
-
-    deaths = 0
-    while not live(partial(dying, deaths + 1)):
-        deaths += 1
-        assert not out.exists()
-    assert deaths == (len(files(origin)) if method == "addfile" else 1)
-    assert out.read_bytes() == whole.read_bytes()
 
 
 def config_files(small: Callable[..., RunConfig], run_id: str | None = None) -> Files:
