@@ -77,6 +77,12 @@ def config_files(small: Callable[..., RunConfig], run_id: str | None = None) -> 
     return {f"{folder}/run.json": json.dumps({"config": config.to_dict(), "run_id": config.run_id}).encode()}
 
 
+def table_of(trial: Mapping[str, object]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({name: [value] for name, value in trial.items()}), buffer)
+    return buffer.getvalue()
+
+
 def refused(tmp_path: Path, tar: Path, fragment: str) -> None:
     """Exit 2 with the reason, and nothing there."""
     there = tmp_path / "refused"
@@ -116,15 +122,10 @@ def test_what_is_not_a_whole_study_of_ours_is_refused_before_the_first_write(ori
 def test_a_run_under_the_id_of_another_is_refused(
     small: Callable[..., RunConfig], origin: Store, tmp_path: Path
 ) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     wrong, right = "0" * 16, small().run_id
     for run_id in (wrong, right):
-        known = {"trial_id": "s-0", "run_id": run_id, "horizon": 60, "seed": 0, "state": "done"}
-        buffer = io.BytesIO()
-        pq.write_table(pa.table({name: [value] for name, value in known.items()}), buffer)
-        study = {"studies/s/study.json": b"{}", "studies/s/trials.parquet": buffer.getvalue()}
+        trial = {"trial_id": "s-0", "run_id": run_id, "horizon": 60, "seed": 0, "state": "done"}
+        study = {"studies/s/study.json": b"{}", "studies/s/trials.parquet": table_of(trial)}
         tar = parcel(tmp_path / "s.tar", {**config_files(small, run_id), **study})
         if run_id == wrong:
             refused(tmp_path, tar, f"'runs/{wrong}/run.json' belongs to run {right}")
@@ -145,3 +146,37 @@ def test_every_file_of_a_study_has_a_place_in_the_order_of_writing() -> None:
     names += ["runs/a/DONE.json", "runs/a/run.json", "studies/s/trials.parquet", "studies/s/study.yaml"]
     names += ["studies/s/study.json"]
     assert sorted(names, key=archive._order) == names
+
+
+TOLD = """Traceback (most recent call last):
+  File "/home/My Name/grokstudy/trainables/training/pack.py", line 3, in advance
+    raise OSError("/scratch/alice/results/runs/x: no (s3://bucket/alice/root) room on node-17, ~/root/x, runs/x/y")
+OSError: /scratch/alice/results/runs/x: no room on node-17"""
+CLEANED = """Traceback (most recent call last):
+  File "pack.py", line 3, in advance
+    raise OSError("x: no (root) room on HOST, x, runs/x/y")
+OSError: x: no room on HOST"""
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_export_tells_nothing_of_hosts_and_folders_unless_asked(
+    small: Callable[..., RunConfig], tmp_path: Path, kept: bool
+) -> None:
+    root, out = tmp_path / "secret" / "root", tmp_path / "s.tar"
+    run = train(small(eval={"every": 10, "probes": []}), Store(root))
+    trial = {"trial_id": "s-0", "run_id": run.run_id, "horizon": 60, "seed": 0, "state": "failed"}
+    run.store.write("studies/s/trials.parquet", table_of(trial))
+    run.store.write_json("studies/s/study.json", {"name": "s", "spec_hash": "0"})
+    run.write("run.json", {**(run.read("run.json") or {}), "host": "node-17"})
+    run.write("FAILED.json", {"error": TOLD.splitlines()[-1], "traceback": TOLD, "step": 3, "attempt": 1})
+    Store(root).write_json("driver.json", {"host": "node-17"})
+    words = ["export", "s", str(out), "--root", str(root), *(["--with-hosts"] if kept else [])]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    secrets = [b"node-17", b"alice", b"My Name", b"bucket"]
+    assert [secret in out.read_bytes() for secret in secrets] == [kept] * 4
+    assert str(tmp_path).encode() not in out.read_bytes()
+    assert receive(Store(tmp_path / "there"), out).runs == 1
+    moved = RunDir(Store(tmp_path / "there"), run.run_id)
+    assert (moved.read("FAILED.json") or {})["traceback"] == (TOLD if kept else CLEANED)
+    assert (moved.read("run.json") or {}).get("host") == ("node-17" if kept else None)
+    assert moved.config() == run.config()
