@@ -101,7 +101,7 @@ class Life:
             self._count(store.path(relative))
             delete(store, relative)
 
-        Store.delete = deleting  # type: ignore[method-assign]
+        Store.delete = deleting  # type: ignore[assignment, method-assign]
         event.listen(Engine, "commit", lambda _: self._count(self.folder))
         LIVES.append(self)
         sys.addaudithook(self._hear)

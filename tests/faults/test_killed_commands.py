@@ -99,7 +99,7 @@ def run(folder: Path, words: list[str]) -> None:
     os.chdir(folder)
     lock.SETTLE_S = 0.0
     time.time = lambda: 1.8e9  # equal commands leave equal files
-    figures.draw = lambda _: []
+    figures.draw = lambda tables: []
     for command in ("extend", "import_curves"):  # the package's attributes are the commands
         vars(sys.modules[f"grokstudy.orchestrator.commands.{command}"]).update(INSTEAD)
     done = CliRunner().invoke(app, words, catch_exceptions=False)
