@@ -44,7 +44,7 @@ check: setup  ## lint, format, types and the order of imports
 clean:  ## remove the environment (results stay)
 	rm -rf $(VENV)
 
-bench: setup  ## benchmarks: one JSON line per figure, each a comparison made side by side (about 20 minutes on 2 cores)
+bench: setup  ## benchmarks: one JSON line per figure, each a comparison made side by side (about 25 minutes on 2 cores)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m trainables bench
 	$(BIN)/python -m benchmarks.engine
@@ -54,3 +54,6 @@ bench: setup  ## benchmarks: one JSON line per figure, each a comparison made si
 	$(BIN)/python -m benchmarks.scheduling 100
 	$(BIN)/python -m benchmarks.scale 100 1000
 	$(BIN)/python -m benchmarks.mlflow_sync 50
+	$(BIN)/python -m benchmarks.reader 300 3000
+	$(BIN)/python -m benchmarks.verify
+	$(BIN)/python -m benchmarks.finished 300

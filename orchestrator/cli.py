@@ -30,6 +30,7 @@ REMEDIES = {
     PermissionError: "may this account write there?",
     NotADirectoryError: "there is a file where a folder is needed; is --root right?",
 }
+OUTPUTS = ("<stdout>", "<stderr>")
 
 
 def _message(error: ValueError | OSError) -> str:
@@ -39,6 +40,8 @@ def _message(error: ValueError | OSError) -> str:
     named = f"{error.filename}: {error.strerror}"
     text = named if error.filename else re.sub(r"^\[Errno \d+\] ", "", first_line(error, 1000))
     remedy = REMEDIES.get(type(error), "is --root right, and does its storage answer?")
+    if error.filename in OUTPUTS:
+        remedy = "free space where the output goes, or send it elsewhere"
     return f"{text}; {remedy} (GROKSTUDY_TRACEBACK=1 shows where)"
 
 

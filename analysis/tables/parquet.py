@@ -134,8 +134,8 @@ class Scan:
     def _decoded(self, part: _Part, wanted: Sequence[str]) -> pa.Table | None:
         """The wanted columns of a part, less the rows of the parts after it; None when it cannot be used."""
         try:
-            opened = None if self.store.local else self.store.fs
-            with pq.ParquetFile(part.place, page_checksum_verification=True, filesystem=opened) as source:
+            opened = self.store.fs.open_input_file(part.place)  # not by its name, which Arrow would look up again
+            with opened, pq.ParquetFile(opened, page_checksum_verification=True) as source:
                 schema = source.schema_arrow
                 if not schema.equals(self._arrow):
                     self._check(schema)

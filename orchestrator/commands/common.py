@@ -128,12 +128,12 @@ def existing(root: str) -> Store:
 
 
 @contextlib.contextmanager
-def driving(store: Store, what: str) -> Iterator[None]:
-    """Keep drivers away from a root meanwhile, or stop if there is one at work."""
+def driving(store: Store, what: str, freeing: bool = False) -> Iterator[None]:
+    """Keep drivers away from a root meanwhile, or stop if there is one at work. See `driver_lock` for `freeing`."""
     from grokstudy.orchestrator.execution.lock import RootBusyError, driver_lock
 
     try:
-        with driver_lock(store, what):
+        with driver_lock(store, what, freeing):
             yield
     except RootBusyError as error:
         stop(str(error))

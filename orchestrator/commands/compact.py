@@ -11,7 +11,7 @@ def compact(root: Root = "results", quiet: Quiet = False) -> None:
     from grokstudy.trainables.storage.run_dir import run_ids
 
     store = existing(root)
-    with driving(store, "compact"):
+    with driving(store, "compact", freeing=True):
         before, after = merge(store, sorted(run_ids(store)))
     if not quiet:
         say(f"{store.uri}: {before:,} parts of finished runs, now {after:,}")

@@ -34,7 +34,7 @@ class Outlet(io.TextIOWrapper):
 
     def _lose(self, error: OSError) -> None:
         if error.errno not in LOST:
-            raise error
+            raise OSError(error.errno, error.strerror, self.name) from None
         _lead_nowhere(self.fileno())
 
 

@@ -13,15 +13,18 @@ Out = Annotated[Path, typer.Argument(help="Tar file to write.", show_default=Fal
 Tar = Annotated[Path, typer.Argument(help="Tar file that export wrote.", show_default=False)]
 
 
-def export(study: StudyName, out: Out, root: Root = "results", quiet: Quiet = False) -> None:
-    """Write a study, with its runs and all their rows, to one tar file."""
+Hosts = Annotated[bool, typer.Option("--with-hosts", help="Keep what markers tell of hosts and of folders.")]
+
+
+def export(study: StudyName, out: Out, root: Root = "results", with_hosts: Hosts = False, quiet: Quiet = False) -> None:
+    """Write a study, with its runs and all their rows, to one tar file; without the names of hosts and folders."""
     from grokstudy.orchestrator.root.archive import export as write
     from grokstudy.trainables.storage.study_dir import StudyDir
 
     store, name = existing(root), study_name(study)
     if not StudyDir(store, name).has_trials():
         stop(f"{store.uri}: there is no study {name!r}")
-    count = write(store, name, out)
+    count = write(store, name, out, with_hosts)
     if not quiet:
         say(f"{out}: {count} runs of study {name}")
 

@@ -52,11 +52,15 @@ def extend(
     quiet: Quiet = False,
 ) -> None:
     """Go on with trained runs: to --steps, or with --until-event to twice the length until it comes or --max-steps."""
+    from grokstudy.orchestrator.execution.driver import study_state
+    from grokstudy.orchestrator.runs.study_dir import extensions
     from grokstudy.trainables.storage.store import Store
 
     if (steps is None) == (until_event is None) or (until_event is None) != (max_steps is None):
         stop("say how far: either --steps N, or --until-event NAME with --max-steps N")
     read, store, silent = read_study(study), Store(root), quiet or as_json
+    if extensions(store, read.name) and not study_state(read, store).idle():  # an extension that was cut short
+        _go_on(read.path, root, cpu, gpu, workers, local, silent)
     while lengths := _ask(read, store, steps, where, until_event, max_steps):
         if not silent:
             say(f"{read.name}: {len(lengths)} runs to {max(lengths.values()):,} steps")

@@ -25,7 +25,7 @@ def gc(
     from grokstudy.orchestrator.root.gc import garbage, remove
 
     store = existing(root)
-    with driving(store, "gc"), beside_a_writer(store, "gc"):
+    with driving(store, "gc", freeing=True), beside_a_writer(store, "gc"):
         files = garbage(store, orphans)
         if not dry_run:
             remove(store, files)

@@ -135,10 +135,12 @@ class _Launch:
     def in_processes(self, bundles: list[Bundle], count: int) -> None:
         """Train in processes, each given the next bundle when it has ended one."""
         left = deque(bundles)
-        workers = {str(number): _start(number, bundles[0].gpu) for number in range(count)}
+        workers: dict[str, _Worker] = {}
         limit = float(os.environ.get("GROKSTUDY_SILENCE_S", LIMIT_S))
         watchdog = Watchdog(limit, lambda name: workers[name].process.kill())
         try:
+            for number in range(count):
+                workers[str(number)] = _start(number, bundles[0].gpu)
             with watchdog:
                 while workers and self.breaker.reason is None:
                     for name, worker in list(workers.items()):
@@ -222,13 +224,31 @@ def _interrupts_stop(stop: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C comes afterwards, so that no process is left half told what to do. One that is started meanwhile is born
+    with it blocked: a terminal's reaches it, too, and would end its imports in a traceback.
+    """
+    noted: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    for number in noted[:1]:
+        signal.raise_signal(number)
+
+
 def _start(number: int, gpu: float) -> _Worker:
     """A fresh process; where workers share GPUs, each sees the one that it works on."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     visible = {} if not gpu else {"CUDA_VISIBLE_DEVICES": _gpu_of(number, gpu)}
     process = context.Process(target=_work, args=(theirs, visible), daemon=True, name=f"grokstudy-{number}")
-    process.start()
+    with _interrupts_wait():
+        process.start()
     theirs.close()
     return _Worker(process, ours)
 

@@ -9,6 +9,8 @@ another's name there stops as on Ctrl-C.
 from __future__ import annotations
 
 import contextlib
+import copy
+import errno
 import os
 import signal
 import socket
@@ -19,11 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from grokstudy.trainables.storage.store import DamagedError, Store
+from grokstudy.trainables.storage.store import DamagedError, StorageError, Store
 
 NAME = "driver.json"
 BEAT_S = 3.0
 WATCH_S = 10.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
 SETTLE_S = 0.3
 """Longer than two drivers can be apart that both found the root free."""
 
@@ -33,8 +36,11 @@ class RootBusyError(RuntimeError):
 
 
 @contextlib.contextmanager
-def driver_lock(store: Store, study: str) -> Iterator[None]:
-    """Hold the root while driving. Raises RootBusyError naming the holder if it lives."""
+def driver_lock(store: Store, study: str, freeing: bool = False) -> Iterator[None]:
+    """Hold the root while driving. Raises RootBusyError naming the holder if it lives.
+
+    Who is `freeing` space goes on without driver.json on a full disk: nobody else can take the root there, either.
+    """
     holder = _holder(store)
     if holder is not None and _alive(store, holder):
         raise RootBusyError(
@@ -44,6 +50,9 @@ def driver_lock(store: Store, study: str) -> Iterator[None]:
     own = {"study": study, "host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
     own["born"] = _born(os.getpid())
     ended = threading.Event()
+    if freeing and not _has_room(store, own):
+        yield
+        return
     store.write_json(NAME, {**own, "beat": 0})
     time.sleep(SETTLE_S if store.local else 5 * SETTLE_S)
     if (winner := _holder(store) or own)["token"] != own["token"]:
@@ -59,6 +68,18 @@ def driver_lock(store: Store, study: str) -> Iterator[None]:
         finally:  # also on a second Ctrl-C
             if (_holder(store) or {}).get("token") == own["token"]:
                 store.delete(NAME)
+
+
+def _has_room(store: Store, own: dict[str, Any]) -> bool:
+    """Whether driver.json can be written, found out by doing so without any patience."""
+    hasty = copy.copy(store)
+    hasty.patience_s = 0.0
+    try:
+        hasty.write_json(NAME, {**own, "beat": 0})
+    except StorageError as error:
+        if getattr(error.__cause__, "errno", None) in FULL:
+            return False
+    return True
 
 
 def _holder(store: Store) -> dict[str, Any] | None:

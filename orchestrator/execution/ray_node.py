@@ -1,4 +1,4 @@
-"""Ray's own processes on this machine, watched while it trains: without its raylet or its GCS, Ray waits for ever.
+"""Ray's own processes on this machine: no more than needed, and watched, as without raylet or GCS Ray waits for ever.
 
 One of the few files that know Ray. What is left of a Ray that lost one of them cannot be used again in this process,
 nor shut down in time, so the launch ends, every commit is in the root, and the same command starts afresh. It is not
@@ -8,10 +8,12 @@ started again by itself: what killed it once (mostly the system, for want of mem
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +23,22 @@ from grokstudy.orchestrator.execution.executor import RayLostError
 VITAL = ("gcs_server", "raylet")
 LOOK_S = 0.2
 NUDGE_S = 2.0
+
+
+@contextlib.contextmanager
+def fewest_processes() -> Iterator[None]:
+    """Start a node without the three processes that a run on one machine has no use for: nobody looks at its dashboard,
+    reads its logs on the driver, or could give it more machines. `ray.init` has no option for them.
+    """
+    from ray._private import node, parameter
+
+    params, serve = parameter.RayParams, node.Node.start_api_server
+    parameter.RayParams = functools.partial(params, no_monitor=True, include_log_monitor=False)
+    node.Node.start_api_server = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        parameter.RayParams, node.Node.start_api_server = params, serve
 
 
 class NodeWatch:

@@ -23,7 +23,7 @@ from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
 from grokstudy.orchestrator.execution.bundle import Bundle, make_bundles
 from grokstudy.orchestrator.execution.executor import OnProgress, RayStartError
 from grokstudy.orchestrator.execution.ray_cluster import check_cluster
-from grokstudy.orchestrator.execution.ray_node import NodeWatch
+from grokstudy.orchestrator.execution.ray_node import NodeWatch, fewest_processes
 from grokstudy.orchestrator.execution.resources import check_resources, granted, workers_here
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.schedulers.asha import Asha
@@ -120,7 +120,8 @@ def _init(ray: Any) -> None:
     """Call it, and once more where it gave up on processes that were slow to start."""
     for again in (False, True):
         try:
-            ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+            with fewest_processes():
+                ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
             return
         except Exception as error:  # Ray raises plain Exception when its processes do not come up
             ray.shutdown()

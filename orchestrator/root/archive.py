@@ -14,9 +14,10 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from grokstudy.orchestrator.root.archive_gate import check_contents, check_entries, content_of, is_ours, studies_in
+from grokstudy.orchestrator.root.traces import TELLING, without_traces
 from grokstudy.orchestrator.root.verify import study_runs
 from grokstudy.trainables.storage.run_dir import RunDir, run_of
 from grokstudy.trainables.storage.store import Store
@@ -33,8 +34,11 @@ class Received:
     """Runs that were there already."""
 
 
-def export(store: Store, study: str, out: Path) -> int:
-    """Write the study to a tar file, complete or not at all; returns the number of runs."""
+def export(store: Store, study: str, out: Path, with_hosts: bool = False) -> int:
+    """Write the study to a tar file, complete or not at all; returns the number of runs.
+
+    Unless `with_hosts`, markers tell nothing of the machines that trained. Raises DamagedError for a torn one.
+    """
     own = StudyDir(store, study)
     run_ids = study_runs(own)
     folders = [own.folder, *(folder for run_id in run_ids for folder in RunDir(store, run_id).folders)]
@@ -43,7 +47,7 @@ def export(store: Store, study: str, out: Path) -> int:
     try:
         with tarfile.open(partial, "w") as tar:
             for name in sorted(names, key=_order):
-                content = store.read(name)
+                content = store.read(name) if with_hosts else _impersonal(store, name)
                 entry = tarfile.TarInfo(name)
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
@@ -51,6 +55,12 @@ def export(store: Store, study: str, out: Path) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return len(run_ids)
+
+
+def _impersonal(store: Store, path: str) -> bytes:
+    """A file as it may be given away."""
+    run_id, name = run_of(path), PurePosixPath(path).name
+    return store.read(path) if run_id is None or name not in TELLING else without_traces(RunDir(store, run_id), name)
 
 
 def check(path: Path) -> None:
@@ -90,13 +100,12 @@ def _put(store: Store, tar: tarfile.TarFile, entries: list[tarfile.TarInfo]) -> 
 
 
 def _check_absent(store: Store, study: StudyDir, tar: tarfile.TarFile) -> None:
-    """The root has no study of this name, but for what an import of this very file left when it was killed."""
-    begun = store.exists(study.text) and (
-        study.text not in tar.getnames() or store.read(study.text) != content_of(tar, tar.getmember(study.text))
-    )
-    if begun or store.exists(study.spec):
-        remedy = f"import into another --root, or move {store.path(study.folder)} away first"
-        raise ValueError(f"{store.uri}: there is a study {study.name!r} already; {remedy}")
+    """The root has nothing of a study of this name, but for what an import of this very file has left there."""
+    names = set(tar.getnames())
+    for path in (study.spec, study.text, study.trials, study.extensions):
+        if store.exists(path) and (path not in names or store.read(path) != content_of(tar, tar.getmember(path))):
+            remedy = f"import into another --root, or move {store.path(study.folder)} away first"
+            raise ValueError(f"{store.uri}: there is a study {study.name!r} already; {remedy}")
 
 
 LAST = (

@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -85,6 +86,14 @@ class External:
         """The columns that tell the curves apart."""
         return tuple(self.trial.split(","))
 
+    @cached_property
+    def content(self) -> bytes:
+        """The file, read once: it may be a pipe, or be written to. Raises ValueError."""
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{self.path}: cannot be read ({error.strerror or error})") from None
+
     def read(self) -> list[Point]:
         """The rows that are meant, checked. Raises ValueError naming file, row and what is allowed."""
         self._check_mapping()
@@ -125,14 +134,10 @@ class External:
 
     def _text(self) -> str:
         try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise ValueError(f"{self.path}: cannot be read ({error.strerror or error})") from None
-        try:
-            text = content.decode("utf-8-sig")
+            text = self.content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            row = content[: error.start].count(b"\n") + 1
-            self._fault(f"row {row}", f"byte 0x{content[error.start]:02x} is no UTF-8; save the file as UTF-8")
+            row = self.content[: error.start].count(b"\n") + 1
+            self._fault(f"row {row}", f"byte 0x{self.content[error.start]:02x} is no UTF-8; save the file as UTF-8")
         if "\0" in text:
             row = text[: text.index("\0")].count("\n") + 1
             self._fault(f"row {row}", "holds a NUL byte, which no text has; save the file as CSV in UTF-8")

@@ -29,11 +29,13 @@ from grokstudy.trainables.storage.study_dir import NAME, StudyDir
 def import_external(store: Store, name: str, source: External, events: Mapping[str, Event]) -> int:
     """Write the curves as study `name`; returns the number of runs. Importing again replaces.
 
-    Raises ValueError, before anything is written, for a file that is not right or a study that was trained.
+    Raises ValueError, before anything is written, for a file that is not right, an event of what it does not hold, or
+    a study that was trained.
     """
     _check_name(store, name)
     points = source.read()
-    content = hashlib.sha256(source.path.read_bytes()).hexdigest()[:16]
+    _check_events(source, events)
+    content = hashlib.sha256(source.content).hexdigest()[:16]
     axes = ["curve"] if len(source.trial_columns) == 1 else [f"curve.{column}" for column in source.trial_columns]
     rows = []
     for trial, own in by_trial(points):
@@ -57,6 +59,16 @@ def _check_name(store: Store, name: str) -> None:
     spec = folder.find_spec()
     if store.exists(folder.text) or (spec is not None and spec.get("spec_hash") != ""):
         raise ValueError(f"{store.uri}: there is a study {name!r} that was trained; import under another --name")
+
+
+def _check_events(source: External, events: Mapping[str, Event]) -> None:
+    """Each event is one of something that the file holds."""
+    known = [f"{curve.metric}/{curve.split}" for curve in source.curves]
+    for name, event in events.items():
+        for wanted in (f"{event.metric}/{split}" for split in event.split):
+            if wanted not in known:
+                remedy = f"name one of them, or add --mapping COLUMN={wanted}"
+                raise ValueError(f"--event {name}: no column is {wanted}; there are {', '.join(known)}; {remedy}")
 
 
 def _run_id(content: str, source: External, trial: Sequence[str]) -> str:

@@ -56,7 +56,7 @@ def test_new_writes_a_valid_study_once(tmp_path: Path) -> None:
 def test_new_leaves_nothing_under_a_name_that_is_none(tmp_path: Path) -> None:
     done = asked("new", "My-Question", "--folder", tmp_path)
     assert done.exit_code == 2
-    assert "rename the file" in done.stderr
+    assert "'My-Question' is no name for a study" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from injury import until
 from synthetic import build_tracked, run_id
 
 from grokstudy.orchestrator import cli
@@ -139,6 +141,30 @@ class Twice:
         return state
 
 
+def test_an_interrupt_while_workers_are_starting_is_no_traceback(study: Path, tmp_path: Path) -> None:
+    """A terminal's Ctrl-C reaches every process of it, also those that are still importing."""
+    words = [str(BINARY), "run", str(study), "--local", "--workers", "2", "--root", str(tmp_path / "root")]
+    study.write_text(STUDY.replace("[natural]", "[natural, both_hops]").replace("steps: 20", "steps: 20000"))
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(words, **streams, start_new_session=True) as command:
+        until(lambda: any("spawn_main" in words for words in of_session(command.pid)), "a worker process")
+        os.killpg(command.pid, signal.SIGINT)
+        said = command.communicate(timeout=120)[0]
+    assert command.returncode == 3, said
+    assert "Traceback" not in said
+    assert "Nothing is lost; resume with:" in said
+
+
+def of_session(leader: int) -> list[str]:
+    """The command lines of a session's processes."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getsid(int(entry.name)) == leader:
+                found.append((entry / "cmdline").read_text())
+    return found
+
+
 def test_other_commands_say_a_word_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,7 +231,8 @@ def test_a_full_disk_behind_the_output_is_told(
     done = shell('"$@" > /dev/full', "query", "SELECT count(*) FROM evals", "--root", root)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "No space left on device" in done.stderr
+    assert "<stdout>: No space left on device; free space where the output goes, or send it elsewhere" in done.stderr
+    assert "--root" not in done.stderr
 
 
 def test_a_question_that_nobody_can_answer_is_told(study: Path, tmp_path: Path) -> None:

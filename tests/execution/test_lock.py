@@ -8,9 +8,12 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.execution import lock
 from grokstudy.orchestrator.execution.lock import NAME, RootBusyError, driver_lock, driver_of
 from grokstudy.trainables.storage.store import DamagedError, Store
@@ -33,6 +36,16 @@ def test_a_living_process_keeps_others_out(store: Store) -> None:
     with pytest.raises(RootBusyError, match=f"process {os.getppid()}"), driver_lock(store, "mine"):
         pass
     assert driver_of(store) is not None
+
+
+@pytest.mark.parametrize("command", ["gc", "compact"])
+def test_commands_that_tidy_wait_for_a_driver(store: Store, command: str) -> None:
+    store.write_json(NAME, holder())
+    store.write("runs/x/.tmp-half", b"of the driver's")
+    done = CliRunner().invoke(app, [command, "--root", store.uri])
+    assert done.exit_code == 2
+    assert f"study 's' is being driven by process {os.getppid()}" in done.stderr
+    assert Path(store.path("runs/x/.tmp-half")).exists()
 
 
 @pytest.mark.parametrize("changes", [{"pid": 2**22 + 1}, {"born": "1"}], ids=["dead", "id used again"])

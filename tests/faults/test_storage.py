@@ -16,8 +16,11 @@ from pathlib import Path
 import pytest
 from injury import train, unharmed, until
 from small_runs import train_to
+from typer.testing import CliRunner
 
+from grokstudy.orchestrator.cli import app
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import checkpoint, records
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import StorageError, Store
@@ -77,6 +80,27 @@ def test_the_disk_is_full(small: Small, tmp_path: Path, disk: Path, what: str, l
     begun = time.monotonic()
     train(config, store)
     unharmed(f"disk full while writing {what}", run, whole, time.monotonic() - begun)
+
+
+def test_a_full_disk_is_looked_at_and_freed(small: Small, disk: Path) -> None:
+    """verify reads it; compact says that it needs room, and harms nothing; gc makes room; then compact goes through."""
+    config, root = small(**PROBELESS), ["--root", str(disk / "root")]
+    run = train(config, store := Store(disk / "root"))
+    torn = f"{run.checkpoints}/step-000000050-{0:016x}.pt"
+    store.write(torn, bytes(300_000))
+    rows = {name: records.read(run, name) for name in TABLES}
+    fill(disk, 0)
+    said = CliRunner().invoke(app, ["verify", *root]).stdout
+    assert f"{torn}: checksum" in said
+    with pytest.raises(StorageError, match=r"part-000000000.*No space left on device.*Free space"):
+        CliRunner().invoke(app, ["compact", *root], catch_exceptions=False)
+    assert CliRunner().invoke(app, ["verify", *root]).stdout == said
+    done = CliRunner().invoke(app, ["gc", *root], catch_exceptions=False)
+    assert (done.exit_code, store.exists(torn)) == (0, False)
+    done = CliRunner().invoke(app, ["compact", *root], catch_exceptions=False)
+    assert done.stdout.endswith("7 parts of finished runs, now 2\n")
+    assert all(records.read(run, name).equals(rows[name]) for name in TABLES)
+    assert [path.name for path in (disk / "root").iterdir()] == ["metrics", "runs"]
 
 
 def test_the_disk_is_full_for_a_while(small: Small, tmp_path: Path, disk: Path) -> None:
@@ -210,6 +234,24 @@ def start(config: RunConfig, folder: Path, *before: str) -> subprocess.Popen[str
     path.write_text(json.dumps(config.to_dict()))
     words = [sys.executable, *before, "train", "--config", str(path), "--out", str(folder / "root"), "--threads", "1"]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_root_in_training_is_verified_without_alarm(small: Small, tmp_path: Path) -> None:
+    """Whatever it finds the run at: that no study asks for it is all there is to say."""
+    config = small(train={"steps": 2000, "checkpoint_every": 20}, **PROBELESS)
+    store, found = Store(tmp_path / "root"), set[str]()
+    process = start(config, tmp_path, "-m", "trainables")
+    until(lambda: checkpoint.steps(RunDir(store, config.run_id)), "a checkpoint")
+    looks = 0
+    while process.poll() is None:
+        done = CliRunner().invoke(app, ["verify", "--json", "--root", store.uri], catch_exceptions=False)
+        told = "a file went while it was looked at" in done.stderr
+        assert (done.exit_code, told) in ((1, False), (2, True)), done.stderr
+        found |= {fault["kind"] for fault in json.loads(done.stdout or "[]")}
+        looks += 1
+    assert ended(process) == 0
+    assert found == {"orphan"}
+    assert looks > 3
 
 
 def ended(process: subprocess.Popen[str]) -> int:

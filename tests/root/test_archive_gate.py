@@ -1,19 +1,17 @@
-"""export and import of strangers' files and through kills: all or nothing, and the same command again completes it."""
+"""export and import of strangers' files: all or nothing, and nothing over a study that is there."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
-import signal
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from deaths import DeadlyStore, live
+from small_runs import train
 from typer.testing import CliRunner
 
 from grokstudy.orchestrator.cli import app
@@ -21,12 +19,11 @@ from grokstudy.orchestrator.root import archive, archive_gate
 from grokstudy.orchestrator.root.archive import export, receive
 from grokstudy.orchestrator.root.curve_file import Curve, External
 from grokstudy.orchestrator.root.import_curves import import_external
-from grokstudy.orchestrator.root.verify import verify
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
 Files = dict[str, bytes]
-MOMENTS = ("before", "after")
 
 
 @pytest.fixture
@@ -52,41 +49,6 @@ def parcel(path: Path, content: Mapping[str, bytes] | list[tuple[str, bytes]]) -
     return path
 
 
-@contextmanager
-def deadly(owner: type, method: str, count: int, moment: str) -> Iterator[None]:
-    """Kill the process before or after the n-th call of a method."""
-    left, whole = [count], getattr(owner, method)
-
-    def call(*words: object, **options: object) -> object:
-        left[0] -= 1
-        if left[0] == 0 and moment == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = whole(*words, **options)
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(owner, method, call)
-    yield
-    setattr(owner, method, whole)
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_an_import_that_is_killed_at_any_write_is_completed_by_the_same_command(
-    origin: Store, tmp_path: Path, moment: str
-) -> None:
-    tar = tmp_path / "s.tar"
-    export(origin, "s", tar)
-    last = len(files(origin))
-    for count in range(1, last + 1):
-        there = Store(tmp_path / f"there-{count}")
-        assert not live(partial(receive, DeadlyStore(there.uri, count, moment), tar))
-        if count < last or moment == "before":
-            assert receive(there, tar).studies == ["s"]
-        assert files(there) == files(origin), count
-    assert verify(there) == []
-
-
 def test_a_trained_study_is_resumed_up_to_its_last_file(origin: Store, tmp_path: Path) -> None:
     """It has a study.yaml, which is not yet the study."""
     origin.write("studies/s/study.yaml", b"hypothesis: x\n")
@@ -97,7 +59,7 @@ def test_a_trained_study_is_resumed_up_to_its_last_file(origin: Store, tmp_path:
     assert files(there) == files(origin)
 
 
-@pytest.mark.parametrize("name", ["study.yaml", "study.json"])
+@pytest.mark.parametrize("name", ["study.yaml", "study.json", "trials.parquet", "extensions.json"])
 def test_a_study_of_the_same_name_is_left_alone(origin: Store, tmp_path: Path, name: str) -> None:
     export(origin, "s", tmp_path / "s.tar")
     there = Store(tmp_path / "there")
@@ -108,31 +70,17 @@ def test_a_study_of_the_same_name_is_left_alone(origin: Store, tmp_path: Path, n
     assert files(there) == {f"studies/s/{name}": b"{}"}
 
 
-@pytest.mark.parametrize("method", ["addfile", "close"])
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_an_export_that_is_killed_leaves_no_half_and_runs_again(
-    origin: Store, tmp_path: Path, method: str, moment: str
-) -> None:
-    out, whole = tmp_path / "s.tar", tmp_path / "whole.tar"
-    export(origin, "s", whole)
-
-    def dying(count: int) -> None:
-        with deadly(tarfile.TarFile, method, count, moment):
-            export(origin, "s", out)
-
-    deaths = 0
-    while not live(partial(dying, deaths + 1)):
-        deaths += 1
-        assert not out.exists()
-    assert deaths == (len(files(origin)) if method == "addfile" else 1)
-    assert out.read_bytes() == whole.read_bytes()
-
-
 def config_files(small: Callable[..., RunConfig], run_id: str | None = None) -> Files:
     """The run.json of a trained run, under its own id or another."""
     config = small()
     folder = f"runs/{run_id or config.run_id}"
     return {f"{folder}/run.json": json.dumps({"config": config.to_dict(), "run_id": config.run_id}).encode()}
+
+
+def table_of(trial: Mapping[str, object]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({name: [value] for name, value in trial.items()}), buffer)
+    return buffer.getvalue()
 
 
 def refused(tmp_path: Path, tar: Path, fragment: str) -> None:
@@ -174,15 +122,10 @@ def test_what_is_not_a_whole_study_of_ours_is_refused_before_the_first_write(ori
 def test_a_run_under_the_id_of_another_is_refused(
     small: Callable[..., RunConfig], origin: Store, tmp_path: Path
 ) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     wrong, right = "0" * 16, small().run_id
     for run_id in (wrong, right):
-        known = {"trial_id": "s-0", "run_id": run_id, "horizon": 60, "seed": 0, "state": "done"}
-        buffer = io.BytesIO()
-        pq.write_table(pa.table({name: [value] for name, value in known.items()}), buffer)
-        study = {"studies/s/study.json": b"{}", "studies/s/trials.parquet": buffer.getvalue()}
+        trial = {"trial_id": "s-0", "run_id": run_id, "horizon": 60, "seed": 0, "state": "done"}
+        study = {"studies/s/study.json": b"{}", "studies/s/trials.parquet": table_of(trial)}
         tar = parcel(tmp_path / "s.tar", {**config_files(small, run_id), **study})
         if run_id == wrong:
             refused(tmp_path, tar, f"'runs/{wrong}/run.json' belongs to run {right}")
@@ -203,3 +146,37 @@ def test_every_file_of_a_study_has_a_place_in_the_order_of_writing() -> None:
     names += ["runs/a/DONE.json", "runs/a/run.json", "studies/s/trials.parquet", "studies/s/study.yaml"]
     names += ["studies/s/study.json"]
     assert sorted(names, key=archive._order) == names
+
+
+TOLD = """Traceback (most recent call last):
+  File "/home/My Name/grokstudy/trainables/training/pack.py", line 3, in advance
+    raise OSError("/scratch/alice/results/runs/x: no (s3://bucket/alice/root) room on node-17, ~/root/x, runs/x/y")
+OSError: /scratch/alice/results/runs/x: no room on node-17"""
+CLEANED = """Traceback (most recent call last):
+  File "pack.py", line 3, in advance
+    raise OSError("x: no (root) room on HOST, x, runs/x/y")
+OSError: x: no room on HOST"""
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_export_tells_nothing_of_hosts_and_folders_unless_asked(
+    small: Callable[..., RunConfig], tmp_path: Path, kept: bool
+) -> None:
+    root, out = tmp_path / "secret" / "root", tmp_path / "s.tar"
+    run = train(small(eval={"every": 10, "probes": []}), Store(root))
+    trial = {"trial_id": "s-0", "run_id": run.run_id, "horizon": 60, "seed": 0, "state": "failed"}
+    run.store.write("studies/s/trials.parquet", table_of(trial))
+    run.store.write_json("studies/s/study.json", {"name": "s", "spec_hash": "0"})
+    run.write("run.json", {**(run.read("run.json") or {}), "host": "node-17"})
+    run.write("FAILED.json", {"error": TOLD.splitlines()[-1], "traceback": TOLD, "step": 3, "attempt": 1})
+    Store(root).write_json("driver.json", {"host": "node-17"})
+    words = ["export", "s", str(out), "--root", str(root), *(["--with-hosts"] if kept else [])]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    secrets = [b"node-17", b"alice", b"My Name", b"bucket"]
+    assert [secret in out.read_bytes() for secret in secrets] == [kept] * 4
+    assert str(tmp_path).encode() not in out.read_bytes()
+    assert receive(Store(tmp_path / "there"), out).runs == 1
+    moved = RunDir(Store(tmp_path / "there"), run.run_id)
+    assert (moved.read("FAILED.json") or {})["traceback"] == (TOLD if kept else CLEANED)
+    assert (moved.read("run.json") or {}).get("host") == ("node-17" if kept else None)
+    assert moved.config() == run.config()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,23 @@ def test_a_bad_mapping_says_what_is_allowed(text: str, fragment: str) -> None:
 def test_a_bad_event_says_what_is_allowed(text: str) -> None:
     with pytest.raises(ValueError, match="is not NAME=METRIC/SPLIT>=VALUE"):
         Event.parse(text)
+
+
+def test_an_event_of_what_no_column_is_says_what_there_is(store: Store) -> None:
+    source = External(CSV, "regime", "step", CURVES)
+    told = "--event late: no column is cqsp/test_oo; there are accuracy/train_ii, bridge_hit_any/test_oo, "
+    with pytest.raises(ValueError, match=told):
+        import_external(store, "published", source, dict([Event.parse("late=cqsp/test_oo>=0.5")]))
+    assert not store.exists("")
+
+
+def test_a_file_is_read_once_so_that_it_can_be_a_pipe(store: Store, tmp_path: Path) -> None:
+    pipe, text = tmp_path / "pipe.csv", HEAD + "a,0,0.5,,0,t,9\n"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(pipe.write_text, text)
+        assert import_external(store, "x", source(pipe), {}) == 1
+    assert load(store.uri, "x").evals.collect()["accuracy"].to_list() == [0.5]
 
 
 def test_missing_values_leave_no_row_and_bad_columns_are_named(store: Store, tmp_path: Path) -> None:

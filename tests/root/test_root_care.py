@@ -211,6 +211,8 @@ def test_a_study_travels_in_a_tar_file(small: Small, run: RunDir, tmp_path: Path
     moved = RunDir(there, run.run_id)
     assert all(rows(moved)[name].equals(rows(run)[name]) for name in TABLES)
     assert checkpoint.steps(moved) == checkpoint.steps(run)
+    assert receive(there, tmp_path / "s.tar").runs == 0, "all of it is there"
+    there.write_json("studies/s/extensions.json", {run.run_id: 90})
     with pytest.raises(ValueError, match="there is a study 's' already"):
         receive(there, tmp_path / "s.tar")
     third = Store(tmp_path / "third")
