@@ -22,6 +22,12 @@ NO_START = {
     "waiting": "waiting for the run to start from",
     "no_start": "without a start, which is a result",
 }
+TRAINED_ON = ("circuit_strength", "hop1_writer")
+"""Measures that are scored on chains of which most may have been trained."""
+EARLIER = (
+    f"{TRAINED_ON[0]} and {TRAINED_ON[1]} count chains that were trained; for\n"
+    f"{'':14}untrained ones base: {{eval: {{probes: [logit_lens, capacity, mediation]}}}}"
+)
 MOST_STARTS = 20
 """Trials without a start that are spelled, of each kind."""
 
@@ -40,6 +46,8 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
         "time": _time(plan),
         "disk": f"{bytes_text(plan.disk_bytes)}, of which {bytes_text(plan.checkpoint_bytes)} checkpoints",
     }
+    if any(event.metric in TRAINED_ON for event in study.events.values()):
+        lines["circuit"] = EARLIER
     title = textwrap.fill(printable(f"{study.name}: {study.hypothesis}".strip()), min(79, width() or 79))
     return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items())])
 

@@ -120,3 +120,12 @@ def test_plan_says_what_it_waits_for_when_it_compiles(tmp_path: Path, monkeypatc
         assert json.loads(done.stdout)["runs_todo"] == 2
         assert done.stderr.count("Compiling to measure") == (2 if engine == "compile" else 0)
     assert engines == ["compile"] * 2 + ["eager"] * 2
+
+
+@pytest.mark.parametrize(("probes", "told"), [("[circuit]", True), ("[capacity]", False)])
+def test_the_plan_says_where_the_circuit_counts_trained_chains(tmp_path: Path, probes: str, told: bool) -> None:
+    path = tmp_path / "asked.yaml"
+    path.write_text(f"base: {{data: {{entities: 30}}, train: {{steps: 5}}, eval: {{probes: {probes}}}}}\n")
+    shown = CliRunner().invoke(app, ["plan", str(path), "--root", str(tmp_path / "root")])
+    assert shown.exit_code == 0, shown.output
+    assert ("count chains that were trained" in shown.stdout) == told
