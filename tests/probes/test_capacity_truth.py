@@ -129,5 +129,15 @@ def test_a_latent_circuit_has_capacity_and_no_answer() -> None:
     assert m["capacity_without_answer"] == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "hit"), [("bridge", 1), ("no writer", 0), ("no reader", 1), ("skips r1", 0), ("keyed", 0), ("latent", 1)]
+)
+def test_the_lens_reads_the_bridge_where_there_is_one(name: str, hit: int) -> None:
+    """Decodable is neither capacity (no reader) nor the answer (skips r1)."""
+    m = measured(name)
+    assert m["bridge_hit"] == hit
+    assert m["bridge_hit_permuted"] < 0.15
+
+
 def test_there_are_enough_queries_to_mean_something() -> None:
     assert len(KNOWN) >= 90
