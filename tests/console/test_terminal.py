@@ -117,7 +117,7 @@ def asked(root: Path, *words: str) -> Any:
 def test_every_command_that_prints_a_table_prints_it_as_json_too(root: Path) -> None:
     commands = {name for name in COMMANDS if "--json" in asked(root, name, "--help").stdout}
     assert commands == {
-        "plan", "run", "extend", "status", "watch", "report", "compare", "query", "logs", "mlflow", "verify", "gc",
+        "plan", "run", "measure", "extend", "status", "watch", "report", "compare", "query", "logs", "mlflow", "verify", "gc",
         "import-curves", "doctor",
     }  # fmt: skip
     for words in (
