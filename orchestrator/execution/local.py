@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -247,6 +248,7 @@ def _start(number: int, gpu: float) -> _Worker:
     ours, theirs = context.Pipe()
     visible = {} if not gpu else {"CUDA_VISIBLE_DEVICES": _gpu_of(number, gpu)}
     process = context.Process(target=_work, args=(theirs, visible), daemon=True, name=f"grokstudy-{number}")
+    resource_tracker.ensure_running()  # which unblocks Ctrl-C when it starts
     with _interrupts_wait():
         process.start()
     theirs.close()
