@@ -150,7 +150,7 @@ def test_no_two_rows_of_the_whole_set_are_of_the_same_thing() -> None:
     where = scene(MODELS["looped"], [0])
     sites = [site(m) for name in probes.PROBES for m in measure(name, where)]
     assert len(sites) == len(set(sites))
-    assert len(sites) <= 1300
+    assert len(sites) <= 1500, "rows of one evaluation with every probe: what a run writes to disk each time"
 
 
 def test_partners_of_queries_are_what_they_should_be() -> None:
