@@ -63,11 +63,6 @@ MEASURED = {
     "consistency": Measured(_SHARES),
 }
 """What each probe measures."""
-NO_CAPACITY = ("writer", "reader", "capacity", "capacity_mean")
-_CHANCES = ("writer_chance", "reader_chance", "capacity_chance")
-_TABLE = ("answer_with_capacity", "answer_without_capacity", "capacity_without_answer")
-_CHOICES = ("writing_choices", "reading_choices")
-_MEDIATION = ("iia", "necessity", "iia_chance", "donor_right", "answer_chance", "mediation_depth")
 NO_SHARES = (
     *("lens_bridge_rank", "lens_answer_rank", "lens_r2_rank", "consistency_phi", *_COSINES, *_CHOICES),
     *("site_depth", "capacity_depth", "mediation_depth"),
