@@ -71,7 +71,7 @@ def _chart(paths: pl.DataFrame, answer: Event, circuit: Event, known: pl.DataFra
 
 def _corners(level: float) -> list[Any]:
     """What a run that ends in each quadrant has, written above and below the answer's threshold."""
-    places = [("fake", "neither", 6, "left"), ("both", "latent", theme.WIDTH - 6, "right")]
+    places = [("answer alone", "neither", 6, "left"), ("both", "circuit alone", theme.WIDTH - 6, "right")]
     return [
         alt.Chart(pl.DataFrame({"answer": [level], "text": [word]}))
         .mark_text(align=side, dy=dy, color="#666666", fontStyle="italic", fontSize=11)
