@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_runs import TWO_RUNS
 from typer.testing import CliRunner
 
 from grokstudy.analysis.query import where
@@ -32,20 +33,8 @@ from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.training.pack import Pack
 
-STUDY = """\
-hypothesis: it grows
-base:
-  data: {entities: 20, relations: 8, out_degree: 5, ood_fraction: 0.2, phi: 2.0}
-  model: {layers: 1, width: 16, heads: 2}
-  train: {steps: 20, batch: 32, checkpoint_every: 10}
-  eval: {every: 10, probes: []}
-space:
-  data.exposure: [natural, both_hops]
-seeds: [0]
-"""
 
-
-def read(folder: Path, text: str = STUDY) -> Study:
+def read(folder: Path, text: str = TWO_RUNS) -> Study:
     path = folder / "s.yaml"
     path.write_text(text)
     return load_study(path)
@@ -91,15 +80,15 @@ def test_more_seeds_or_values_are_not_a_contradiction_but_a_changed_value_is(tmp
         study = read(tmp_path, text)
         return str(contradiction(store, study, study_state(study, store).trials) or "")
 
-    assert found(STUDY) == ""
-    assert found(STUDY.replace("[0]", "[0, 1]")) == ""
-    assert found(STUDY.replace("steps: 20", "steps: 40")) == ""
-    assert found(STUDY.replace("it grows", "it grows, or not")) == ""
-    text = found(STUDY.replace("width: 16", "width: 24"))
+    assert found(TWO_RUNS) == ""
+    assert found(TWO_RUNS.replace("[0]", "[0, 1]")) == ""
+    assert found(TWO_RUNS.replace("steps: 20", "steps: 40")) == ""
+    assert found(TWO_RUNS.replace("it grows", "it grows, or not")) == ""
+    text = found(TWO_RUNS.replace("width: 16", "width: 24"))
     assert "-  model: {layers: 1, width: 16, heads: 2}" in text
     assert "+  model: {layers: 1, width: 24, heads: 2}" in text
     assert "no longer asks for 2 runs that were trained" in text
-    assert "1 run that was trained" in found(STUDY.replace("natural, both_hops", "natural"))
+    assert "1 run that was trained" in found(TWO_RUNS.replace("natural, both_hops", "natural"))
 
 
 def test_plan_names_the_cheapest_extension_and_its_command_works(
@@ -158,7 +147,7 @@ def test_extensions_are_ordered_by_cost_and_leave_out_what_cannot_go_on(small: C
 
 
 def test_failures_are_listed_by_cause(tmp_path: Path, store: Store) -> None:
-    study = read(tmp_path, STUDY.replace("[0]", "[0, 1]"))
+    study = read(tmp_path, TWO_RUNS.replace("[0]", "[0, 1]"))
     for number, run in enumerate(study_state(study, store).runs):
         kind = "ValueError" if number == 3 else "RuntimeError"
         error = {"error": f"{kind}: at step {number}", "traceback": f"file.py, line 3\n{kind}: at step {number}"}

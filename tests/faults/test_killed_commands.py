@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 from deaths import LIVES, Life
+from small_runs import TWO_RUNS
 from typer.testing import CliRunner
 
 from grokstudy.orchestrator.cli import app
@@ -36,17 +37,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 EVERY = 1 if "GROKSTUDY_FAULTS" in os.environ else 5
 """`make test-faults` kills at every change, the normal run at every fifth."""
-STUDY = """\
-hypothesis: it is written whole
-base:
-  data: {entities: 20, relations: 8, out_degree: 5, ood_fraction: 0.2, phi: 2.0}
-  model: {layers: 1, width: 16, heads: 2}
-  train: {steps: 20, batch: 32, checkpoint_every: 10}
-  eval: {every: 10, probes: []}
-space:
-  data.exposure: [natural, both_hops]
-seeds: [0]
-"""
 MAPPED = ["--mapping", "a=accuracy/test_oo", "--event", "come=accuracy/test_oo>=0.5"]
 COMMANDS = {
     "report": ["report", "s"],
@@ -73,11 +63,11 @@ def train(store: Store, runs: list[Run]) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a root, and what the commands take: a study's runs, garbage, orphans, files from elsewhere."""
     folder = tmp_path_factory.mktemp("whole")
-    (folder / "s.yaml").write_text(STUDY)
+    (folder / "s.yaml").write_text(TWO_RUNS)
     (folder / "curves.csv").write_text("trial,step,a\nx,0,0.1\nx,10,0.9\ny,0,0.1\ny,10,0.3\n")
     other = folder / "other"
     for name, root in (("other", other), ("s", folder / "results")):
-        (folder / f"{name}.yaml").write_text(STUDY)
+        (folder / f"{name}.yaml").write_text(TWO_RUNS)
         study, store = load_study(folder / f"{name}.yaml"), Store(root)
         Driver(study, store).train(partial(train, store))
     done = CliRunner().invoke(app, ["export", "other", str(folder / "other.tar"), "--root", str(other)])

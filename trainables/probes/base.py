@@ -173,7 +173,7 @@ class Scene:
 
     def at_site(self, value_KMx: Tensor) -> Tensor:
         """Each member's value at its own l* (M, x), of values at every inner depth."""
-        return value_KMx[self.site_M, torch.arange(value_KMx.shape[1], device=value_KMx.device)]
+        return of_each(value_KMx, self.site_M)
 
     def means(self, value_xMS: Tensor, used_MS: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
         """Mean (x, M, J) over the used queries of each split, NaN below `least` of them; and how many (M, J)."""
@@ -199,6 +199,11 @@ class Scene:
 
 
 Probe = Callable[[Scene], Iterable[Measurement]]
+
+
+def of_each(value_KMx: Tensor, site_M: Tensor) -> Tensor:
+    """Each member's value at its own site (M, x), of values at every inner depth."""
+    return value_KMx[site_M, torch.arange(value_KMx.shape[1], device=value_KMx.device)]
 
 
 def logit_gap(logits_MSV: Tensor, token_MS: Tensor, other_MS: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from grokstudy.trainables.probes.base import Scene
+from grokstudy.trainables.probes.base import Scene, of_each
 from grokstudy.trainables.probes.partners import MOST, Partners
 
 LEAST = 30
@@ -135,7 +135,7 @@ class Exchanges:
 
     def at_site(self, value_KMx: Tensor) -> Tensor:
         """Each member's value at its own l* (M, x), of values at every inner depth."""
-        return value_KMx[self.site_M, torch.arange(value_KMx.shape[1], device=value_KMx.device)]
+        return of_each(value_KMx, self.site_M)
 
     def pair_means(self, value_xMSN: Tensor, used_MSN: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
         """Mean (x, M, J) over the used pairs of each split, NaN below `least` of them; and how many (M, J)."""

@@ -91,11 +91,13 @@ class PartnerDraw:
     def columns(self, queries: Examples, name: str) -> Columns:
         """The partners of one split's queries, by column, (S, N) or (S, N, T)."""
         h, r1, r2 = (queries.tokens - self.offset).T
+        graph = self.graph
+        untrained_SF = ~self._was_trained(graph.head[None], graph.relation[None], r2[:, None])
         guessed = {"guessed": (self.guess_R[r2] == queries.answer).astype(np.int64)}
         return {
             **self._writing(queries, h, r1, r2, f"probe/{name}/writing"),
-            **self._reading(queries, h, r1, r2, f"probe/{name}/reading"),
-            **self._swap(queries, h, r1, r2, f"probe/{name}/swap"),
+            **self._reading(queries, h, r1, r2, untrained_SF, f"probe/{name}/reading"),
+            **self._swap(queries, h, r1, r2, untrained_SF, f"probe/{name}/swap"),
             **guessed,
         }
 
@@ -109,22 +111,25 @@ class PartnerDraw:
         exchanged = self._receivers(queries.bridge, relation_SN, answer_SN, "writing", name)
         return {**exchanged, "writing_choices": valid_SR.sum(axis=1)}
 
-    def _reading(self, queries: Examples, h: IntArray, r1: IntArray, r2: IntArray, name: str) -> Columns:
+    def _reading(
+        self, queries: Examples, h: IntArray, r1: IntArray, r2: IntArray, untrained_SF: Bools, name: str
+    ) -> Columns:
         graph, own = self.graph, self.lookup.fact(h, r1)
         same_SF = (graph.tail == queries.bridge[:, None]) & (np.arange(len(graph.tail)) != own[:, None])
-        valid_SF = same_SF & ~graph.ood & ~self._was_trained(graph.head[None], graph.relation[None], r2[:, None])
+        valid_SF = same_SF & ~graph.ood & untrained_SF
         donor_SN = _again(pick_several(valid_SF, Stream(self.seed, name), MOST))
         relation_SN = np.where(donor_SN >= 0, r2[:, None], -1)
         answer_SN = np.where(donor_SN >= 0, queries.answer[:, None], -1)
         exchanged = self._receivers(queries.bridge, relation_SN, answer_SN, "reading", name)
         return {**exchanged, "donor": self._chains(donor_SN, r2), "reading_choices": valid_SF.sum(axis=1)}
 
-    def _swap(self, queries: Examples, h: IntArray, r1: IntArray, r2: IntArray, name: str) -> Columns:
+    def _swap(
+        self, queries: Examples, h: IntArray, r1: IntArray, r2: IntArray, untrained_SF: Bools, name: str
+    ) -> Columns:
         graph, own, answering = self.graph, self.lookup.fact(h, r1), self.lookup.fact(queries.bridge, r2)
         second_SF = self.lookup.fact(graph.tail[None], r2[:, None])
         alike_SF = (graph.ood == graph.ood[own][:, None]) & (graph.ood[second_SF] == graph.ood[answering][:, None])
         differs_SF = (graph.tail != queries.bridge[:, None]) & (graph.tail[second_SF] != queries.answer[:, None])
-        untrained_SF = ~self._was_trained(graph.head[None], graph.relation[None], r2[:, None])
         valid_SF = (second_SF >= 0) & alike_SF & differs_SF & untrained_SF
         donor_SN = pick_several(valid_SF, Stream(self.seed, name), MOST)
         answer_SN = self._tails(second_SF, donor_SN)

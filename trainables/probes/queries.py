@@ -78,7 +78,8 @@ class Queries:
     ) -> Queries:
         """Draw the queries of every member, at most `cap` per split, and what these probes need beside them."""
         splits = tuple(name for name in TWO_HOP_SPLITS if name in data[0].splits)
-        members = [_member(d, seed, splits, cap) for d, seed in zip(data, seeds, strict=True)]
+        cut = [{name: d.splits[name].take(slice(cap)) for name in splits} for d in data]
+        members = [_member(d, seed, q) for d, seed, q in zip(data, seeds, cut, strict=True)]
         queries, facts = [m[0] for m in members], [m[1] for m in members]
         tensors = _side_by_side(queries, splits)
         tensors |= {column: stacked((f[column] for f in facts), -1) for column in facts[0]}
@@ -86,7 +87,6 @@ class Queries:
         partners = None
         if not set(probes).isdisjoint(PARTNERED):
             draws = [PartnerDraw(d, seed) for d, seed in zip(data, seeds, strict=True)]
-            cut = [{name: d.splits[name].take(slice(cap)) for name in splits} for d in data]
             drawn = [{name: draw.columns(q, name) for name, q in c.items()} for draw, c in zip(draws, cut, strict=True)]
             partners = Partners.of({name: x.to(device) for name, x in _side_by_side(drawn, splits).items()})
         widths = torch.tensor([max(len(q[name]["answer"]) for q in queries) for name in splits])
@@ -110,10 +110,9 @@ def _side_by_side(members: Sequence[Mapping[str, Columns]], splits: Sequence[str
     }
 
 
-def _member(data: TaskData, seed: int, splits: tuple[str, ...], cap: int) -> tuple[dict[str, Columns], Columns]:
+def _member(data: TaskData, seed: int, queries: dict[str, Examples]) -> tuple[dict[str, Columns], Columns]:
     """Columns of each split, and columns of the facts."""
     lookup = Lookup(data)
-    queries = {name: data.splits[name].take(slice(cap)) for name in splits}
     chosen = _facts(lookup, np.concatenate([q.bridge for q in queries.values()]), seed)
     group_of = np.full(data.entities, -1, np.int64)
     bridges = np.unique(data.graph.tail[chosen])
