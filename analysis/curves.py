@@ -11,8 +11,9 @@ from collections.abc import Iterable
 import polars as pl
 
 from grokstudy.analysis.tables.parquet import Scan, Skipped
-from grokstudy.trainables.schema import SPLITS, TABLES
+from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.tasks import known_splits
 
 CURVES = 20
 """Most curves of a run."""
@@ -50,7 +51,7 @@ def _rows(scan: Scan, horizon: int) -> pl.DataFrame:
 
 
 def _accuracies(evals: pl.DataFrame) -> list[pl.DataFrame]:
-    order = (ANSWER_SPLIT, *SPLITS)
+    order = (ANSWER_SPLIT, *known_splits())
     splits = sorted(set(evals["split"]), key=lambda name: (order.index(name) if name in order else len(order), name))
     return [_curve(evals.filter(pl.col("split") == split), f"accuracy/{split}", "accuracy") for split in splits]
 

@@ -28,7 +28,7 @@ from grokstudy.trainables.models.decoder import Transformer
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.lookup import Lookup
 from grokstudy.trainables.probes.queries import Queries
-from grokstudy.trainables.tasks.graph import Examples, TaskData
+from grokstudy.trainables.tasks.graph import Examples, GraphData, chain_shape
 from grokstudy.trainables.tasks.two_hop import TwoHop, TwoHopOptions
 
 Facts = NDArray[np.bool_]
@@ -36,7 +36,7 @@ SHARP = 30.0
 """Scale of attention scores and of the unembedding: softmax is all but a choice."""
 
 
-def graph(seed: int = 0, **changes: object) -> TaskData:
+def graph(seed: int = 0, **changes: object) -> GraphData:
     """A small graph with some twenty test chains of each class."""
     options = TwoHopOptions(entities=16, relations=8, out_degree=5, ood_fraction=0.25, phi=1.0, mixed_holdout=0.4)
     return TwoHop.build(dataclasses.replace(options, **changes), seed, 1000)  # type: ignore[arg-type]
@@ -46,20 +46,20 @@ def graph(seed: int = 0, **changes: object) -> TaskData:
 class Handmade:
     """A model and one row of weights, written part by part."""
 
-    data: TaskData
+    data: GraphData
     model: Transformer
     weights: dict[str, Tensor]
 
     @classmethod
-    def empty(cls, data: TaskData) -> Handmade:
+    def empty(cls, data: GraphData) -> Handmade:
         """Embeddings, positions, unembedding; blocks that do nothing."""
         vocabulary = data.vocabulary
         width = 4 * vocabulary + 3 + len(data.graph.head)
         options = Model(layers=2, loops=1, width=width, heads=1, mlp_ratio=6, activation="relu", tied=False, bias=True)
-        model = Transformer(options, vocabulary)
+        shape = chain_shape(vocabulary, data.entities)
+        model = Transformer(options, shape)
         weights = {
-            name: value.clone()
-            for name, value in model.unpack(torch.zeros(1, parameter_count(options, vocabulary))).items()
+            name: value.clone() for name, value in model.unpack(torch.zeros(1, parameter_count(options, shape))).items()
         }
         for name in ("0.norm1", "0.norm2", "1.norm1", "1.norm2", "norm_final"):
             weights[name][:] = 1.0
@@ -114,7 +114,7 @@ class Handmade:
         return Scene(self.model, self.weights, queries, self.data.entities)
 
 
-def circuit(data: TaskData, first: Facts | None = None, second: Facts | None = None) -> Handmade:
+def circuit(data: GraphData, first: Facts | None = None, second: Facts | None = None) -> Handmade:
     """Hop 1 at r1 in block 1, hop 2 at r2 in block 2."""
     made, facts = Handmade.empty(data), data.graph
     everything = np.ones(len(facts.head), bool)
@@ -128,7 +128,7 @@ def circuit(data: TaskData, first: Facts | None = None, second: Facts | None = N
     return made
 
 
-def lookup(data: TaskData) -> Handmade:
+def lookup(data: GraphData) -> Handmade:
     """Every chain is looked up as a whole at r2; r1 never knows the bridge."""
     made = Handmade.empty(data)
     first, second = data.graph.chains()
@@ -140,7 +140,7 @@ def lookup(data: TaskData) -> Handmade:
     return made
 
 
-def keyed_lookup(data: TaskData, chains: Examples) -> Handmade:
+def keyed_lookup(data: GraphData, chains: Examples) -> Handmade:
     """These chains are looked up by the state at r1, which says which fact (h, r1) is."""
     made, facts = Handmade.empty(data), data.graph
     relation = data.entities + facts.relation
@@ -153,7 +153,7 @@ def keyed_lookup(data: TaskData, chains: Examples) -> Handmade:
     return made
 
 
-def overridden(data: TaskData, queries: Examples) -> Handmade:
+def overridden(data: GraphData, queries: Examples) -> Handmade:
     """A circuit whose answer is drowned wherever the head and the second relation are those of one of these queries."""
     made = circuit(data)
     made.attend(0, {1: 0, 2: 0}, "token", "brought", norm=math.sqrt(2))

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from grokstudy.trainables.options import Problem, did_you_mean, fits, flat, misfits, option
+from grokstudy.trainables.options import Problem, did_you_mean, fields_of, fits, flat, misfits, option
 from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks.base import Shape
 
 MOST_STEPS = 10**9
 """What fits into the name of a part."""
@@ -25,10 +26,11 @@ NUMERICS = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A causal decoder (arXiv 2405.15071), or the attention-free mixer of 2601.09049's code; see FAMILY_OPTIONS."""
+    """A causal decoder (arXiv 2405.15071), the attention-free mixer of 2601.09049's code, or attention alone."""
 
-    family: Literal["decoder", "mixer"] = option(
-        "decoder", "causal transformer with blocks in a loop, or attention-free mixer with recursive states"
+    family: Literal["decoder", "mixer", "attention"] = option(
+        "decoder",
+        "causal transformer with blocks in a loop, attention-free mixer with recursive states, or attention alone",
     )
     layers: int = option(2, "unique transformer blocks", ge=1)
     loops: int = option(2, "times the stack of blocks is applied; effective depth is layers x loops", ge=1)
@@ -38,7 +40,9 @@ class Model:
     norm: Literal["rmsnorm", "layernorm"] = option("rmsnorm", "normalisation; rmsnorm here has a gain, no bias")
     norm_place: Literal["pre", "post"] = option("pre", "normalise the input of each sublayer, or its sum")
     activation: Literal["gelu", "relu"] = option("gelu", "non-linearity of the MLP")
-    positions: Literal["learned", "none"] = option("learned", "position embedding")
+    positions: Literal["learned", "learned_offset", "rope", "none"] = option(
+        "learned", "position embedding; with an offset that each training example draws; rotary; or none"
+    )
     tied: bool = option(True, "unembedding = embedding matrix")
     bias: bool = option(False, "biases in the linear layers and in layernorm")
     input_injection: bool = option(False, "add the embedding again at the start of every loop")
@@ -52,27 +56,38 @@ class Model:
     slots: int = option(16, "mixer: learned vectors beside the tokens", ge=0)
     inner_multiple: int = option(8, "mixer: inner widths are rounded up to a multiple (256 in the paper's code)", ge=1)
 
+    rope_theta: float = option(10_000.0, "decoder: base of the rotary position embedding", gt=1, later=True)
+    scores: Literal["joint", "factored"] = option(
+        "joint", "attention: one matrix Q of scores, or a product of two of this width", later=True
+    )
+    values: Literal["trained", "fixed"] = option(
+        "trained", "attention: values are trained, or the channels that the task names", later=True
+    )
+    attention_std: float = option(0.0, "attention: std of its initial matrices, 0 for zero", ge=0, later=True)
+
     @property
     def depth(self) -> int:
         """Effective depth: number of block applications, or of the mixer's state updates."""
-        return self.layers * self.loops if self.family == "decoder" else self.cycles * (self.thinks + 1)
+        depths = {"decoder": self.layers * self.loops, "mixer": self.cycles * (self.thinks + 1), "attention": 1}
+        return depths[self.family]
 
 
 FAMILY_OPTIONS = {
     "decoder": (
-        "loops", "heads", "norm", "norm_place", "activation", "positions", "tied", "bias", "input_injection", "init",
-        "init_scale", "embedding_std",
+        "layers", "loops", "heads", "mlp_ratio", "norm", "norm_place", "activation", "positions", "tied", "bias",
+        "input_injection", "init", "init_scale", "embedding_std", "rope_theta",
     ),
-    "mixer": ("cycles", "thinks", "slots", "inner_multiple"),
+    "mixer": ("layers", "mlp_ratio", "cycles", "thinks", "slots", "inner_multiple"),
+    "attention": ("heads", "scores", "values", "attention_std"),
 }  # fmt: skip
-"""Options that mean something for one family only; layers, width and mlp_ratio are common."""
+"""Options that mean something for a family; `width` for all (of `attention`: of its factored scores)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """AdamW with decoupled weight decay (arXiv 1711.05101) and linear warm-up."""
+    """AdamW with decoupled weight decay (arXiv 1711.05101), or gradient descent, and linear warm-up."""
 
-    name: Literal["adamw"] = option("adamw", "optimiser")
+    name: Literal["adamw", "sgd"] = option("adamw", "optimiser; sgd has the same decoupled decay")
     lr: float = option(2e-3, "peak learning rate", gt=0)
     weight_decay: float = option(0.3, "decoupled weight decay, per unit of learning rate", ge=0)
     decay: Literal["all", "matrices"] = option("all", "what decays: every parameter, or only weight matrices")
@@ -84,6 +99,7 @@ class Optim:
         "constant", "after warm-up; cosine depends on train.steps, so shorter lengths are then runs of their own"
     )
     clip: float | None = option(None, "largest gradient norm, null for none", gt=0)
+    momentum: float = option(0.0, "sgd: share of the last update's direction that is kept", ge=0, lt=1, later=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +109,9 @@ class Train:
     steps: int = option(3000, "optimiser steps", ge=1)
     batch: int = option(256, "examples per step, drawn with replacement", ge=1)
     loss: Literal["answer", "all_tokens", "answer_stablemax", "all_tokens_stablemax"] = option(
-        "answer", "cross-entropy of the answer, or of every token to be said; softmax, or stablemax (arXiv 2501.04697)"
+        "answer",
+        "of the answers (cross-entropy; half the squared error where they are real), or of every token to be said; "
+        "softmax, or stablemax (arXiv 2501.04697)",
     )
     ema: float = option(0.0, "decay of the average of the weights that is evaluated, 0 for none", ge=0, lt=1)
     precision: Literal["fp32", "bf16"] = option("fp32", "arithmetic of the forward pass; master weights are fp32")
@@ -112,6 +130,7 @@ class Eval:
         ("logit_lens", "patching", "cqsp", "circuit"), "measurements inside the model at each evaluation"
     )
     probe_examples: int = option(100, "largest number of examples per split that a probe looks at", ge=1)
+    generated: int = option(200, "largest number per split that a model answers freely, if it can", ge=1, later=True)
 
 
 SECTIONS: dict[str, type[Any]] = {"model": Model, "optim": Optim, "train": Train, "eval": Eval}
@@ -154,7 +173,10 @@ class RunConfig:
         task = raw.get("task", "two_hop")
         if not isinstance(task, str) or task not in TASKS:
             raise ValueError(f"task: {task!r} is unknown; {did_you_mean(str(task), list(TASKS))}")
-        sections = {name: _section(name, kind, raw.get(name, {})) for name, kind in sections_of(task).items()}
+        given = {"eval": {}, **raw}
+        if isinstance(given["eval"], Mapping):
+            given["eval"] = {"probes": TASKS[task].default_probes, **given["eval"]}
+        sections = {name: _section(name, kind, given.get(name, {})) for name, kind in sections_of(task).items()}
         start = None if raw.get("start") is None else _start(raw["start"])
         seed, numerics = _whole("seed", raw.get("seed", 0)), _whole("numerics", raw.get("numerics", NUMERICS))
         return cls(task=task, seed=seed, start=start, numerics=numerics, **sections)
@@ -179,7 +201,14 @@ class RunConfig:
 
     def problems(self) -> list[Problem]:
         """Everything impossible about this configuration that can be told without building the data."""
-        return list(_misfits(self)) or [*_cross_checks(self), *self.data.problems()]
+        own = getattr(self.data, "problems", list)
+        return list(_misfits(self)) or [*_cross_checks(self), *own()]
+
+    @cached_property
+    def example(self) -> Shape:
+        """What an example of the task looks like."""
+        shape: Shape = TASKS[self.task].shape(self.data)
+        return shape
 
     @property
     def prefix_stable(self) -> bool:
@@ -194,6 +223,8 @@ class RunConfig:
     def identity(self) -> dict[str, Any]:
         """The part of the configuration that changes the numbers."""
         config = self.to_dict()
+        for name in ("data", *SECTIONS):
+            _drop_later(config[name], getattr(self, name))
         del config["train"]["checkpoint_every"]
         if self.prefix_stable:
             del config["train"]["steps"]
@@ -215,9 +246,15 @@ class RunConfig:
     def shape(self) -> tuple[Any, ...]:
         """What must be equal for runs to train as one stacked model."""
         return (
-            self.task, self.data.vocabulary, self.model, self.train.batch, self.train.loss, self.train.precision,
+            self.task, self.example, self.model, self.train.batch, self.train.loss, self.train.precision,
             self.optim.name, self.optim.decay, self.eval, self.train.checkpoint_every,
         )  # fmt: skip
+
+
+def _drop_later(plain: dict[str, Any], options: Any) -> None:
+    for field_ in fields_of(type(options)).values():
+        if field_.later and getattr(options, field_.attribute) == field_.default:
+            del plain[field_.attribute]
 
 
 def _digest(identity: Mapping[str, Any]) -> str:
@@ -299,10 +336,22 @@ def _misfits(config: RunConfig) -> Iterator[Problem]:
 
 def _of_another_family(model: Model) -> Iterator[Problem]:
     """Options that were changed although the family does not have them."""
-    for family, names in FAMILY_OPTIONS.items():
-        for name in names if family != model.family else ():
-            if getattr(model, name) != getattr(Model, name):
-                yield Problem(f"model.{name}", f"means nothing for model.family {model.family}; leave it out")
+    for name in sorted({name for names in FAMILY_OPTIONS.values() for name in names}):
+        if name not in FAMILY_OPTIONS[model.family] and getattr(model, name) != getattr(Model, name):
+            yield Problem(f"model.{name}", f"means nothing for model.family {model.family}; leave it out")
+
+
+def _of_another_task(config: RunConfig) -> Iterator[Problem]:
+    """A family or a loss that the task has no use for."""
+    task, shape = TASKS[config.task], config.example
+    for key, word, possible in (
+        ("model.family", config.model.family, task.families),
+        ("train.loss", config.train.loss, task.losses),
+    ):
+        if word not in possible:
+            yield Problem(key, f"{word} is not for task {config.task}; possible: {', '.join(possible)}")
+    if config.model.family == "attention" and config.model.values == "fixed" and shape.value is None:
+        yield Problem("model.values", f"fixed is not for task {config.task}, which names no channels; use trained")
 
 
 MOST_BYTES = 200e9
@@ -314,26 +363,28 @@ def _sizes(config: RunConfig) -> Iterator[Problem]:
     """What would take more memory, files or time than there is, told by the number that is at fault.
 
     Estimates in closed form, so that nothing is allocated to find out: parameters, gradients and moments at 16 bytes,
-    activations of a step at 4, a chain of the graph at 64.
+    activations of a step at 4; of its data the task knows.
     """
-    model, train, data = config.model, config.train, config.data
+    model, train, shape = config.model, config.train, config.example
     if train.steps >= MOST_STEPS:
         yield Problem("train.steps", f"{train.steps:,} is not possible; it must be less than {MOST_STEPS:,}")
         return
-    parameters = data.vocabulary * model.width * 2 + model.layers * model.width**2 * (4 + 2 * model.mlp_ratio)
-    places = 3 if model.family == "decoder" else 5 + model.slots
+    vocabulary = max(sum(shape.fields), shape.width)
+    parameters = vocabulary * model.width * 2 + model.layers * model.width**2 * (4 + 2 * model.mlp_ratio)
+    places = shape.length if model.family != "mixer" else shape.length + 2 + model.slots
     activations = train.batch * places * model.depth * model.width * (12 + 4 * model.mlp_ratio)
     width = {"model.width", "model.layers", "model.mlp_ratio"}
-    graph = {"data.entities", "data.relations", "data.out_degree"}
+    stored = TASKS[config.task].memory(config.data)
+    size, words, graph = stored or (0.0, "", frozenset())
     step = {"train.batch", "model.loops", "model.thinks", "model.cycles", "model.slots"}
-    for keys, what, size in (
+    for keys, what, bytes_ in (
         (width | graph, f"a model of {parameters:,} parameters", 16.0 * parameters),
         (width | step, f"a step over {train.batch:,} examples in a depth of {model.depth:,}", 4.0 * activations),
-        (graph, f"a graph of {data.chains:,} chains", 64.0 * data.chains),
+        (graph, words, size),
     ):
-        if size > MOST_BYTES:
+        if bytes_ > MOST_BYTES:
             largest = max(sorted(keys), key=lambda key: _excess(config, key))
-            cost = f"{size / 1e9:,.0f} GB of memory; at most {MOST_BYTES / 1e9:.0f} GB"
+            cost = f"{bytes_ / 1e9:,.0f} GB of memory; at most {MOST_BYTES / 1e9:.0f} GB"
             yield Problem(largest, f"comes to {what}: {cost}")
     evaluations = train.steps // config.eval.every if config.eval.grid == "linear" else 0
     if evaluations > MOST_EVALUATIONS:
@@ -351,15 +402,21 @@ def _excess(config: RunConfig, key: str) -> float:
 
 
 def _cross_checks(config: RunConfig) -> Iterator[Problem]:
-    from grokstudy.trainables.measurements import PROBES
+    from grokstudy.trainables.measurements import NEEDS, PROBES
 
     model, train = config.model, config.train
     yield from _of_another_family(model)
+    yield from _of_another_task(config)
     yield from _sizes(config)
     if model.family == "decoder" and model.heads > 0 and model.width % model.heads:
         yield Problem("model.heads", f"{model.heads} heads do not divide width {model.width}")
+    if config.optim.name != "sgd" and config.optim.momentum:
+        yield Problem("optim.momentum", "means nothing for optim.name adamw, whose beta1 it is; leave it out")
     if config.optim.schedule == "cosine" and config.optim.warmup >= train.steps:
         yield Problem("optim.warmup", f"{config.optim.warmup} is not shorter than train.steps = {train.steps}")
     for probe in config.eval.probes:
         if probe not in PROBES:
             yield Problem("eval.probes", f"{probe!r} is unknown; {did_you_mean(probe, list(PROBES))}")
+        elif probe in NEEDS and probe not in (serves := TASKS[config.task].probes):
+            can = f"; its probes: {', '.join(serves)}" if serves else ""
+            yield Problem("eval.probes", f"{probe} needs {NEEDS[probe]}, which task {config.task} has not{can}")

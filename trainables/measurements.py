@@ -63,6 +63,8 @@ MEASURED = {
     "consistency": Measured(_SHARES),
 }
 """What each probe measures."""
+NEEDS = dict.fromkeys(MEASURED, "a graph of facts and chains")
+"""What a probe cannot do without, in words: it looks into models of tasks that have it alone (`Task.probes`)."""
 NO_SHARES = (
     *("lens_bridge_rank", "lens_answer_rank", "lens_r2_rank", "consistency_phi", *_COSINES, *_CHOICES),
     *("site_depth", "capacity_depth", "mediation_depth"),

@@ -25,10 +25,15 @@ def option(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
+    later: bool = False,
 ) -> Any:
-    """Declare a dataclass field with its meaning and its bounds (inclusive `ge`/`le`, exclusive `gt`/`lt`)."""
+    """Declare a dataclass field with its meaning and its bounds (inclusive `ge`/`le`, exclusive `gt`/`lt`).
+
+    `later`: it came after runs had been trained without it, which did what its default does: at the default it is no
+    part of what a run is, so that those runs keep their names.
+    """
     bounds = {k: v for k, v in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if v is not None}
-    return dataclasses.field(default=default, metadata={"doc": doc, "bounds": bounds})
+    return dataclasses.field(default=default, metadata={"doc": doc, "bounds": bounds, "later": later})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +75,8 @@ class OptionField:
     bounds: Mapping[str, float]
     doc: str
     default: Any
+    later: bool = False
+    """Whether it is left out of a run's identity at its default."""
 
     @property
     def members(self) -> tuple[Any, ...]:
@@ -139,7 +146,8 @@ def _fields_of(options: Any) -> Mapping[str, OptionField]:
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         bounds, doc = field.metadata.get("bounds", {}), field.metadata.get("doc", "")
         key = field.name.rstrip("_")
-        fields[key] = OptionField(key, field.name, hints[field.name], bounds, doc, default)
+        later = field.metadata.get("later", False)
+        fields[key] = OptionField(key, field.name, hints[field.name], bounds, doc, default, later)
     return fields
 
 

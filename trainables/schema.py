@@ -32,20 +32,34 @@ STEPS = (
 EVALS = (
     Column("step", "int64", "updates made before the evaluation", "steps"),
     Column("attempt", "int16", "which start of the run wrote the row"),
-    Column("split", "string", "evaluation set (SPLITS)"),
+    Column("split", "string", "evaluation set of the task"),
     Column("n", "int32", "examples in the split; null where a publication does not say", "examples", nullable=True),
-    Column("accuracy", "float32", "share whose answer is the arg max over entity tokens"),
-    Column("loss", "float32", "mean cross-entropy of the answer over the whole vocabulary", "nats", nullable=True),
-    Column("margin", "float32", "mean logit of the answer minus the largest other", "logits", nullable=True),
+    Column("accuracy", "float32", "share whose answers are all the arg max over what the task has as answers"),
+    Column(
+        "loss",
+        "float32",
+        "mean cross-entropy of the answers over all classes, or half their squared error",
+        "nats",
+        nullable=True,
+    ),
+    Column(
+        "margin",
+        "float32",
+        "mean logit of the answer minus the largest other; null where outputs are real",
+        "logits",
+        nullable=True,
+    ),
 )
 
 PROBES = (
     Column("step", "int64", "updates made before the measurement", "steps"),
     Column("attempt", "int16", "which start of the run wrote the row"),
     Column("probe", "string", "name of the measurement"),
-    Column("split", "string", "evaluation set (SPLITS)"),
+    Column("split", "string", "evaluation set of the task"),
     Column("layer", "int16", "effective depth: 0 embedding, k after k blocks or updates; null: summary", nullable=True),
-    Column("position", "string", "token position (h, r1, r2; mixer: answer, end too); null: summary", nullable=True),
+    Column(
+        "position", "string", "position that has a name in the task or family, or a head; null: summary", nullable=True
+    ),
     Column("value", "float32", "the measurement; null where it is not defined", nullable=True),
     Column("n", "int32", "examples measured; null where a publication does not say", "examples", nullable=True),
 )
@@ -54,20 +68,6 @@ METRICS = tuple(column.name for column in EVALS if column.kind == "float32")
 """Metrics of the table `evals`: accuracy, loss, margin. Any other metric is the name of a probe's measurement."""
 
 TABLES = {"steps": STEPS, "evals": EVALS, "probes": PROBES}
-
-SPLITS = {
-    "train_ii": "trained two-hop facts, both hops in-distribution",
-    "test_ii": "held-out two-hop facts, both hops in-distribution",
-    "test_io": "held-out two-hop facts, hop 2 out-of-distribution",
-    "test_oi": "held-out two-hop facts, hop 1 out-of-distribution",
-    "test_oo": "two-hop facts with both hops out-of-distribution; never trained",
-    "atomic_id": "in-distribution atomic facts",
-    "atomic_ood": "out-of-distribution atomic facts (trained as facts, not composed unless exposed)",
-    "new": "transfer: atomic facts that the source did not have (trained as facts, never composed)",
-    "new_old": "transfer: two-hop facts, hop 1 new, hop 2 an old in-distribution fact that is retained",
-    "old_new": "transfer: two-hop facts, hop 1 an old in-distribution fact that is retained, hop 2 new",
-    "new_new": "transfer: two-hop facts, both hops new",
-}
 
 TRIAL_COLUMNS = (
     Column("trial_id", "string", "study, number and seed of the trial"),
@@ -86,7 +86,7 @@ TRANSPLANT_COLUMNS = (
     Column("late", "int64", "updates made before the late one", "steps"),
     Column("donor", "string", "whose state at r1 is written: early, late, untrained"),
     Column("receiver", "string", "into whose run of the context: early, late"),
-    Column("split", "string", "evaluation set (SPLITS) of the queries"),
+    Column("split", "string", "evaluation set of the queries"),
     Column("layer", "int16", "effective depth; null: summary at the late checkpoint's l*", nullable=True),
     Column("value", "float32", "share of queries whose answer the receiver says; null: not defined", nullable=True),
     Column("n", "int32", "queries", "queries"),

@@ -95,7 +95,7 @@ def _rough_seconds(left: Iterable[tuple[RunConfig, int]]) -> float:
 
     seconds = 0.0
     for config, steps in left:
-        step = max(step_flops(config.model, config.data.vocabulary, config.train.batch) / FLOPS, LEAST_STEP_S)
+        step = max(step_flops(config.model, config.example, config.train.batch) / FLOPS, LEAST_STEP_S)
         seconds += step * (steps + 10 * len(eval_steps(config.eval, steps)))
         if seconds > SHORT_S:
             break

@@ -42,12 +42,12 @@ class Pace:
 
 def step_kind(config: RunConfig) -> Hashable:
     """What the speed of a step depends on."""
-    return config.model, config.train.batch, config.data.vocabulary, config.train.precision, config.train.loss
+    return config.model, config.train.batch, config.example, config.train.precision, config.train.loss
 
 
 def evaluation_kind(config: RunConfig) -> Hashable:
     """What the time of an evaluation depends on."""
-    return config.task, config.model, config.data.vocabulary, config.train.precision, config.eval
+    return config.task, config.model, config.example, config.train.precision, config.eval
 
 
 @functools.lru_cache
@@ -126,7 +126,7 @@ def make_plan(
 
     todo = ledger.unsettled()
     left = [(run.config, ledger.states[run.run_id].step, run.config.train.steps) for run in todo]
-    parameters = {run.run_id: parameter_count(run.config.model, run.config.data.vocabulary) for run in (*runs, *todo)}
+    parameters = {run.run_id: parameter_count(run.config.model, run.config.example) for run in (*runs, *todo)}
     seconds = [
         pace.seconds(stretch) - shares[run.run_id].jumped / pace.speed(run.config)
         for run, stretch in zip(todo, left, strict=True)

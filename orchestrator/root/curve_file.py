@@ -23,7 +23,7 @@ from grokstudy.analysis.query import where
 from grokstudy.trainables.config import MOST_STEPS
 from grokstudy.trainables.measurements import is_share
 from grokstudy.trainables.messages import shown
-from grokstudy.trainables.schema import SPLITS
+from grokstudy.trainables.tasks import known_splits
 
 _MAPPING = re.compile(r"(?P<column>[^=]+)=(?P<metric>[\w.]+)/(?P<split>\w+)")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -51,8 +51,10 @@ class Curve:
         match = _MAPPING.fullmatch(text)
         if match is None:
             raise ValueError(f"--mapping {text!r} is not COLUMN=METRIC/SPLIT, e.g. ood_accuracy=accuracy/test_oo")
-        if match["split"] not in SPLITS:
-            raise ValueError(f"--mapping {text!r}: split {match['split']!r} is unknown; known: {', '.join(SPLITS)}")
+        if match["split"] not in known_splits():
+            raise ValueError(
+                f"--mapping {text!r}: split {match['split']!r} is unknown; known: {', '.join(known_splits())}"
+            )
         return cls(match["column"], match["metric"], match["split"])
 
 

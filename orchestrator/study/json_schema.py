@@ -21,8 +21,8 @@ from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.measurements import PROBES, measurements
 from grokstudy.trainables.options import OptionField, fields_of
-from grokstudy.trainables.schema import METRICS, SPLITS
-from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.schema import METRICS
+from grokstudy.trainables.tasks import TASKS, known_splits
 
 Schema = dict[str, Any]
 
@@ -156,7 +156,7 @@ def _option(field: OptionField, *, expressions: bool) -> Schema:
 
 def _type(field: OptionField) -> Schema:
     if field.key == "split":
-        return {"anyOf": [{"enum": list(SPLITS)}, _list({"enum": list(SPLITS)})]}
+        return {"anyOf": [{"enum": list(known_splits())}, _list({"enum": list(known_splits())})]}
     if field.key == "metric":
         return {"enum": [*METRICS, *measurements()]}
     if field.is_list:

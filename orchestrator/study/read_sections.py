@@ -15,8 +15,8 @@ from grokstudy.trainables.events import Event
 from grokstudy.trainables.measurements import measured_by, measurements
 from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import did_you_mean
-from grokstudy.trainables.schema import METRICS, SPLITS
-from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.schema import METRICS
+from grokstudy.trainables.tasks import TASKS, known_splits
 
 _WHERE = {True: "as a summary over sites", False: "at sites"}
 """Where something is measured that is not measured where an event looks for it."""
@@ -104,11 +104,11 @@ def check_word(findings: Findings, key_path: KeyPath, raw: Any) -> None:
 
 def _check_splits(findings: Findings, key_path: KeyPath, raw: str | list[str]) -> None:
     if not raw:
-        findings.at_value(key_path, f"is empty; known: {', '.join(SPLITS)}")
+        findings.at_value(key_path, f"is empty; known: {', '.join(known_splits())}")
     splits = {key_path: raw} if isinstance(raw, str) else {(*key_path, index): split for index, split in enumerate(raw)}
     for split_path, split in splits.items():
-        if split and split not in SPLITS:
-            findings.at_value(split_path, f"{shown(split)} is unknown; {did_you_mean(split, list(SPLITS))}")
+        if split and split not in known_splits():
+            findings.at_value(split_path, f"{shown(split)} is unknown; {did_you_mean(split, list(known_splits()))}")
 
 
 def read_events(findings: Findings, raw: Any, task: str) -> dict[str, Event]:
@@ -140,7 +140,7 @@ def _check_threshold(findings: Findings, key_path: KeyPath, event: Event) -> Non
 def _check_site(findings: Findings, key_path: KeyPath, event: Event, task: str) -> None:
     splits, positions = TASKS[task].splits, list(TASKS[task].positions)
     for split in event.split:
-        if split in SPLITS and split not in splits:
+        if split in known_splits() and split not in splits:
             findings.at_value((*key_path, "split"), f"task {task} has no {shown(split)}; it has {', '.join(splits)}")
     if event.metric in METRICS:
         for name in ("layer", "position"):

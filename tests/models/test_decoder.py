@@ -13,10 +13,12 @@ from grokstudy.trainables.config import Model
 from grokstudy.trainables.models import parameter_count
 from grokstudy.trainables.models.decoder import Transformer
 from grokstudy.trainables.models.network import IGNORED, at_position
+from grokstudy.trainables.tasks.graph import chain_shape
 from grokstudy.trainables.training.batches import Batch
 from grokstudy.trainables.training.losses import LOSSES
 
 VOCABULARY = 13
+SHAPE = chain_shape(VOCABULARY, VOCABULARY)
 VARIANTS = {
     "default": Model(width=16, heads=2),
     "untied": Model(width=16, heads=2, layers=3, loops=1, tied=False),
@@ -42,7 +44,7 @@ def rows(model: Transformer, seeds: list[int]) -> Tensor:
 
 
 def test_no_position_sees_a_later_token(options: Model) -> None:
-    model = Transformer(options, VOCABULARY)
+    model = Transformer(options, SHAPE)
     weights = model.unpack(rows(model, [0]))
     before = tokens(1)
     after = before.clone()
@@ -53,7 +55,7 @@ def test_no_position_sees_a_later_token(options: Model) -> None:
 
 
 def test_members_of_a_pack_are_independent(options: Model) -> None:
-    model = Transformer(options, VOCABULARY)
+    model = Transformer(options, SHAPE)
     flat_MP, inputs = rows(model, [0, 1, 2]), tokens(3)
     together = model.residual(model.unpack(flat_MP), inputs)
     for member in range(3):
@@ -62,7 +64,7 @@ def test_members_of_a_pack_are_independent(options: Model) -> None:
 
 
 def test_edit_sees_every_depth_and_what_it_returns_is_used(options: Model) -> None:
-    model = Transformer(options, VOCABULARY)
+    model = Transformer(options, SHAPE)
     weights = model.unpack(rows(model, [0]))
     seen: list[int] = []
 
@@ -75,18 +77,19 @@ def test_edit_sees_every_depth_and_what_it_returns_is_used(options: Model) -> No
 
 
 def test_parameter_count_is_the_length_of_a_row(options: Model) -> None:
-    model = Transformer(options, VOCABULARY)
-    assert len(model.initial(0)) == parameter_count(options, VOCABULARY) == len(model.matrix_mask())
+    model = Transformer(options, SHAPE)
+    assert len(model.initial(0)) == parameter_count(options, SHAPE) == len(model.matrix_mask())
 
 
 def test_shared_blocks_cost_no_parameters() -> None:
     looped = Model(layers=2, loops=4)
-    assert parameter_count(looped, 50) == parameter_count(dataclasses.replace(looped, loops=1), 50)
+    once = dataclasses.replace(looped, loops=1)
+    assert parameter_count(looped, SHAPE) == parameter_count(once, SHAPE)
 
 
 def test_equals_a_decoder_written_with_torch_modules() -> None:
     options = Model(width=16, heads=2, layers=2, loops=1, norm="layernorm", bias=True)
-    model = Transformer(options, VOCABULARY)
+    model = Transformer(options, SHAPE)
     flat_MP = rows(model, [3])
     weights = {name: value[0] for name, value in model.unpack(flat_MP).items()}
     inputs = tokens(1)
@@ -117,13 +120,13 @@ def _reference_attention(weights: dict[str, Tensor], block: str, x: Tensor) -> T
 
 def test_losses_against_hand_counted_targets() -> None:
     batch = Batch(
-        torch.tensor([[[4, 7, 8], [5, 9, 12]]]), answer_at_MB=torch.tensor([[2, 1]]), answer_MB=torch.tensor([[1, 3]])
+        torch.tensor([[[4, 7, 8], [5, 9, 12]]]), torch.tensor([[2, 1]])[..., None], torch.tensor([[1, 3]])[..., None]
     )
-    model = Transformer(Model(width=16, heads=2), VOCABULARY)
-    targets = model.targets(batch.tokens_MBT, batch.answer_at_MB, batch.answer_MB)
+    model = Transformer(Model(width=16, heads=2), SHAPE)
+    targets = model.targets(batch.inputs_MBx, batch.at_MBA[..., 0], batch.target_MBAx[..., 0])
     assert targets.tolist() == [[[7, 8, 1], [9, 3, IGNORED]]]
     weights = model.unpack(rows(model, [0]))
-    logits = model.unembed(weights, model.residual(weights, batch.tokens_MBT))[0].log_softmax(-1)
+    logits = model.unembed(weights, model.residual(weights, batch.inputs_MBx))[0].log_softmax(-1)
     answer = -(logits[0, 2, 1] + logits[1, 1, 3]) / 2
     every = -(logits[0, 0, 7] + logits[0, 1, 8] + logits[0, 2, 1] + logits[1, 0, 9] + logits[1, 1, 3]) / 5
     torch.testing.assert_close(LOSSES["answer"](model, weights, batch)[0], answer)
@@ -136,7 +139,7 @@ def test_at_position_picks_one_state_per_example() -> None:
 
 
 def test_trimmed_last_block_gives_the_same_answer(options: Model) -> None:
-    model = Transformer(options, VOCABULARY)
+    model = Transformer(options, SHAPE)
     weights, inputs, at = model.unpack(rows(model, [0, 1])), tokens(2), torch.tensor([[2, 1, 0, 2, 1]] * 2)
     full = model.answer_logits(weights, inputs, at, lambda _, resid: resid)
     torch.testing.assert_close(model.answer_logits(weights, inputs, at), full)

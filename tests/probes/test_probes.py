@@ -15,8 +15,8 @@ from grokstudy.trainables.models.members import keep_members
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.lookup import Lookup
 from grokstudy.trainables.probes.queries import Queries
-from grokstudy.trainables.schema import SPLITS
-from grokstudy.trainables.tasks.graph import TaskData
+from grokstudy.trainables.tasks import known_splits
+from grokstudy.trainables.tasks.graph import GraphData, chain_shape
 from grokstudy.trainables.tasks.two_hop import TwoHop, TwoHopOptions
 
 MODELS = {
@@ -30,7 +30,7 @@ SEEDS = [3, 4, 5]
 CPU = torch.device("cpu")
 
 
-def data(seed: int) -> TaskData:
+def data(seed: int) -> GraphData:
     options = TwoHopOptions(entities=20, relations=8, out_degree=5, ood_fraction=0.2, phi=2.0)
     return TwoHop.build(options, seed, 60)
 
@@ -40,7 +40,7 @@ DATA = [data(seed) for seed in SEEDS]
 
 def scene(options: Model, rows: list[int]) -> Scene:
     """An untrained model with large weights, so that states differ, on the data of some seeds."""
-    model = build(options, DATA[0].vocabulary)
+    model = build(options, chain_shape(DATA[0].vocabulary, DATA[0].entities))
     scale = 10.0 if options.family == "decoder" else 1.0
     flat_MP = torch.stack([scale * model.initial(SEEDS[row]) for row in rows])
     queries = Queries.build([DATA[row] for row in rows], [SEEDS[row] for row in rows], 40, CPU)
@@ -134,7 +134,7 @@ def test_values_are_in_range_and_sites_exist(probe: str, options: Model) -> None
         assert m.value_M.shape == m.n_M.shape == (2,)
         assert (m.n_M == m.n_M.round()).all()
         assert (m.n_M >= 0).all()
-        assert m.split in SPLITS
+        assert m.split in known_splits()
         assert (m.layer is None) == (m.position is None)
         assert m.layer is None or (0 <= m.layer <= where.model.depth and m.position in where.positions)
 

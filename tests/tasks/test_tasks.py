@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from grokstudy.trainables.randomness import Stream
-from grokstudy.trainables.schema import SPLITS
-from grokstudy.trainables.tasks import TASKS
-from grokstudy.trainables.tasks.graph import TaskData
+from grokstudy.trainables.tasks import TASKS, known_splits
+from grokstudy.trainables.tasks.graph import GraphData
 from grokstudy.trainables.tasks.two_hop import TwoHop
 from grokstudy.trainables.tasks.two_hop_transfer import TransferOptions, TwoHopTransfer
 
@@ -28,16 +27,16 @@ def options(task: str, **changes: Any) -> Any:
     return TASKS[task].Options(**{**TINY, **NEW.get(task, {}), **changes})
 
 
-def transfer(seed: int = 0, **changes: Any) -> TaskData:
+def transfer(seed: int = 0, **changes: Any) -> GraphData:
     return TwoHopTransfer.build(options("two_hop_transfer", **changes), seed, 10_000)
 
 
-def rows(data: TaskData, split: str | None = None) -> set[tuple[int, ...]]:
+def rows(data: GraphData, split: str | None = None) -> set[tuple[int, ...]]:
     examples = data.train if split is None else data.splits[split]
     return {tuple(row) for row in examples.tokens.tolist()}
 
 
-def facts_of(data: TaskData) -> dict[tuple[int, int], int]:
+def facts_of(data: GraphData) -> dict[tuple[int, int], int]:
     graph = data.graph
     return dict(zip(zip(graph.head.tolist(), graph.relation.tolist(), strict=True), graph.tail.tolist(), strict=True))
 
@@ -48,8 +47,8 @@ def test_a_task_gives_what_the_loop_needs(task: str) -> None:
     assert asked.problems() == [] == TASKS[task].check(asked, 0)
     data, again, other = (TASKS[task].build(asked, seed, 50) for seed in (0, 0, 1))
     assert data.hash == again.hash != other.hash
-    assert tuple(data.splits) == TASKS[task].splits
-    assert set(data.splits) <= set(SPLITS)
+    assert tuple(data.splits) == tuple(TASKS[task].splits)
+    assert set(data.splits) <= set(known_splits())
     assert data.vocabulary == asked.vocabulary > data.train.tokens.max()
     for examples in (data.train, *data.splits.values()):
         assert 0 < len(examples) == len(examples.answer) == len(examples.bridge) == len(examples.answer_at)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from grokstudy.trainables.randomness import Stream
-from grokstudy.trainables.tasks.graph import TaskData
+from grokstudy.trainables.tasks.graph import GraphData
 from grokstudy.trainables.tasks.two_hop import TwoHop, TwoHopOptions
 
 PAPER = TwoHopOptions(
@@ -17,11 +17,11 @@ PAPER = TwoHopOptions(
 EXPOSURES = ("natural", "first_hop", "second_hop", "both_hops")
 
 
-def build(seed: int = 0, **options: object) -> TaskData:
+def build(seed: int = 0, **options: object) -> GraphData:
     return TwoHop.build(dataclasses.replace(TwoHopOptions(), **options), seed, 10_000)  # type: ignore[arg-type]
 
 
-def rows(data: TaskData, split: str | None = None) -> set[tuple[int, ...]]:
+def rows(data: GraphData, split: str | None = None) -> set[tuple[int, ...]]:
     examples = data.train if split is None else data.splits[split]
     return {tuple(row) for row in examples.tokens.tolist()}
 

@@ -111,7 +111,7 @@ class Table:
         config, side = self.sizes.large, self.sizes.matmul
         matmul, copy = (statistics.median(per_second[name]) for name in ("matmul", "copy"))
         products = members * self.flops(config) / (2 * side**3 * matmul)
-        parameters = members * parameter_count(config.model, config.data.vocabulary)
+        parameters = members * parameter_count(config.model, config.example)
         traffic = parameters * OPTIMISER_BYTES / (2 * 4 * side**2 * copy)
         about = {
             "floor_per_s": round(1 / (products + traffic), 1), "matmul_tflops": round(2 * side**3 * matmul / 1e12, 3),
@@ -176,7 +176,7 @@ class Table:
 
     def flops(self, config: RunConfig) -> float:
         """Of one member's step."""
-        return step_flops(config.model, config.data.vocabulary, config.train.batch)
+        return step_flops(config.model, config.example, config.train.batch)
 
     def _target(self, value: float | None) -> float | None:
         """The targets are those of a GPU."""

@@ -10,14 +10,15 @@ import torch
 
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import build, parameter_count, step_flops
-from grokstudy.trainables.probes import PROBES
+from grokstudy.trainables.probes import NEEDS, PROBES
 from grokstudy.trainables.probes.base import Scene
 from grokstudy.trainables.probes.queries import Queries
+from grokstudy.trainables.probes.subject import Subject
 from grokstudy.trainables.randomness import Stream
-from grokstudy.trainables.schema import SPLITS
 from grokstudy.trainables.tasks import TASKS
-from grokstudy.trainables.tasks.graph import Examples
-from grokstudy.trainables.training.batches import TrainingSet
+from grokstudy.trainables.tasks.base import StoredRows
+from grokstudy.trainables.tasks.graph import GraphData
+from grokstudy.trainables.training.batches import Source, Table, TrainingSet, WithOffset
 from grokstudy.trainables.training.engine import CHUNK, Engine, precision
 from grokstudy.trainables.training.evaluate import evaluate, stack_splits
 from grokstudy.trainables.training.stepper import WARM_UP, Mode
@@ -30,8 +31,8 @@ EVALUATION_FLOPS = 1e10
 DOUBLING_GAIN = 1.1
 """A pack is doubled only when the summed speed rises by a tenth."""
 MEMORY_SHARE = 0.8
-PROBE_BYTES, PROBE_CHAINS = 4e8, 5e6
-"""Largest parameters and graphs that are allocated to measure: what is larger is reckoned from its products."""
+PROBE_BYTES, DATA_BYTES = 4e8, 3.2e8
+"""Largest parameters and data that are allocated to measure: what is larger is reckoned from its products."""
 RECKONED_FLOPS = 3e10
 """Of a core, for what is reckoned; an estimate within a factor of two or three."""
 
@@ -48,8 +49,8 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, e
     at = torch.device(device)
     batch = config.train.batch
     if _is_huge(config):
-        return RECKONED_FLOPS / step_flops(config.model, config.data.vocabulary, batch)
-    full = step_flops(config.model, config.data.vocabulary, batch)
+        return RECKONED_FLOPS / step_flops(config.model, config.example, batch)
+    full = step_flops(config.model, config.example, batch)
     if full <= PROBE_FLOPS:
         return 1.0 / _seconds_per_step(config, at, engine=engine)
     small = max(1, int(batch * PROBE_FLOPS / full / 4))
@@ -60,8 +61,9 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, e
 
 
 def _is_huge(config: RunConfig) -> bool:
-    parameters = parameter_count(config.model, config.data.vocabulary)
-    return 4 * parameters > PROBE_BYTES or config.data.chains > PROBE_CHAINS
+    parameters = parameter_count(config.model, config.example)
+    stored = TASKS[config.task].memory(config.data)
+    return 4 * parameters > PROBE_BYTES or (stored is not None and stored[0] > DATA_BYTES)
 
 
 def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1) -> float:
@@ -71,21 +73,24 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
     """
     torch.set_num_threads(threads)
     at, options = torch.device(device), config.eval
-    forwards = step_flops(config.model, config.data.vocabulary, len(SPLITS) * options.max_examples) / 3
+    forwards = step_flops(config.model, config.example, len(TASKS[config.task].splits) * options.max_examples) / 3
     if _is_huge(config):
         return forwards / RECKONED_FLOPS
     share = min(1.0, EVALUATION_FLOPS / forwards)
     data = TASKS[config.task].build(config.data, config.seed, max(1, int(share * options.max_examples)))
-    model = build(config.model, data.vocabulary)
+    model = build(config.model, config.example)
     weights = model.unpack(model.initial(config.seed)[None].to(at))
     splits = stack_splits([data], at)
-    queries = Queries.build([data], [config.seed], max(1, int(share * options.probe_examples)), at)
+    most = max(1, int(share * options.probe_examples))
+    graph = isinstance(data, GraphData) and not NEEDS.keys().isdisjoint(options.probes)
+    queries = Queries.build([data], [config.seed], most, at) if graph else None
 
     def once() -> None:
         with torch.no_grad(), precision(config, at):
-            values = [b.accuracy_M for b in evaluate(model, weights, splits, data.entities)]
-            scene = Scene(model, weights, queries, data.entities)
-            values += [m.value_M for name in options.probes for m in PROBES[name](scene)]
+            values = [b.accuracy_M for b in evaluate(model, weights, splits, TASKS[config.task], options.generated)]
+            scene = queries and Scene(model, weights, queries, config.example.range[1])
+            subject = Subject(model, weights, splits, most)
+            values += [m.value_M for name in options.probes for m in PROBES[name](scene if name in NEEDS else subject)]
             torch.stack(values).cpu()
 
     once()
@@ -142,10 +147,22 @@ def _seconds_per_step(config: RunConfig, device: torch.device, members: int = 1,
 
 def on_noise(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> Engine:
     """An engine of so many members on random examples: as fast as on real ones, and there at once."""
-    model, stream, rows = build(config.model, config.data.vocabulary), Stream(0, "speed"), config.train.batch
-    length = len(TASKS[config.task].positions)
-    tokens = (stream.uniform(rows * length) * config.data.vocabulary).astype(np.int64).reshape(rows, length)
-    examples = Examples(tokens, np.full(rows, length - 1), tokens[:, 0], np.full(rows, -1))
-    training = TrainingSet([examples] * members, list(range(members)), device)
+    model, stream, rows = build(config.model, config.example), Stream(0, "speed"), config.train.batch
+    shape = config.example
+    if shape.reals:
+        inputs = stream.normal(rows * shape.length * shape.reals).reshape(rows, shape.length, shape.reals)
+    else:
+        sizes = np.array(shape.fields)
+        inputs = (stream.uniform(rows * shape.length * len(sizes)).reshape(rows, shape.length, -1) * sizes).astype(int)
+        inputs = inputs[..., 0] if len(sizes) == 1 else inputs
+    at = np.tile(np.arange(shape.length - shape.answers, shape.length), (rows, 1))
+    target = (
+        np.zeros((rows, shape.answers), np.int64) if shape.classes else np.zeros((rows, shape.answers, shape.outputs))
+    )
+    examples = StoredRows(inputs, at, target)
+    source: Source = Table([examples] * members, device)
+    if config.model.positions == "learned_offset":
+        source = WithOffset(source, shape.length, shape.longest)
+    training = TrainingSet(source, list(range(members)), device)
     weights = [model.initial(0)] * members
     return Engine(model, [config] * members, training, weights, [None] * members, device, engine)

@@ -1,9 +1,13 @@
-"""Decoder-only transformer over few tokens, for a pack of M members at once (family `decoder`).
+"""Decoder-only transformer, for a pack of M members at once (family `decoder`).
 
 Blocks are unique `layers`, applied `loops` times (parameter sharing, arXiv 2405.15071 appendix E.2). Effective
 depth counts block applications: 0 is the embedding, k the residual stream after k blocks.
 
-Axes: M member, B example, T token position, H head, K head width, D residual width, V vocabulary, P parameter.
+Examples may be padded on the right: no place sees a later one. Positions are learned, learned with an offset that each
+training example draws (arXiv 2505.21785 appendix B), rotary (arXiv 2104.09864), or none.
+
+Axes: M member, B example, T token position, F field, R real channel, A answer, H head, K head width, D residual width,
+V output, N example of any member, P parameter.
 """
 
 from __future__ import annotations
@@ -18,15 +22,17 @@ from torch import Tensor
 from grokstudy.trainables.config import Model
 from grokstudy.trainables.models.embedding import lookup
 from grokstudy.trainables.models.network import IGNORED, Edit, Network, Parameter, at_position
+from grokstudy.trainables.tasks.base import Shape
+
+WRITTEN_OUT = 8
+"""Places up to which attention is written out: over few of them the fused kernels cost more than they save."""
 
 
 class Transformer(Network):
     """The function of the network. Holds no weights: they are passed in as `flat_MP` or as unpacked `weights`."""
 
-    positions = ("h", "r1", "r2")
-
     @staticmethod
-    def layout(options: Model, vocabulary: int) -> list[Parameter]:
+    def layout(options: Model, shape: Shape) -> list[Parameter]:
         """The parameters in the order in which they lie in the flat row."""
         width, depth = options.width, options.depth
         embedding = 0.02 if options.init == "gpt2" else options.embedding_std
@@ -42,24 +48,33 @@ class Transformer(Network):
             bias = [Parameter(f"{name}.bias", (width,), None)] if options.bias and options.norm == "layernorm" else []
             return [Parameter(name, (width,), None, 1.0), *bias]
 
-        parameters = [Parameter("embed", (vocabulary, width), embedding)]
-        if options.positions == "learned":
-            parameters.append(Parameter("position", (len(Transformer.positions), width), embedding))
+        parameters = []
+        if shape.fields:
+            parameters.append(Parameter("embed", (sum(shape.fields), width), embedding))
+        if shape.reals:
+            parameters += linear("input", shape.reals, width)
+        if options.positions in ("learned", "learned_offset"):
+            parameters.append(Parameter("position", (shape.longest, width), embedding))
         for i in range(options.layers):
             parameters += norm(f"{i}.norm1") + linear(f"{i}.qkv", width, 3 * width)
             parameters += linear(f"{i}.out", width, width, residual=True) + norm(f"{i}.norm2")
             parameters += linear(f"{i}.up", width, options.mlp_ratio * width)
             parameters += linear(f"{i}.down", options.mlp_ratio * width, width, residual=True)
         parameters += norm("norm_final")
-        if not options.tied:
-            parameters.append(Parameter("unembed", (width, vocabulary), embedding))
+        if not _tied(options, shape):
+            parameters.append(Parameter("unembed", (width, shape.width), embedding))
         return parameters
 
     @staticmethod
-    def step_flops(options: Model, vocabulary: int, batch: int) -> float:
+    def step_flops(options: Model, shape: Shape, batch: int) -> float:
         """Floating-point operations of one training step of one member: three times the forward matrix products."""
         per_token = options.depth * 2 * options.width * options.width * (4 + 2 * options.mlp_ratio)
-        return 3.0 * batch * (len(Transformer.positions) * per_token + 2 * options.width * vocabulary)
+        return 3.0 * batch * (shape.length * per_token + 2 * options.width * shape.width * shape.answers)
+
+    def __init__(self, options: Model, shape: Shape) -> None:
+        """Lay out the parameters of one member."""
+        super().__init__(options, shape)
+        self.tied = _tied(options, shape)
 
     def targets(self, tokens_MBT: Tensor, answer_at_MB: Tensor, answer_MB: Tensor) -> Tensor:
         """The following input token, the answer at its place, ignored behind it."""
@@ -69,13 +84,13 @@ class Transformer(Network):
         return target.masked_fill(place > answer_at_MB[:, :, None], IGNORED)
 
     def residual(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, edit: Edit | None = None, last: int | None = None
+        self, weights: dict[str, Tensor], inputs_MBx: Tensor, edit: Edit | None = None, last: int | None = None
     ) -> Tensor:
         """Residual stream (M, B, T, D) after block `last`, or after all of them, before the final norm.
 
         `edit` is called at every effective depth until there, 0 (the embedding) included.
         """
-        embedded_MBTD = self._embed(weights, tokens_MBT)
+        embedded_MBTD = self._embed(weights, inputs_MBx)
         resid_MBTD = embedded_MBTD if edit is None else edit(0, embedded_MBTD)
         for depth in range(1, (self.depth if last is None else last) + 1):
             resid_MBTD = self._block(weights, *self._into(depth, resid_MBTD, embedded_MBTD))
@@ -84,45 +99,65 @@ class Transformer(Network):
         return resid_MBTD
 
     def unembed(self, weights: dict[str, Tensor], resid_MxD: Tensor) -> Tensor:
-        """Logits (M, x, V) of residual states (M, x, D) with any axes between: final norm, then unembedding."""
+        """Outputs (M, x, V) of residual states (M, x, D) with any axes between: final norm, then unembedding."""
         members, width = resid_MxD.shape[0], resid_MxD.shape[-1]
         normed = self._norm(weights, "norm_final", resid_MxD).reshape(members, -1, width)
-        matrix = weights["embed"].transpose(1, 2) if self.options.tied else weights["unembed"]
+        matrix = weights["embed"].transpose(1, 2) if self.tied else weights["unembed"]
         return torch.bmm(normed, matrix).view(*resid_MxD.shape[:-1], matrix.shape[-1])
 
     def answer_logits(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, answer_at_MB: Tensor, edit: Edit | None = None
+        self, weights: dict[str, Tensor], inputs_MBx: Tensor, at_MBx: Tensor, edit: Edit | None = None
     ) -> Tensor:
-        """Logits (M, B, V) at each example's answer position. Without `edit` the last block skips the others."""
+        """Outputs (M, B, V) or (M, B, A, V) where answers are read. Without `edit` the last block skips the others."""
         if edit is not None:
-            return self.unembed(weights, at_position(self.residual(weights, tokens_MBT, edit), answer_at_MB))
-        embedded_MBTD = self._embed(weights, tokens_MBT)
-        return self._finish(weights, 0, embedded_MBTD, embedded_MBTD, answer_at_MB)
+            return self.unembed(weights, at_position(self.residual(weights, inputs_MBx, edit), at_MBx))
+        embedded_MBTD = self._embed(weights, inputs_MBx)
+        return self._finish(weights, 0, embedded_MBTD, embedded_MBTD, at_MBx)
 
     def resume(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor,
+        self, weights: dict[str, Tensor], inputs_MBx: Tensor, path: Sequence[Tensor], at_MBx: Tensor,
         place: int = 0, unedited: Sequence[Tensor] = (),
     ) -> Tensor:  # fmt: skip
-        """Answer logits (M, B, V) of a run whose states at depths 0, 1, ... are `path`, the last of them edited.
+        """Answers (M, B, V) or (M, B, A, V) of a run whose states until then are `path`, the last of them edited.
 
         No position sees a later one: those before `place` stay as they are in `unedited`.
         """
         if len(path) > self.depth:
-            return self.unembed(weights, at_position(path[-1], answer_at_MB))
-        embedded_MBTD = self._embed(weights, tokens_MBT) if self.options.input_injection else path[-1]
-        return self._finish(weights, len(path) - 1, path[-1], embedded_MBTD, answer_at_MB, place, unedited)
+            return self.unembed(weights, at_position(path[-1], at_MBx))
+        embedded_MBTD = self._embed(weights, inputs_MBx) if self.options.input_injection else path[-1]
+        return self._finish(weights, len(path) - 1, path[-1], embedded_MBTD, at_MBx, place, unedited)
+
+    def patterns(self, weights: dict[str, Tensor], inputs_MBx: Tensor, at_MBA: Tensor) -> list[Tensor]:
+        """Attention (M, B, H, A, T) from the places of answers, in each block in turn."""
+        embedded_MBTD = resid_MBTD = self._embed(weights, inputs_MBx)
+        members, batch, length, _ = embedded_MBTD.shape
+        heads, place_NA = self.options.heads, at_MBA.reshape(members * batch, -1)
+        patterns = []
+        for depth in range(1, self.depth + 1):
+            name, resid_MBTD = self._into(depth, resid_MBTD, embedded_MBTD)
+            x_MBTD = resid_MBTD
+            if self.options.norm_place == "pre":
+                x_MBTD = self._norm(weights, f"{name}.norm1", resid_MBTD)
+            q_NTHK, k_NTHK, _ = self._heads(weights, name, x_MBTD)
+            q_NAHK = q_NTHK.take_along_dim(place_NA[:, :, None, None], dim=1)
+            pattern_NATH = causal_pattern(q_NAHK, k_NTHK, place_NA)
+            patterns.append(pattern_NATH.permute(0, 3, 1, 2).reshape(members, batch, heads, -1, length))
+            resid_MBTD = self._block(weights, name, resid_MBTD)
+        return patterns
 
     def _finish(
-        self, weights: dict[str, Tensor], depth: int, resid_MBTD: Tensor, embedded_MBTD: Tensor, answer_at_MB: Tensor,
+        self, weights: dict[str, Tensor], depth: int, resid_MBTD: Tensor, embedded_MBTD: Tensor, at_MBx: Tensor,
         place: int = 0, unedited: Sequence[Tensor] = (),
     ) -> Tensor:  # fmt: skip
-        """Answer logits (M, B, V) from the states at a depth before the last."""
+        """Answers (M, B, V) or (M, B, A, V) from the states at a depth before the last."""
         for after in range(depth + 1, self.depth):
             resid_MBTD = self._block(weights, *self._into(after, resid_MBTD, embedded_MBTD), begin=place)
             if place:
                 resid_MBTD = torch.cat([unedited[after][:, :, :place], resid_MBTD], dim=2)
         name, resid_MBTD = self._into(self.depth, resid_MBTD, embedded_MBTD)
-        return self.unembed(weights, self._block(weights, name, resid_MBTD, answer_at_MB).squeeze(2))
+        one = at_MBx.dim() == 2
+        answer_MBAD = self._block(weights, name, resid_MBTD, at_MBx[:, :, None] if one else at_MBx)
+        return self.unembed(weights, answer_MBAD.squeeze(2) if one else answer_MBAD)
 
     def _into(self, depth: int, resid_MBTD: Tensor, embedded_MBTD: Tensor) -> tuple[str, Tensor]:
         """Name of the block at an effective depth, and what goes into it."""
@@ -131,10 +166,26 @@ class Transformer(Network):
             resid_MBTD = resid_MBTD + embedded_MBTD
         return str(block), resid_MBTD
 
-    def _embed(self, weights: dict[str, Tensor], tokens_MBT: Tensor) -> Tensor:
-        embedded_MBTD = lookup(weights["embed"], tokens_MBT)
-        if self.options.positions == "learned":
-            embedded_MBTD = embedded_MBTD + weights["position"][:, None, : tokens_MBT.shape[2]]
+    def _embed(self, weights: dict[str, Tensor], inputs_MBx: Tensor) -> Tensor:
+        """Embedded inputs with their positions. With offsets, a training example's place is its last integer field."""
+        shape, place_MBT = self.shape, None
+        if self.options.positions == "learned_offset" and shape.fields and inputs_MBx.dim() == 4:
+            if inputs_MBx.shape[3] > len(shape.fields):
+                inputs_MBx, place_MBT = inputs_MBx[..., :-1], inputs_MBx[..., -1]
+            if len(shape.fields) == 1:
+                inputs_MBx = inputs_MBx[..., 0]
+        if shape.reals:
+            embedded_MBTD = self._linear(weights, "input", inputs_MBx.flatten(1, 2)).view(*inputs_MBx.shape[:3], -1)
+        elif inputs_MBx.dim() == 3:
+            embedded_MBTD = lookup(weights["embed"], inputs_MBx)
+        else:
+            begins = [sum(shape.fields[:f]) for f in range(len(shape.fields))]
+            parts = [lookup(weights["embed"], inputs_MBx[..., f] + begin) for f, begin in enumerate(begins)]
+            embedded_MBTD = torch.stack(parts).sum(dim=0)
+        if place_MBT is not None:
+            return embedded_MBTD + lookup(weights["position"], place_MBT)
+        if "position" in weights:
+            embedded_MBTD = embedded_MBTD + weights["position"][:, None, : inputs_MBx.shape[2]]
         return embedded_MBTD
 
     def _norm(self, weights: dict[str, Tensor], name: str, x_MxD: Tensor) -> Tensor:
@@ -156,37 +207,48 @@ class Transformer(Network):
         return torch.baddbmm(bias[:, None], x_MND, weights[name])
 
     def _block(
-        self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor, at_MB: Tensor | None = None, begin: int = 0
+        self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor, at_MBA: Tensor | None = None, begin: int = 0
     ) -> Tensor:
-        """One block; its output from position `begin` on, or with `at_MB` at one position per example (T is 1)."""
+        """One block; its output from position `begin` on, or with `at_MBA` at these positions (T is A)."""
         norm1, norm2 = f"{name}.norm1", f"{name}.norm2"
-        if at_MB is not None:
-            own_MBTD = at_position(resid_MBTD, at_MB)[:, :, None]
+        if at_MBA is not None:
+            own_MBTD = at_position(resid_MBTD, at_MBA)
         else:
             own_MBTD = resid_MBTD[:, :, begin:] if begin else resid_MBTD
         if self.options.norm_place == "pre":
             normed_MBTD = self._norm(weights, norm1, resid_MBTD)
-            own_MBTD = own_MBTD + self._attention(weights, name, normed_MBTD, at_MB, begin)
+            own_MBTD = own_MBTD + self._attention(weights, name, normed_MBTD, at_MBA, begin)
             return own_MBTD + self._mlp(weights, name, self._norm(weights, norm2, own_MBTD))
-        own_MBTD = self._norm(weights, norm1, own_MBTD + self._attention(weights, name, resid_MBTD, at_MB, begin))
+        own_MBTD = self._norm(weights, norm1, own_MBTD + self._attention(weights, name, resid_MBTD, at_MBA, begin))
         return self._norm(weights, norm2, own_MBTD + self._mlp(weights, name, own_MBTD))
 
     def _attention(
-        self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor, at_MB: Tensor | None, begin: int
+        self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor, at_MBA: Tensor | None, begin: int
     ) -> Tensor:
+        members, batch, length, width = x_MBTD.shape
+        q_NTHK, k_NTHK, v_NTHK = self._heads(weights, name, x_MBTD)
+        place_NT = torch.arange(begin, length, device=x_MBTD.device).expand(members * batch, -1)
+        if begin:
+            q_NTHK = q_NTHK[:, begin:]
+        if at_MBA is not None:
+            place_NT = at_MBA.reshape(members * batch, -1)
+            q_NTHK = q_NTHK.take_along_dim(place_NT[:, :, None, None], dim=1)
+        if length <= WRITTEN_OUT:
+            mixed_NTHK = causal_attention(q_NTHK, k_NTHK, v_NTHK, place_NT)
+        else:
+            mixed_NTHK = fused_attention(q_NTHK, k_NTHK, v_NTHK, None if at_MBA is None and not begin else place_NT)
+        out_MND = self._linear(weights, f"{name}.out", mixed_NTHK.reshape(members, -1, width))
+        return out_MND.view(members, batch, -1, width)
+
+    def _heads(self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (N, T, H, K) of every place."""
         members, batch, length, width = x_MBTD.shape
         heads = self.options.heads
         qkv = self._linear(weights, f"{name}.qkv", x_MBTD.reshape(members, -1, width))
         q_NTHK, k_NTHK, v_NTHK = qkv.view(members * batch, length, 3, heads, width // heads).unbind(2)
-        place_NT = torch.arange(begin, length, device=x_MBTD.device).expand(members * batch, -1)
-        if begin:
-            q_NTHK = q_NTHK[:, begin:]
-        if at_MB is not None:
-            place_NT = at_MB.reshape(-1, 1)
-            q_NTHK = q_NTHK.take_along_dim(place_NT[:, :, None, None], dim=1)
-        mixed_NTHK = causal_attention(q_NTHK, k_NTHK, v_NTHK, place_NT)
-        out_MND = self._linear(weights, f"{name}.out", mixed_NTHK.reshape(members, -1, width))
-        return out_MND.view(members, batch, -1, width)
+        if self.options.positions == "rope":
+            q_NTHK, k_NTHK = (rotated(x_NTHK, self.options.rope_theta) for x_NTHK in (q_NTHK, k_NTHK))
+        return q_NTHK, k_NTHK, v_NTHK
 
     def _mlp(self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor) -> Tensor:
         hidden = self._linear(weights, f"{name}.up", x_MBTD.reshape(x_MBTD.shape[0], -1, x_MBTD.shape[-1]))
@@ -195,12 +257,38 @@ class Transformer(Network):
 
 
 def causal_attention(q_NTHK: Tensor, k_NSHK: Tensor, v_NSHK: Tensor, place_NT: Tensor) -> Tensor:
-    """Causal attention of queries at places `place_NT` over S positions.
-
-    Written out: over three tokens the fused kernels cost more than they save.
-    """
-    score_NTSH = (q_NTHK[:, :, None] * k_NSHK[:, None]).sum(-1) * q_NTHK.shape[3] ** -0.5
-    future_NTS = torch.arange(k_NSHK.shape[1], device=place_NT.device) > place_NT[:, :, None]
-    pattern_NTSH = score_NTSH.masked_fill(future_NTS[..., None], -torch.inf).softmax(dim=2)
+    """Causal attention of queries at places `place_NT` over S positions, written out."""
+    pattern_NTSH = causal_pattern(q_NTHK, k_NSHK, place_NT)
     mixed_NTHK: Tensor = (pattern_NTSH[..., None] * v_NSHK[:, None]).sum(2)
     return mixed_NTHK
+
+
+def causal_pattern(q_NTHK: Tensor, k_NSHK: Tensor, place_NT: Tensor) -> Tensor:
+    """What queries at places `place_NT` attend to (N, T, S, H); sums to 1 over S."""
+    score_NTSH = (q_NTHK[:, :, None] * k_NSHK[:, None]).sum(-1) * q_NTHK.shape[3] ** -0.5
+    future_NTS = torch.arange(k_NSHK.shape[1], device=place_NT.device) > place_NT[:, :, None]
+    return score_NTSH.masked_fill(future_NTS[..., None], -torch.inf).softmax(dim=2)
+
+
+def fused_attention(q_NTHK: Tensor, k_NSHK: Tensor, v_NSHK: Tensor, place_NT: Tensor | None) -> Tensor:
+    """The same by torch's fused kernels; `place_NT` None: queries of every place in turn."""
+    q_NHTK, k_NHSK, v_NHSK = (x.transpose(1, 2) for x in (q_NTHK, k_NSHK, v_NSHK))
+    if place_NT is None:
+        return F.scaled_dot_product_attention(q_NHTK, k_NHSK, v_NHSK, is_causal=True).transpose(1, 2)
+    seen_N1TS = (torch.arange(k_NSHK.shape[1], device=place_NT.device) <= place_NT[:, :, None])[:, None]
+    return F.scaled_dot_product_attention(q_NHTK, k_NHSK, v_NHSK, attn_mask=seen_N1TS).transpose(1, 2)
+
+
+def rotated(x_NTHK: Tensor, theta: float) -> Tensor:
+    """Each pair of features turned by an angle that grows with the place (arXiv 2104.09864 section 3.4.2)."""
+    half = x_NTHK.shape[3] // 2
+    speed_K = theta ** (-torch.arange(half, device=x_NTHK.device) / half)
+    angle_T1K = (torch.arange(x_NTHK.shape[1], device=x_NTHK.device)[:, None] * speed_K)[:, None]
+    left, right = x_NTHK[..., :half], x_NTHK[..., half : 2 * half]
+    cos, sin = angle_T1K.cos(), angle_T1K.sin()
+    return torch.cat([left * cos - right * sin, left * sin + right * cos, x_NTHK[..., 2 * half :]], dim=3)
+
+
+def _tied(options: Model, shape: Shape) -> bool:
+    """Whether the unembedding is the embedding: where asked for, and outputs are the tokens of the inputs."""
+    return options.tied and shape.fields == (shape.classes,)

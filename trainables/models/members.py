@@ -23,6 +23,6 @@ def keep_members(batched: Batched, rows: Tensor) -> Batched:
 
     Its fields with a leading member axis are those that say so in their name (`tokens_MST`), and such instances.
     """
-    kept = {name: value[rows] for name, value in vars(batched).items() if "_M" in name}
+    kept = {name: value[rows] for name, value in vars(batched).items() if "_M" in name and value is not None}
     inner = {name: keep_members(x, rows) for name, x in vars(batched).items() if dataclasses.is_dataclass(x)}
     return dataclasses.replace(batched, **kept, **inner)  # type: ignore[type-var]

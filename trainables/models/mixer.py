@@ -33,6 +33,7 @@ from grokstudy.trainables.config import Model
 from grokstudy.trainables.models.embedding import lookup
 from grokstudy.trainables.models.network import IGNORED, Edit, Network, Parameter, at_position
 from grokstudy.trainables.randomness import Stream
+from grokstudy.trainables.tasks.base import Shape
 
 EPS = 1e-5
 
@@ -45,13 +46,13 @@ def inner_width(size: int, options: Model) -> int:
 class Mixer(Network):
     """The function of the network."""
 
-    positions = ("h", "r1", "r2", "answer", "end")
+    own_positions = ("answer", "end")
     mean_per_example = True
 
     @staticmethod
-    def layout(options: Model, vocabulary: int) -> list[Parameter]:
+    def layout(options: Model, shape: Shape) -> list[Parameter]:
         """The parameters in the order in which they lie in the flat row. The vocabulary grows by the end token."""
-        width, places, tokens = options.width, len(Mixer.positions) + options.slots, vocabulary + 1
+        width, places, tokens = options.width, _places(options, shape), shape.classes + 1
 
         def linear(name: str, fan_in: int, fan_out: int) -> Parameter:
             return Parameter(name, (fan_in, fan_out), 1 / math.sqrt(fan_in), truncated=True)
@@ -68,24 +69,25 @@ class Mixer(Network):
         return [*parameters, linear("unembed", width, tokens)]
 
     @staticmethod
-    def step_flops(options: Model, vocabulary: int, batch: int) -> float:
+    def step_flops(options: Model, shape: Shape, batch: int) -> float:
         """Floating-point operations of one training step: all stages forward, twice more those of the last cycle."""
-        places, width = len(Mixer.positions) + options.slots, options.width
+        places, width = _places(options, shape), options.width
         mixing = width * 6 * places * inner_width(places, options)
         stage = options.layers * (mixing + places * 6 * width * inner_width(width, options))
         stages = options.depth + 2 * (options.thinks + 1)
-        return float(batch * (stages * stage + 3 * 2 * width * (vocabulary + 1) * places))
+        return float(batch * (stages * stage + 3 * 2 * width * (shape.classes + 1) * places))
 
-    def __init__(self, options: Model, vocabulary: int) -> None:
+    def __init__(self, options: Model, shape: Shape) -> None:
         """Lay out the parameters of one member."""
-        super().__init__(options, vocabulary)
-        self.blank, self.end, self.vocabulary = vocabulary - 1, vocabulary, vocabulary + 1
+        super().__init__(options, shape)
+        self.positions = (*shape.names, *self.own_positions)
+        self.blank, self.end, self.vocabulary = shape.classes - 1, shape.classes, shape.classes + 1
         start = {name: Stream(0, f"mixer/{name}").truncated_normal(options.width) for name in ("z_H", "z_L")}
         self.start_D = {name: torch.from_numpy(values) for name, values in start.items()}
 
     def targets(self, tokens_MBT: Tensor, answer_at_MB: Tensor, answer_MB: Tensor) -> Tensor:
         """The input tokens again, the answer in its slot, then the end; slots behind it are ignored."""
-        places = len(self.positions) + self.options.slots
+        places = _places(self.options, self.shape)
         target = F.pad(tokens_MBT, (0, places - tokens_MBT.shape[2]), value=IGNORED)
         place = torch.arange(target.shape[2], device=target.device)
         answer_at = answer_at_MB[:, :, None] + 1
@@ -94,10 +96,10 @@ class Mixer(Network):
         return target.masked_fill(place > answer_at + 1, IGNORED)
 
     def residual(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, edit: Edit | None = None, last: int | None = None
+        self, weights: dict[str, Tensor], inputs_MBx: Tensor, edit: Edit | None = None, last: int | None = None
     ) -> Tensor:
         """z_H after stage `last`, or after all (M, B, T, D). `edit` sees the stream that each stage wrote."""
-        x_MBTD = self._input(weights, tokens_MBT)
+        x_MBTD = self._input(weights, inputs_MBx)
         start_MBTD = self._start("z_H", x_MBTD)
         return self._recurse(weights, x_MBTD, [start_MBTD if edit is None else edit(0, start_MBTD)], edit, last)
 
@@ -108,21 +110,21 @@ class Mixer(Network):
         return logits.view(*resid_MxD.shape[:-1], self.vocabulary)
 
     def answer_logits(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, answer_at_MB: Tensor, edit: Edit | None = None
+        self, weights: dict[str, Tensor], inputs_MBx: Tensor, at_MBx: Tensor, edit: Edit | None = None
     ) -> Tensor:
         """Logits (M, B, V) in each example's answer slot, the one after its last token."""
-        return self.unembed(weights, at_position(self.residual(weights, tokens_MBT, edit), answer_at_MB + 1))
+        return self.unembed(weights, at_position(self.residual(weights, inputs_MBx, edit), at_MBx + 1))
 
     def resume(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor,
+        self, weights: dict[str, Tensor], inputs_MBx: Tensor, path: Sequence[Tensor], at_MBx: Tensor,
         place: int = 0, unedited: Sequence[Tensor] = (),
     ) -> Tensor:  # fmt: skip
         """Answer logits (M, B, V) of a run whose stages so far are `path`, the last of them edited.
 
         Every position sees every other: all of them are computed again, whatever `unedited` holds.
         """
-        z_MBTD = self._recurse(weights, self._input(weights, tokens_MBT), path, None)
-        return self.unembed(weights, at_position(z_MBTD, answer_at_MB + 1))
+        z_MBTD = self._recurse(weights, self._input(weights, inputs_MBx), path, None)
+        return self.unembed(weights, at_position(z_MBTD, at_MBx + 1))
 
     def _recurse(
         self, weights: dict[str, Tensor], x_MBTD: Tensor, path: Sequence[Tensor], edit: Edit | None,
@@ -147,7 +149,9 @@ class Mixer(Network):
 
     def _input(self, weights: dict[str, Tensor], tokens_MBT: Tensor) -> Tensor:
         """Embedded tokens, blanks and slots (M, B, T, D)."""
-        filled_MBT = F.pad(tokens_MBT, (0, len(self.positions) - tokens_MBT.shape[2]), value=self.blank)
+        filled_MBT = F.pad(
+            tokens_MBT, (0, self.shape.length + len(self.own_positions) - tokens_MBT.shape[2]), value=self.blank
+        )
         embedded_MBTD = lookup(weights["embed"], filled_MBT)
         if self.options.slots:
             slots_MBTD = weights["slots"][:, None].expand(-1, filled_MBT.shape[1], -1, -1)
@@ -167,6 +171,11 @@ class Mixer(Network):
             z_MND = z_MND.view(members, batch, width, places).transpose(2, 3).reshape(members, -1, width)
             z_MBTD = _norm(z_MND + _swiglu(weights, f"{i}.channels", z_MND)).view(members, batch, places, width)
         return z_MBTD
+
+
+def _places(options: Model, shape: Shape) -> int:
+    """Tokens, the answer's and the end's, and slots."""
+    return shape.length + len(Mixer.own_positions) + options.slots
 
 
 def _norm(x_MND: Tensor) -> Tensor:

@@ -3,7 +3,10 @@
 All parameters of a member lie in one flat row: `flat_MP` is the only thing that is trained, saved and restored.
 Measurements see a network as states (M, B, T, D) at effective depths 0 .. depth, and may write into them.
 
-Axes: M member, B example, T token position, D width, V vocabulary, P parameter.
+Inputs are one tensor: (M, B, T) tokens, (M, B, T, F) integer fields of a place whose embeddings are added up, or
+(M, B, T, R) real channels. Places where answers are read are (M, B) for one answer, or (M, B, A).
+
+Axes: M member, B example, T token position, F field, R real channel, A answer, D width, V output, P parameter.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from torch import Tensor
 
 from grokstudy.trainables.config import Model
 from grokstudy.trainables.randomness import Stream
+from grokstudy.trainables.tasks.base import Shape
 
 Edit = Callable[[int, Tensor], Tensor]
 """(effective depth, resid_MBTD) -> resid_MBTD: sees the residual stream, and may replace it."""
@@ -60,24 +64,25 @@ class Network(ABC):
     """The function of a family. Holds no weights: they are passed in as `flat_MP` or as unpacked `weights`."""
 
     positions: tuple[str, ...]
-    """Names of the token positions that can be measured; the first three are h, r1, r2."""
+    """Names of the positions that can be measured: the task's, and a family's own behind them."""
     mean_per_example: bool = False
     """Whether a loss over several tokens is first averaged within each example."""
 
-    def __init__(self, options: Model, vocabulary: int) -> None:
+    def __init__(self, options: Model, shape: Shape) -> None:
         """Lay out the parameters of one member."""
-        self.options = options
-        self.parameters = self.layout(options, vocabulary)
+        self.options, self.shape = options, shape
+        self.parameters = self.layout(options, shape)
         self.depth = options.depth
+        self.positions = shape.names
 
     @staticmethod
     @abstractmethod
-    def layout(options: Model, vocabulary: int) -> list[Parameter]:
+    def layout(options: Model, shape: Shape) -> list[Parameter]:
         """The parameters in the order in which they lie in the flat row."""
 
     @staticmethod
     @abstractmethod
-    def step_flops(options: Model, vocabulary: int, batch: int) -> float:
+    def step_flops(options: Model, shape: Shape, batch: int) -> float:
         """Floating-point operations of one training step of one member, matrix products alone."""
 
     def initial(self, seed: int) -> Tensor:
@@ -95,51 +100,57 @@ class Network(ABC):
         pieces = torch.split(flat_MP, [p.size for p in self.parameters], dim=1)
         return {p.name: piece.view(members, *p.shape) for p, piece in zip(self.parameters, pieces, strict=True)}
 
-    @abstractmethod
     def targets(self, tokens_MBT: Tensor, answer_at_MB: Tensor, answer_MB: Tensor) -> Tensor:
-        """What each position of `residual` should say, IGNORED where nothing."""
+        """What each position of `residual` should say, IGNORED where nothing; of families that say every token."""
+        raise NotImplementedError
 
     @abstractmethod
     def residual(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, edit: Edit | None = None, last: int | None = None
+        self, weights: dict[str, Tensor], inputs_MBx: Tensor, edit: Edit | None = None, last: int | None = None
     ) -> Tensor:
         """States (M, B, T, D) at depth `last`, or at the end. `edit` is called at every effective depth until there."""
 
     @abstractmethod
     def unembed(self, weights: dict[str, Tensor], resid_MxD: Tensor) -> Tensor:
-        """Logits (M, x, V) of states (M, x, D) with any axes between."""
+        """Outputs (M, x, V) of states (M, x, D) with any axes between: logits, or real numbers."""
 
     @abstractmethod
     def answer_logits(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, answer_at_MB: Tensor, edit: Edit | None = None
+        self, weights: dict[str, Tensor], inputs_MBx: Tensor, at_MBx: Tensor, edit: Edit | None = None
     ) -> Tensor:
-        """Logits (M, B, V) at each example's answer position."""
+        """Outputs (M, B, V), or (M, B, A, V), where each example's answers are read."""
 
-    @abstractmethod
     def resume(
-        self, weights: dict[str, Tensor], tokens_MBT: Tensor, path: Sequence[Tensor], answer_at_MB: Tensor,
+        self, weights: dict[str, Tensor], inputs_MBx: Tensor, path: Sequence[Tensor], at_MBx: Tensor,
         place: int = 0, unedited: Sequence[Tensor] = (),
     ) -> Tensor:  # fmt: skip
-        """Answer logits (M, B, V) of a run whose states at depths 0, 1, ... are `path`, the last of them edited.
+        """Answers of a run whose states at depths 0, 1, ... are `path`, the last of them edited; of families with such.
 
         Where nothing before the position `place` was edited, `unedited` are the states of the run without the edit at
         every depth before the last: a causal model need not compute the earlier positions again.
         """
+        raise NotImplementedError
+
+    def patterns(self, weights: dict[str, Tensor], inputs_MBx: Tensor, at_MBA: Tensor) -> list[Tensor]:
+        """Attention (M, B, H, A, T) from the places of answers, by effective depth; none without attention."""
+        return []
 
 
-def at_position(resid_MBTD: Tensor, position_MB: Tensor) -> Tensor:
-    """The state (M, B, D) at one position per example."""
-    index = position_MB[:, :, None, None].expand(-1, -1, 1, resid_MBTD.shape[-1])
-    return resid_MBTD.gather(2, index).squeeze(2)
+def at_position(resid_MBTD: Tensor, position_MBx: Tensor) -> Tensor:
+    """The state (M, B, D) at one position per example, or (M, B, A, D) at several."""
+    one = position_MBx.dim() == 2
+    position_MBA = position_MBx[:, :, None] if one else position_MBx
+    state_MBAD = resid_MBTD.gather(2, position_MBA[..., None].expand(-1, -1, -1, resid_MBTD.shape[-1]))
+    return state_MBAD.squeeze(2) if one else state_MBAD
 
 
-def margins(logits_MSV: Tensor, answer_MS: Tensor, entities: int) -> Tensor:
-    """Logit of the answer minus the largest other entity logit (M, S); positive when the answer is the arg max.
+def margins(logits_MxV: Tensor, answer_Mx: Tensor, high: int, low: int = 0) -> Tensor:
+    """Logit of the answer minus the largest other candidate's (M, x); positive when the answer is the arg max.
 
-    Entities are the tokens 0 .. entities - 1.
+    Candidates are the classes low .. high - 1.
     """
-    entity_logits = logits_MSV[..., :entities]
-    answer = answer_MS[..., None]
-    own = entity_logits.gather(-1, answer).squeeze(-1)
-    others = entity_logits.scatter(-1, answer, -torch.inf)
+    candidates = logits_MxV[..., low:high]
+    answer = answer_Mx[..., None] - low
+    own = candidates.gather(-1, answer).squeeze(-1)
+    others = candidates.scatter(-1, answer, -torch.inf)
     return own - others.amax(dim=-1)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.graph import TaskData
+from grokstudy.trainables.tasks.graph import GraphData
 
 Bools = NDArray[np.bool_]
 
@@ -14,7 +14,7 @@ Bools = NDArray[np.bool_]
 class Lookup:
     """The knowledge graph as a table: which fact a head and a relation make."""
 
-    def __init__(self, data: TaskData) -> None:
+    def __init__(self, data: GraphData) -> None:
         """Index the graph's facts."""
         self.graph, self.entities, self.relations = data.graph, data.graph.entities, data.graph.relations
         self.fact_ER = np.full((self.entities, self.relations), -1, np.int64)

@@ -10,7 +10,7 @@ For a query (h, r1, r2) with bridge b and answer t, up to N = 4 of each:
 Each has, to compare with, another tail of the same relation: what an exchange without content would give as often.
 
 The partner's own half is always in-distribution: where it was not, one number would measure two hops. What was trained
-is `TaskData.composed`. Partners come from the seed's streams `probe/...`: they are the same in a pack as alone, and a
+is `GraphData.composed`. Partners come from the seed's streams `probe/...`: they are the same in a pack as alone, and a
 query keeps its own when more examples are asked for.
 
 Axes: M member, S query, N partner, T token, F fact, R relation.
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from grokstudy.trainables.probes.lookup import Bools, Lookup, pick, pick_several
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.graph import Examples, TaskData
+from grokstudy.trainables.tasks.graph import Examples, GraphData
 
 PARTNERED = ("capacity", "mediation")
 """The probes that need partners."""
@@ -80,7 +80,7 @@ class Partners:
 class PartnerDraw:
     """Draws the partners of one member's queries."""
 
-    def __init__(self, data: TaskData, seed: int) -> None:
+    def __init__(self, data: GraphData, seed: int) -> None:
         """Index the facts and the chains that were trained."""
         self.graph, self.seed, self.lookup = data.graph, seed, Lookup(data)
         self.offset = np.array([0, data.entities, data.entities])

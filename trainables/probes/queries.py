@@ -27,7 +27,7 @@ from grokstudy.trainables.models.members import stacked
 from grokstudy.trainables.probes.lookup import Lookup, pick
 from grokstudy.trainables.probes.partners import PARTNERED, PartnerDraw, Partners
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.graph import Examples, TaskData
+from grokstudy.trainables.tasks.graph import Examples, GraphData
 
 TWO_HOP_SPLITS = ("train_ii", "test_ii", "test_io", "test_oi", "test_oo", "new_old", "old_new", "new_new")
 MAX_GROUPS = 256
@@ -74,7 +74,12 @@ class Queries:
 
     @classmethod
     def build(
-        cls, data: list[TaskData], seeds: list[int], cap: int, device: torch.device, probes: Collection[str] = PARTNERED
+        cls,
+        data: list[GraphData],
+        seeds: list[int],
+        cap: int,
+        device: torch.device,
+        probes: Collection[str] = PARTNERED,
     ) -> Queries:
         """Draw the queries of every member, at most `cap` per split, and what these probes need beside them."""
         splits = tuple(name for name in TWO_HOP_SPLITS if name in data[0].splits)
@@ -110,7 +115,7 @@ def _side_by_side(members: Sequence[Mapping[str, Columns]], splits: Sequence[str
     }
 
 
-def _member(data: TaskData, seed: int, queries: dict[str, Examples]) -> tuple[dict[str, Columns], Columns]:
+def _member(data: GraphData, seed: int, queries: dict[str, Examples]) -> tuple[dict[str, Columns], Columns]:
     """Columns of each split, and columns of the facts."""
     lookup = Lookup(data)
     chosen = _facts(lookup, np.concatenate([q.bridge for q in queries.values()]), seed)

@@ -1,8 +1,6 @@
 """Registry of tasks. A task is one file and one line here; contract tests run over every entry.
 
-A task has `Options` (frozen dataclass with `vocabulary`, `chains` and `problems()`), `positions`, `splits` (names of
-its evaluation sets), `events` (of a study that names none), `earlier_events` (what stands in for one of them where only
-that is measured), `check(options, seed)` and `build(options, seed, max_examples)` returning a `TaskData`.
+What a task is says `tasks/base.py`.
 """
 
 from __future__ import annotations
@@ -18,3 +16,10 @@ TASKS: Registry[Any] = Registry(
         "two_hop_transfer": "trainables.tasks.two_hop_transfer:TwoHopTransfer",
     },
 )
+DEFAULT = "two_hop"
+"""The task of a study that names none."""
+
+
+def known_splits() -> dict[str, str]:
+    """The evaluation splits of all tasks, with their meaning."""
+    return {split: meaning for name in reversed(list(TASKS)) for split, meaning in TASKS[name].splits.items()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from grokstudy.trainables.randomness import IntArray, Stream
+from grokstudy.trainables.tasks.base import Shape, TaskData
 
 if TYPE_CHECKING:
     from grokstudy.trainables.tasks.two_hop import TwoHopOptions
@@ -30,6 +31,24 @@ class Examples:
     def __len__(self) -> int:
         return len(self.answer)
 
+    look: ClassVar[Mapping[str, np.ndarray]] = {}
+    weight: ClassVar[None] = None
+
+    @property
+    def inputs(self) -> IntArray:
+        """(N, 3): the tokens."""
+        return self.tokens
+
+    @property
+    def at(self) -> IntArray:
+        """(N, 1): place of the one answer."""
+        return self.answer_at[:, None]
+
+    @property
+    def target(self) -> IntArray:
+        """(N, 1): the one answer."""
+        return self.answer[:, None]
+
     def take(self, rows: IntArray | slice) -> Examples:
         """The chosen rows."""
         return Examples(self.tokens[rows], self.answer_at[rows], self.answer[rows], self.bridge[rows])
@@ -42,28 +61,24 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class TaskData:
-    """The training set and the fixed evaluation splits of one seed."""
+class GraphData(TaskData):
+    """The training set and the fixed evaluation splits of one seed, with the graph that probes look things up in.
+
+    `sizes`: facts, chains by class, trained and exposed chains, phi reached.
+    """
 
     train: Examples
-    splits: dict[str, Examples]
+    splits: Mapping[str, Examples]
     entities: int
     """Entity tokens are 0 .. entities - 1."""
-    vocabulary: int
-    sizes: dict[str, int]
-    """Counts that a reader wants to see: facts, chains by class, trained and exposed chains, phi reached."""
     graph: Graph
     composed: Examples
     """Every chain that the weights may have been trained on: those of `train`, and those of a warm start's source."""
 
     @property
-    def hash(self) -> str:
-        """sha256 over training set and splits, 16 hex digits."""
-        digest = hashlib.sha256()
-        for examples in (self.train, *self.splits.values()):
-            digest.update(np.ascontiguousarray(examples.tokens).tobytes())
-            digest.update(np.ascontiguousarray(examples.answer).tobytes())
-        return digest.hexdigest()[:16]
+    def vocabulary(self) -> int:
+        """Tokens: entities, relations, padding."""
+        return self.entities + self.graph.relations + 1
 
 
 @dataclass(frozen=True)
@@ -110,3 +125,29 @@ class Graph:
         missing, padding = (np.full(len(facts), value, np.int64) for value in (-1, self.entities + self.relations))
         tokens = np.stack([self.head[facts], self.entities + self.relation[facts], padding], axis=1)
         return Examples(tokens, np.ones(len(facts), np.int64), self.tail[facts], missing)
+
+
+POSITIONS = ("h", "r1", "r2")
+GRAPH_PROBES = (
+    "logit_lens", "patching", "restoration", "cqsp", "cosine", "capacity", "mediation", "circuit", "consistency",
+)  # fmt: skip
+"""Probes that look facts and chains up in a graph."""
+DEFAULT_PROBES = ("logit_lens", "patching", "cqsp", "circuit")
+GRAPH_LOSSES = ("answer", "all_tokens", "answer_stablemax", "all_tokens_stablemax")
+
+
+def chain_shape(vocabulary: int, entities: int) -> Shape:
+    """Three tokens and one answer, an entity."""
+    candidates = (0, entities)
+    return Shape(len(POSITIONS), (vocabulary,), classes=vocabulary, candidates=candidates, names=POSITIONS)
+
+
+def graph_shape(options: TwoHopOptions) -> Shape:
+    """The shape of facts and chains over a graph."""
+    return chain_shape(options.vocabulary, options.entities)
+
+
+def graph_memory(options: TwoHopOptions) -> tuple[float, str, frozenset[str]]:
+    """A chain takes 64 bytes while the data are drawn."""
+    keys = frozenset({"data.entities", "data.relations", "data.out_degree"})
+    return 64.0 * options.chains, f"a graph of {options.chains:,} chains", keys

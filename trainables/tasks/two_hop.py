@@ -18,9 +18,18 @@ import numpy as np
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.graph import Examples, Graph, TaskData
-
-POSITIONS = ("h", "r1", "r2")
+from grokstudy.trainables.tasks.base import Task
+from grokstudy.trainables.tasks.graph import (
+    DEFAULT_PROBES,
+    GRAPH_LOSSES,
+    GRAPH_PROBES,
+    POSITIONS,
+    Examples,
+    Graph,
+    GraphData,
+    graph_memory,
+    graph_shape,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +150,29 @@ class Drawn:
         }
 
 
-class TwoHop:
+SPLITS = {
+    "train_ii": "trained two-hop facts, both hops in-distribution",
+    "test_ii": "held-out two-hop facts, both hops in-distribution",
+    "test_io": "held-out two-hop facts, hop 2 out-of-distribution",
+    "test_oi": "held-out two-hop facts, hop 1 out-of-distribution",
+    "test_oo": "two-hop facts with both hops out-of-distribution; never trained",
+    "atomic_id": "in-distribution atomic facts",
+    "atomic_ood": "out-of-distribution atomic facts (trained as facts, not composed unless exposed)",
+}
+
+
+class TwoHop(Task):
     """The task `two_hop`."""
 
     Options = TwoHopOptions
     positions = POSITIONS
-    splits = ("train_ii", "test_ii", "test_io", "test_oi", "test_oo", "atomic_id", "atomic_ood")
+    splits: ClassVar[dict[str, str]] = SPLITS
+    headline = "test_oo"
+    shown = ("train_ii", "test_ii", "test_oo")
+    families = ("decoder", "mixer")
+    losses = GRAPH_LOSSES
+    probes = GRAPH_PROBES
+    default_probes = DEFAULT_PROBES
     events: ClassVar[dict[str, Event]] = {
         "memorised": Event(metric="accuracy", split=("train_ii",), at_least=0.95),
         "generalised": Event(metric="accuracy", split=("test_oo",), at_least=0.5),
@@ -162,6 +188,9 @@ class TwoHop:
         "circuit": Event(metric="circuit_strength", split=("test_oo",), at_least=0.5)
     }
     """What stands in for an event in a study that measures only what was measured before."""
+
+    shape = staticmethod(graph_shape)
+    memory = staticmethod(graph_memory)
 
     @staticmethod
     def phi_limit(options: TwoHopOptions, seed: int) -> float:
@@ -192,8 +221,8 @@ class TwoHop:
         exposed = _exposure(pools, first, second, options, seed)
         return Drawn(graph, first, second, pools, pools.train_ii[:n_train], exposed)
 
-    @staticmethod
-    def build(options: TwoHopOptions, seed: int, max_examples: int) -> TaskData:
+    @classmethod
+    def build(cls, options: TwoHopOptions, seed: int, max_examples: int) -> GraphData:
         """Draw graph, training set and splits.
 
         Raises ValueError when phi is above what the graph of this seed has, or an evaluation split is empty.
@@ -212,7 +241,7 @@ class TwoHop:
             "chains_io": len(pools.train_io) + len(pools.test_io), "chains_oo": len(pools.test_oo),
             "trained_ii": len(drawn.trained), "exposed": len(drawn.exposed), "train": len(train),
         }  # fmt: skip
-        return TaskData(train, splits, options.entities, options.vocabulary, sizes, graph, composed)
+        return GraphData(train, splits, sizes, options.entities, graph, composed)
 
 
 def refuse_empty(splits: dict[str, Examples], seed: int, option_name: str) -> None:

@@ -28,8 +28,19 @@ import numpy as np
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.graph import Examples, Graph, TaskData
-from grokstudy.trainables.tasks.two_hop import POSITIONS, Drawn, TwoHop, TwoHopOptions, refuse_empty
+from grokstudy.trainables.tasks.base import Task
+from grokstudy.trainables.tasks.graph import (
+    DEFAULT_PROBES,
+    GRAPH_LOSSES,
+    GRAPH_PROBES,
+    POSITIONS,
+    Examples,
+    Graph,
+    GraphData,
+    graph_memory,
+    graph_shape,
+)
+from grokstudy.trainables.tasks.two_hop import SPLITS, Drawn, TwoHop, TwoHopOptions, refuse_empty
 
 SOURCE_SPLITS = ("test_ii", "test_oo", "atomic_id")
 """Splits of the source that show what is forgotten."""
@@ -91,12 +102,26 @@ class Retained:
         return cls(facts, chains[rows[is_ii]], chains[rows[~is_ii]])
 
 
-class TwoHopTransfer:
+class TwoHopTransfer(Task):
     """The task `two_hop_transfer`."""
 
     Options = TransferOptions
     positions = POSITIONS
-    splits = ("train_ii", *SOURCE_SPLITS, "new", "new_old", "old_new", "new_new")
+    splits: ClassVar[dict[str, str]] = {
+        **{name: SPLITS[name] for name in ("train_ii", *SOURCE_SPLITS)},
+        "new": "transfer: atomic facts that the source did not have (trained as facts, never composed)",
+        "new_old": "transfer: two-hop facts, hop 1 new, hop 2 an old in-distribution fact that is retained",
+        "old_new": "transfer: two-hop facts, hop 1 an old in-distribution fact that is retained, hop 2 new",
+        "new_new": "transfer: two-hop facts, both hops new",
+    }
+    headline = "new_old"
+    shown = ("train_ii", "test_oo", "new_old", "new_new")
+    families = ("decoder", "mixer")
+    losses = GRAPH_LOSSES
+    probes = GRAPH_PROBES
+    default_probes = DEFAULT_PROBES
+    shape = staticmethod(graph_shape)
+    memory = staticmethod(graph_memory)
     events: ClassVar[dict[str, Event]] = {
         "learnt": Event(metric="accuracy", split=("new",), at_least=0.95),
         "new_old": Event(metric="accuracy", split=("new_old",), at_least=0.5),
@@ -116,8 +141,8 @@ class TwoHopTransfer:
         """What this seed's graph makes impossible."""
         return TwoHop.check(options, seed)
 
-    @staticmethod
-    def build(options: TransferOptions, seed: int, max_examples: int) -> TaskData:
+    @classmethod
+    def build(cls, options: TransferOptions, seed: int, max_examples: int) -> GraphData:
         """Draw graph, new facts, training set and splits.
 
         Raises ValueError when phi is above what the graph of this seed has, or an evaluation split is empty.
@@ -138,7 +163,7 @@ class TwoHopTransfer:
         train = Examples.concatenate([graph.atomic(kept.facts), graph.atomic(new), chains])
         sizes = {"atomic": len(drawn.graph.head), "new": len(new), "retained_atomic": len(kept.facts),
                  "retained_chains": len(chains), "train": len(train)}  # fmt: skip
-        return TaskData(train, splits, options.entities, options.vocabulary, sizes, graph, drawn.composed())
+        return GraphData(train, splits, sizes, options.entities, graph, drawn.composed())
 
 
 def with_new_facts(graph: Graph, options: TransferOptions, seed: int) -> Graph:

@@ -45,7 +45,7 @@ class Engine:
         self.batch = configs[0].train.batch
         self.flat_MP = torch.stack([row.to(device) for row in weights])
         fused = device.type == "cuda" and mode != "compile"  # which makes a better kernel of the written-out update
-        self.optimizer = optimizer.AdamW(configs, model.matrix_mask(), device, fused)
+        self.optimizer = optimizer.OPTIMIZERS[configs[0].optim.name](configs, model.matrix_mask(), device, fused)
         self.optimizer.begin(self.flat_MP, restored)
         self.flat_MP.requires_grad_()
         self._lay_out()
@@ -54,7 +54,7 @@ class Engine:
         """The tensors that a step reads and writes, at addresses that stay, and how steps are carried out on them."""
         members = len(self.configs)
         self.next_1 = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self.index_KMB = torch.zeros(CHUNK, members, self.batch, dtype=torch.int64, device=self.device)
+        self.word_KMB = torch.zeros(CHUNK, members, self.batch, dtype=torch.int64, device=self.device)
         self.rates_KRM = torch.zeros(CHUNK, len(optimizer.RATES), members, device=self.device)
         self.ring_K3M = torch.zeros(CHUNK, 3, members, device=self.device)
         self.landing_K3M = torch.empty_like(self.ring_K3M, device="cpu", pin_memory=self.device.type == "cuda")
@@ -64,7 +64,7 @@ class Engine:
         """Carry out the updates start .. stop - 1, at most CHUNK; returns STEP_METRICS of each as (4, K, M)."""
         count = stop - start
         rates_KRM = optimizer.rates(self.configs, start, stop)
-        self.index_KMB[:count] = self.training.indices(start, stop, self.batch)
+        self.word_KMB[:count] = self.training.words(start, stop, self.batch)
         self.rates_KRM[:count].copy_(rates_KRM, non_blocking=True)
         self.next_1.zero_()
         self.steps(count)
@@ -82,9 +82,9 @@ class Engine:
 
     def update(self) -> None:
         """One step: the next row of the chunk. Nothing in here knows the number of the step."""
-        index_MB = self.index_KMB.index_select(0, self.next_1)[0]
+        word_MB = self.word_KMB.index_select(0, self.next_1)[0]
         rates_RM = self.rates_KRM.index_select(0, self.next_1)[0]
-        loss_M = self.steps.losses(self.flat_MP, index_MB)
+        loss_M = self.steps.losses(self.flat_MP, word_MB)
         (grad_MP,) = torch.autograd.grad(loss_M.sum(), self.flat_MP)
         with torch.no_grad():
             weight_norm_M = torch.linalg.vector_norm(self.flat_MP, dim=1)
@@ -93,10 +93,10 @@ class Engine:
             self.ring_K3M.index_copy_(0, self.next_1, row_13M)
             self.next_1.add_(1)
 
-    def losses(self, flat_MP: Tensor, index_MB: Tensor) -> Tensor:
+    def losses(self, flat_MP: Tensor, word_MB: Tensor) -> Tensor:
         """Loss (M,) of the examples, differentiable in the weights."""
         with precision(self.configs[0], self.device):
-            return self.loss(self.model, self.model.unpack(flat_MP), self.training.batch(index_MB))
+            return self.loss(self.model, self.model.unpack(flat_MP), self.training.batch(word_MB))
 
     def restore(self, states: list[Checkpoint]) -> None:
         """Go on from other states, one of each member. Tensors stay where they are: a captured step knows them so."""

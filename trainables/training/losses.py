@@ -15,25 +15,35 @@ from torch import Tensor
 
 from grokstudy.trainables.models.network import IGNORED, Network
 from grokstudy.trainables.registry import Registry
-from grokstudy.trainables.training.batches import Batch
+from grokstudy.trainables.tasks.base import Batch
 
 Loss = Callable[[Network, dict[str, Tensor], Batch], Tensor]
 TokenLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def answer_loss(model: Network, weights: dict[str, Tensor], batch: Batch, token_loss: TokenLoss) -> Tensor:
-    """Mean cross-entropy (M,) of the answer."""
-    logits_MBV = model.answer_logits(weights, batch.tokens_MBT, batch.answer_at_MB)
-    return token_loss(logits_MBV, batch.answer_MB).mean(dim=1)
+    """Mean loss (M,) of the answers of a batch, weighted where the task weighs them."""
+    output_MBAx = model.answer_logits(weights, batch.inputs_MBx, batch.at_MBA)
+    loss_MBA = answer_losses(model, output_MBAx, batch.target_MBAx, token_loss)
+    if batch.weight_MBA is None:
+        return loss_MBA.mean(dim=(1, 2))
+    return (loss_MBA * batch.weight_MBA).sum(dim=(1, 2)) / batch.weight_MBA.sum(dim=(1, 2))
+
+
+def answer_losses(model: Network, output_MSAx: Tensor, target_MSAx: Tensor, token_loss: TokenLoss) -> Tensor:
+    """Loss of each answer (M, S, A): cross-entropy in nats, or half the squared error, summed over its numbers."""
+    if model.shape.classes:
+        return token_loss(output_MSAx, target_MSAx)
+    return 0.5 * (output_MSAx.float() - target_MSAx).square().sum(dim=-1)
 
 
 def all_tokens_loss(model: Network, weights: dict[str, Tensor], batch: Batch, token_loss: TokenLoss) -> Tensor:
-    """Mean cross-entropy (M,) over every token that the family is to say.
+    """Mean cross-entropy (M,) over every token that the family is to say, of examples with one answer.
 
     Each token weighs the same, or each example where the family takes its mean first.
     """
-    logits_MBTV = model.unembed(weights, model.residual(weights, batch.tokens_MBT))
-    target_MBT = model.targets(batch.tokens_MBT, batch.answer_at_MB, batch.answer_MB)
+    logits_MBTV = model.unembed(weights, model.residual(weights, batch.inputs_MBx))
+    target_MBT = model.targets(batch.inputs_MBx, batch.at_MBA[..., 0], batch.target_MBAx[..., 0])
     losses_MBT = token_loss(logits_MBTV, target_MBT)
     counted_MBT = target_MBT != IGNORED
     if model.mean_per_example:

@@ -18,7 +18,7 @@ from grokstudy.trainables.storage.siblings import NO_SIBLINGS, Siblings
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.writer import Writer
 from grokstudy.trainables.tasks import TASKS
-from grokstudy.trainables.tasks.graph import TaskData
+from grokstudy.trainables.tasks.base import TaskData
 from grokstudy.trainables.training.adoption import Adoption
 from grokstudy.trainables.training.stepper import Mode
 from grokstudy.trainables.training.warm_start import check_start

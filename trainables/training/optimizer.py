@@ -1,6 +1,7 @@
-"""AdamW on the flat rows of a pack, with learning rate, weight decay and betas per member.
+"""Optimisers on the flat rows of a pack, with learning rate, weight decay, betas and momentum per member.
 
-Equal to `torch.optim.AdamW` for one member (decoupled weight decay, Loshchilov and Hutter, arXiv 1711.05101).
+`adamw` is equal to `torch.optim.AdamW` for one member (decoupled weight decay, arXiv 1711.05101), `sgd` to
+`torch.optim.SGD` without decay; its decay is decoupled too.
 Everything is a handful of operations on (M, P), whatever the number of layers; on a GPU one kernel of torch's for all
 members of equal options, which moves 28 bytes per parameter in place of about 110. The average of the weights
 (`train.ema`: average <- ema * average + (1 - ema) * weights after each update) is kept here too.
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -52,22 +55,24 @@ def rates(configs: list[RunConfig], start: int, stop: int) -> Tensor:
     return torch.stack([lr_KM, size_KM, root_KM, number_KM], dim=1)
 
 
-class AdamW:
-    """Moments, update and average of a pack."""
+class Optimizer(ABC):
+    """Moments, update and average of a pack. Both moments are kept, whatever an optimiser makes of them."""
+
+    columns: ClassVar[tuple[str, ...]]
+    """Options that are laid out per member."""
 
     def __init__(
         self, configs: list[RunConfig], matrix_mask_P: Tensor, device: torch.device, fused: bool = False
     ) -> None:
-        """Zero moments for M members of P parameters. `fused`: torch's kernel, where it can do what is needed."""
+        """Zero moments for M members of P parameters. `fused`: torch's kernel, where there is one that can do it."""
 
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32).to(device)[:, None]
 
         self.configs, self.fused = configs, fused
         options = [config.optim for config in configs]
-        self.beta1_M1 = column([o.beta1 for o in options])
-        self.beta2_M1 = column([o.beta2 for o in options])
-        self.eps_M1 = column([o.eps for o in options])
+        for name in self.columns:
+            setattr(self, f"{name}_M1", column([getattr(o, name) for o in options]))
         self.decay_M1 = column([o.weight_decay for o in options])
         self.clip_M1 = column([math.inf if o.clip is None else o.clip for o in options])
         self.clips = any(o.clip is not None for o in options)
@@ -108,19 +113,60 @@ class AdamW:
         norm_M1 = torch.linalg.vector_norm(grad_MP, dim=1, keepdim=True)
         if self.clips:
             grad_MP = grad_MP * (self.clip_M1 / (norm_M1 + 1e-6)).clamp(max=1.0)
-        if self.fused and (groups := self._groups()):
-            self._one_kernel(groups, flat_MP, grad_MP, rates_RM)
-        else:
-            self._written_out(flat_MP, grad_MP, rates_RM)
+        self._update(flat_MP, grad_MP, rates_RM)
         if self.average_MP is not None:
             self.average_MP.lerp_(flat_MP, 1.0 - self.ema_M1)
         norm_M: Tensor = norm_M1.squeeze(1)
         return norm_M
 
-    def _written_out(self, flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> None:
-        lr_M1, size_M1, root_M1, _ = rates_RM[..., None]
+    @abstractmethod
+    def _update(self, flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> None:
+        """Move weights and moments in place."""
+
+    def _decay(self, flat_MP: Tensor, lr_M1: Tensor) -> None:
+        """Decoupled weight decay."""
         decay = 1.0 - lr_M1 * self.decay_M1
         flat_MP.mul_(decay if self.mask_P is None else 1.0 - (1.0 - decay) * self.mask_P)
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all members but these."""
+        self.configs = [self.configs[row] for row in rows.tolist()]
+        for name in (*(f"{c}_M1" for c in self.columns), "decay_M1", "clip_M1", "ema_M1", "mean_MP", "square_MP"):
+            setattr(self, name, getattr(self, name)[rows].contiguous())
+        if self.average_MP is not None:
+            self.average_MP = self.average_MP[rows].contiguous()
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum where there is one; the first moment is the direction that is kept."""
+
+    columns = ("momentum",)
+    momentum_M1: Tensor
+
+    def _update(self, flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> None:
+        lr_M1 = rates_RM[RATES.index("lr")][:, None]
+        self._decay(flat_MP, lr_M1)
+        self.mean_MP.mul_(self.momentum_M1).add_(grad_MP)
+        flat_MP.sub_(lr_M1 * self.mean_MP)
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay."""
+
+    columns = ("beta1", "beta2", "eps")
+    beta1_M1: Tensor
+    beta2_M1: Tensor
+    eps_M1: Tensor
+
+    def _update(self, flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> None:
+        if self.fused and (groups := self._groups()):
+            self._one_kernel(groups, flat_MP, grad_MP, rates_RM)
+        else:
+            self._written_out(flat_MP, grad_MP, rates_RM)
+
+    def _written_out(self, flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> None:
+        lr_M1, size_M1, root_M1, _ = rates_RM[..., None]
+        self._decay(flat_MP, lr_M1)
         self.mean_MP.lerp_(grad_MP, 1.0 - self.beta1_M1)
         self.square_MP.mul_(self.beta2_M1).addcmul_(grad_MP, grad_MP * (1.0 - self.beta2_M1))
         root_MP = self.square_MP.sqrt().div_(root_M1).add_(self.eps_M1)
@@ -155,13 +201,9 @@ class AdamW:
         least = max(LAUNCH * len(groups), PIECE * len(self.configs) * len(self.spans))
         return list(groups.values()) if self.mean_MP.numel() >= least else []
 
-    def keep(self, rows: Tensor) -> None:
-        """Drop all members but these."""
-        self.configs = [self.configs[row] for row in rows.tolist()]
-        for name in ("beta1_M1", "beta2_M1", "eps_M1", "decay_M1", "clip_M1", "ema_M1", "mean_MP", "square_MP"):
-            setattr(self, name, getattr(self, name)[rows].contiguous())
-        if self.average_MP is not None:
-            self.average_MP = self.average_MP[rows].contiguous()
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD}
+"""The optimisers by `optim.name`."""
 
 
 def _spans(mask_P: Tensor) -> list[tuple[slice, bool]]:

@@ -20,22 +20,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import build
 from grokstudy.trainables.models.members import keep_members
-from grokstudy.trainables.probes import PROBES
+from grokstudy.trainables.probes import NEEDS, PROBES
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.queries import Queries
+from grokstudy.trainables.probes.subject import Subject
 from grokstudy.trainables.storage.retention import KEEP, Keep
 from grokstudy.trainables.storage.run_dir import LeaseLostError, RunDir
 from grokstudy.trainables.storage.siblings import NO_SIBLINGS, Siblings
 from grokstudy.trainables.storage.store import StorageError, Store
 from grokstudy.trainables.storage.writer import Writer
+from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks.graph import GraphData
 from grokstudy.trainables.training.adoption import could_not_be_replayed
 from grokstudy.trainables.training.batches import TrainingSet
 from grokstudy.trainables.training.engine import CHUNK, STEP_METRICS, Engine, precision
-from grokstudy.trainables.training.evaluate import evaluate, stack_splits
+from grokstudy.trainables.training.evaluate import Behaviour, evaluate, stack_splits
 from grokstudy.trainables.training.member import Member, common_step
 from grokstudy.trainables.training.stepper import Mode
 from grokstudy.trainables.training.warm_start import first_weights
@@ -89,14 +93,17 @@ class Pack:
         """Set from outside (a signal): `advance` returns at the next whole chunk."""
         self._evaluated: int | None = None
         data, seeds = [member.data for member in self.members], [config.seed for config in configs]
-        self.model = build(self.config.model, data[0].vocabulary)
+        self.task = TASKS[self.config.task]
+        self.model = build(self.config.model, self.config.example)
         restored = [member.restored for member in self.members]
         weights = [first_weights(m.config, self.model, m.restored, store, self.device) for m in self.members]
-        training = TrainingSet([d.train for d in data], seeds, self.device)
+        training = TrainingSet.of(configs, data, self.device)
         self.engine = Engine(self.model, configs, training, weights, restored, self.device, engine)
         self.splits = stack_splits(data, self.device)
-        looked_at = self.config.eval
-        self.queries = Queries.build(data, seeds, looked_at.probe_examples, self.device, looked_at.probes)
+        looked_at, graphs = self.config.eval, [d for d in data if isinstance(d, GraphData)]
+        self.queries: Queries | None = None
+        if graphs and not NEEDS.keys().isdisjoint(looked_at.probes):
+            self.queries = Queries.build(graphs, seeds, looked_at.probe_examples, self.device, looked_at.probes)
 
     @property
     def finished(self) -> bool:
@@ -211,10 +218,8 @@ class Pack:
         self._evaluated = self.step
         with torch.no_grad(), precision(self.config, self.device):
             weights = self.engine.evaluated()
-            entities = self.members[0].data.entities
-            behaviours = evaluate(self.model, weights, self.splits, entities)
-            scene = Scene(self.model, weights, self.queries, entities)
-            measured = [m for name in self.config.eval.probes for m in PROBES[name](scene)]
+            behaviours = evaluate(self.model, weights, self.splits, self.task, self.config.eval.generated)
+            measured = [*self._scores(behaviours), *self._measured(weights)]
             columns = [[x for b in behaviours for x in (b.accuracy_M, b.loss_M, b.margin_M)]]
             columns += [[m.value_M for m in measured], [m.n_M for m in measured]]
             numbers_MX = torch.stack([x.float() for column in columns for x in column], dim=1).cpu().numpy()
@@ -226,6 +231,20 @@ class Pack:
                     tables["probes"] = self._probes(measured, value, n)
                 member.observe(tables, functools.partial(self.engine.checkpoint, row, self.step))
 
+    def _scores(self, behaviours: list[Behaviour]) -> Iterator[Measurement]:
+        """The task's own metrics: summaries of a split, like those of probes."""
+        for behaviour in behaviours:
+            split = self.splits[behaviour.split]
+            for name, value_M in behaviour.scores.items():
+                yield Measurement(name, behaviour.split, None, None, value_M, split.real_MS.sum(dim=1))
+
+    def _measured(self, weights: dict[str, Tensor]) -> Iterator[Measurement]:
+        """What the probes measure."""
+        subject = Subject(self.model, weights, self.splits, self.config.eval.probe_examples)
+        scene = self.queries and Scene(self.model, weights, self.queries, self.model.shape.range[1])
+        for name in self.config.eval.probes:
+            yield from PROBES[name](scene if name in NEEDS else subject)
+
     def _evals(self, member: Member, values: NDArray[np.float32]) -> dict[str, Any]:
         """Columns of the table `evals`; keeps the accuracies for the heartbeat."""
         accuracy, loss, margin = values.T
@@ -233,6 +252,7 @@ class Pack:
         member.accuracy = dict(zip(splits, accuracy.tolist(), strict=True))
         counts = [len(member.data.splits[name]) for name in splits]
         steps = np.full(len(splits), self.step)
+        margin = [float(value) if np.isfinite(value) else None for value in margin]
         return {"step": steps, "split": splits, "n": counts, "accuracy": accuracy, "loss": loss, "margin": margin}
 
     def _probes(
@@ -257,7 +277,7 @@ class Pack:
         rows = torch.tensor(kept, device=self.device)
         self.engine.keep(rows)
         self.splits = {name: keep_members(split, rows) for name, split in self.splits.items()}
-        self.queries = keep_members(self.queries, rows)
+        self.queries = self.queries and keep_members(self.queries, rows)
 
 
 @contextlib.contextmanager

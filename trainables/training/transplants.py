@@ -26,11 +26,11 @@ def transplants(run: RunDir, early: int, late: int, device: torch.device) -> lis
     if config is None:
         raise ValueError(f"run {run.run_id} has not begun")
     data = TASKS[config.task].build(config.data, config.seed, config.eval.max_examples)
-    model = build(config.model, data.vocabulary)
+    model = build(config.model, config.example)
     queries = Queries.build([data], [config.seed], config.eval.probe_examples, device, ())
     flat = {"early": _weights(run, early), "late": _weights(run, late), "untrained": model.initial(config.seed)}
     scenes = {
-        name: Scene(model, model.unpack(flat_P[None].to(device)), queries, data.entities)
+        name: Scene(model, model.unpack(flat_P[None].to(device)), queries, config.example.range[1])
         for name, flat_P in flat.items()
     }
     with torch.no_grad(), precision(config, device):

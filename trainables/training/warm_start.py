@@ -60,8 +60,8 @@ def starting_weights(config: RunConfig, start: Start, store: Store, device: torc
     if saved is not None and saved.step == start.step:
         return saved.flat_P
     data = TASKS[source.task].build(source.data, source.seed, source.eval.max_examples)
-    model = build(source.model, data.vocabulary)
-    training = TrainingSet([data.train], [source.seed], device)
+    model = build(source.model, source.example)
+    training = TrainingSet.of([source], [data], device)
     weights = [first_weights(source, model, saved, store, device)]
     engine = Engine(model, [source], training, weights, [saved], device, mode)
     for step in range(0 if saved is None else saved.step, start.step, CHUNK):
@@ -81,9 +81,10 @@ def _source(config: RunConfig, start: Start, store: Store) -> tuple[RunConfig, M
     for key, value in dataclasses.asdict(source.model).items():
         if getattr(config.model, key) != value:
             raise ValueError(f"model.{key}: is {getattr(config.model, key)!r}, but {value!r} {origin}")
-    tokens = source.data.vocabulary
-    if tokens != config.data.vocabulary:
-        raise ValueError(f"data: the vocabulary has {config.data.vocabulary} tokens, but {tokens} {origin}")
+    for what in ("fields", "reals", "classes", "outputs", "longest"):
+        own, other = getattr(config.example, what), getattr(source.example, what)
+        if own != other:
+            raise ValueError(f"data: an example has {what} {own}, but {other} {origin}")
     reached = max([int((run.read("DONE.json") or {}).get("step", 0)), *checkpoint.steps(run)])
     if reached < start.step:
         raise ValueError(f"start.step: run {start.run_id} has only {reached} of {start.step} steps; train it further")
