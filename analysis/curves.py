@@ -13,7 +13,7 @@ import polars as pl
 from grokstudy.analysis.tables.parquet import Scan, Skipped
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage.store import Store
-from grokstudy.trainables.tasks import known_splits
+from grokstudy.trainables.tasks import known_splits, of_splits
 
 CURVES = 20
 """Most curves of a run."""
@@ -24,8 +24,6 @@ NEAR = 40
 HALF_WIDTH = 0.05
 """Half the width of a neighbourhood, in decades of step: about 12 %."""
 SCHEMA = pl.Schema({"metric": pl.String, "step": pl.Int64, "value": pl.Float64})
-ANSWER_SPLIT = "test_oo"
-"""The split that the studies are about: trackers show the first curve first."""
 SCALARS = ("loss", "grad_norm", "weight_norm")
 
 
@@ -40,7 +38,8 @@ def tracked_curves(
     noted = {} if skipped is None else skipped
     rows = {table: _rows(Scan(store, table, [run_id], TABLES[table], noted), horizon) for table in TABLES}
     scalars = [] if rows["steps"].is_empty() else [_curve(rows["steps"], f"train/{name}", name) for name in SCALARS]
-    tidy = [*_accuracies(rows["evals"]), *scalars, *_summaries(rows["probes"], list(first))]
+    headline, _ = of_splits(sorted(set(rows["evals"]["split"])))
+    tidy = [*_accuracies(rows["evals"], headline), *scalars, *_summaries(rows["probes"], headline, list(first))]
     kept = [decimate(frame, horizon, times) for frame in tidy[:CURVES]]
     return pl.concat([pl.DataFrame(schema=SCHEMA), *kept])
 
@@ -50,17 +49,15 @@ def _rows(scan: Scan, horizon: int) -> pl.DataFrame:
     return scan.frame.filter(within).collect()
 
 
-def _accuracies(evals: pl.DataFrame) -> list[pl.DataFrame]:
-    order = (ANSWER_SPLIT, *known_splits())
+def _accuracies(evals: pl.DataFrame, headline: str) -> list[pl.DataFrame]:
+    order = (headline, *known_splits())
     splits = sorted(set(evals["split"]), key=lambda name: (order.index(name) if name in order else len(order), name))
     return [_curve(evals.filter(pl.col("split") == split), f"accuracy/{split}", "accuracy") for split in splits]
 
 
-def _summaries(probes: pl.DataFrame, first: list[str]) -> list[pl.DataFrame]:
+def _summaries(probes: pl.DataFrame, headline: str, first: list[str]) -> list[pl.DataFrame]:
     """Summaries of the probes on the test that matters; those that events look at first."""
-    summary = probes.filter(
-        pl.col("layer").is_null() & pl.col("position").is_null() & (pl.col("split") == ANSWER_SPLIT)
-    )
+    summary = probes.filter(pl.col("layer").is_null() & pl.col("position").is_null() & (pl.col("split") == headline))
     names = sorted(set(summary["probe"]), key=lambda name: (name not in first, name))
     return [_curve(summary.filter(pl.col("probe") == name), f"probe/{name}", "value") for name in names]
 

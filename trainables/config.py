@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from grokstudy.trainables.options import Problem, did_you_mean, fields_of, fits, flat, misfits, option
-from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks import DEFAULT, TASKS
 from grokstudy.trainables.tasks.base import Shape
 
 MOST_STEPS = 10**9
@@ -148,9 +148,9 @@ class Start:
 class RunConfig:
     """One training, fully resolved. `data` is the options class of the task (`TASKS[task].Options`)."""
 
-    task: str = "two_hop"
+    task: str = DEFAULT
     seed: int = 0
-    data: Any = field(default_factory=TASKS["two_hop"].Options)
+    data: Any = field(default_factory=TASKS[DEFAULT].Options)
     model: Model = field(default_factory=Model)
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
@@ -170,7 +170,7 @@ class RunConfig:
         if unknown:
             word = min(unknown)
             raise ValueError(f"{word} is unknown; {did_you_mean(word, known)}")
-        task = raw.get("task", "two_hop")
+        task = raw.get("task", DEFAULT)
         if not isinstance(task, str) or task not in TASKS:
             raise ValueError(f"task: {task!r} is unknown; {did_you_mean(str(task), list(TASKS))}")
         given = {"eval": {}, **raw}

@@ -11,6 +11,7 @@ import polars as pl
 
 from grokstudy.analysis.figures import theme
 from grokstudy.analysis.tables.study import StudyTables
+from grokstudy.trainables.tasks import of_splits
 
 CAPTION = "Median over seeds at the end of training. Depth 0 is the embedding, k the state after k blocks."
 MOST_PROBES = 6
@@ -30,7 +31,9 @@ def layer_position(tables: StudyTables) -> list[theme.Figure] | None:
 def split_of(tables: StudyTables) -> str:
     """Where sites are looked at: the split of the study's circuit event."""
     event = tables.declared.get("circuit")
-    return event.split[0] if event else "test_oo"
+    if event:
+        return event.split[0]
+    return of_splits(tables.evals.select("split").unique().collect()["split"].sort().to_list())[0]
 
 
 def sited(tables: StudyTables, known: pl.DataFrame) -> pl.LazyFrame:

@@ -16,9 +16,9 @@ from rich.table import Table
 from grokstudy.orchestrator.runs.status import regime
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.units import duration
+from grokstudy.trainables.tasks import of_splits
 
 LINE_EVERY_S = 15.0
-SHOWN_SPLITS = ("train_ii", "test_ii", "test_oo")
 
 
 @dataclass
@@ -74,6 +74,11 @@ class Board:
         at_once = min(self.most_running, len(self.runs) - self.finished)
         return self.steps_left / (self.steps_per_second / len(self.running) * at_once)
 
+    @property
+    def shown_splits(self) -> tuple[str, ...]:
+        """The splits that a table shows, as the task of the runs has it."""
+        return of_splits(next((line["accuracy"] for line in self.latest.values() if line["accuracy"]), {}))[1]
+
     def by_regime(self) -> list[tuple[str, int, int, int, dict[str, float]]]:
         """Per regime: runs ended, running, all, and the median newest accuracy per split."""
         groups: dict[str, list[str]] = {}
@@ -86,7 +91,7 @@ class Board:
         ended = sum(line["outcome"] is not None for line in lines)
         accuracy = {
             split: statistics.median(line["accuracy"][split] for line in lines if split in line["accuracy"])
-            for split in SHOWN_SPLITS
+            for split in self.shown_splits
             if any(split in line["accuracy"] for line in lines)
         }
         return ended, len(lines) - ended, len(run_ids), accuracy
@@ -140,8 +145,8 @@ def status_line(board: Board) -> str:
 
 def ended_line(board: Board, line: dict[str, Any]) -> str:
     """One line for a run that has ended."""
-    oo = line["accuracy"].get("test_oo")
-    accuracy = "" if oo is None else f", test_oo accuracy {oo:.2f}"
+    headline, _ = of_splits(line["accuracy"])
+    accuracy = f", {headline} accuracy {line['accuracy'][headline]:.2f}" if headline in line["accuracy"] else ""
     label = regime(board.runs[line["run_id"]].trials[0].point)
     return f"{line['run_id']} {line['outcome']} at step {line['step']:,} ({label}){accuracy}"
 
@@ -152,10 +157,11 @@ def board_table(board: Board) -> Table:
     table.add_column("regime", overflow="fold")
     for name in ("done", "running", "runs"):
         table.add_column(name, justify="right")
-    for split in SHOWN_SPLITS:
+    splits = board.shown_splits
+    for split in splits:
         table.add_column(f"{split}", justify="right")
     for label, ended, running, all_runs, accuracy in board.by_regime():
-        cells = [f"{accuracy[split]:.2f}" if split in accuracy else "" for split in SHOWN_SPLITS]
+        cells = [f"{accuracy[split]:.2f}" if split in accuracy else "" for split in splits]
         table.add_row(label, str(ended), str(running), str(all_runs), *cells)
     table.caption = "median accuracy over the seeds that have begun; Ctrl-C stops, the same command resumes"
     table.caption_justify = "left"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from grokstudy.orchestrator.console.progress import SHOWN_SPLITS
 from grokstudy.orchestrator.runs.status import STATES, RunStatus, StudyStatus
 from grokstudy.orchestrator.units import duration
+from grokstudy.trainables.tasks import of_splits
 
 
 def headline(now: StudyStatus, speed: float = 0.0) -> str:
@@ -20,7 +20,8 @@ def headline(now: StudyStatus, speed: float = 0.0) -> str:
 def rows(now: StudyStatus) -> list[dict[str, Any]]:
     """One row per regime: runs per state, and the median newest accuracy."""
     states = [state for state in STATES if any(run.state.state == state for run in now.runs)]
-    splits = [split for split in SHOWN_SPLITS if any(split in accuracy for accuracy in now.accuracy.values())]
+    recorded = list(dict.fromkeys(split for accuracy in now.accuracy.values() for split in accuracy))
+    splits = [split for split in of_splits(recorded)[1] if split in recorded]
     return [
         {
             "regime": regime,

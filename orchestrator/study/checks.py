@@ -78,7 +78,7 @@ def _check_measured(study: Study, findings: Findings) -> None:
     looked_at[("search", "objective")] = (getattr(objective, "metric", METRICS[0]), False)
     for key_path, (metric, sited) in looked_at.items():
         if key_path in findings.places and not study.measures(metric, sited):
-            probes = " or ".join(sorted(measured_by(metric, sited)))
+            probes = " or ".join(sorted(measured_by(metric, sited, TASKS[study.task])))
             chosen = ", ".join(sorted(study.probes)) or "empty"
             fault = f"nothing measures {metric}: it takes {probes}, and eval.probes is {chosen}"
             findings.at_value((*key_path, "metric"), fault)
@@ -133,7 +133,7 @@ class _PointCheck:
 
     def _data_problems(self, config: RunConfig) -> Iterator[Problem]:
         for seed in self.study.seeds:
-            work = self.data_work + config.data.vocabulary**2
+            work = self.data_work + sum(config.example.fields) ** 2
             room = work <= MAX_DATA_WORK and len(self.data_checked) < MAX_DATA_CHECKS
             if (config.data, seed) in self.data_checked or not room:
                 continue

@@ -22,7 +22,7 @@ from grokstudy.trainables.events import Event
 from grokstudy.trainables.measurements import PROBES, measurements
 from grokstudy.trainables.options import OptionField, fields_of
 from grokstudy.trainables.schema import METRICS
-from grokstudy.trainables.tasks import TASKS, known_splits
+from grokstudy.trainables.tasks import DEFAULT, TASKS, known_splits
 
 Schema = dict[str, Any]
 
@@ -50,7 +50,7 @@ def study_schema() -> Schema:
         "events": {
             "type": "object",
             "additionalProperties": _block(Event),
-            "default": {name: event.to_json() for name, event in TASKS["two_hop"].events.items()},
+            "default": {name: event.to_json() for name, event in TASKS[DEFAULT].events.items()},
         },
         "resources": {"anyOf": [{"const": "auto"}, _block(Resources)]},
     }
@@ -70,8 +70,8 @@ def _fields() -> dict[str, OptionField]:
 
 
 def _base() -> Schema:
-    sections = {name: _section(name, options) for name, options in sections_of("two_hop").items()}
-    task = {"enum": list(TASKS), "default": "two_hop", "description": "what is learnt"}
+    sections = {name: _section(name, options) for name, options in sections_of(DEFAULT).items()}
+    task = {"enum": list(TASKS), "default": DEFAULT, "description": "what is learnt"}
     numerics = {"type": "integer", "minimum": 1, "description": "take the runs of an older version of the numbers"}
     properties = {"task": task, "numerics": numerics, **sections, START_FROM: {"$ref": f"#/$defs/{START_FROM}"}}
     return _object(properties)
@@ -158,7 +158,7 @@ def _type(field: OptionField) -> Schema:
     if field.key == "split":
         return {"anyOf": [{"enum": list(known_splits())}, _list({"enum": list(known_splits())})]}
     if field.key == "metric":
-        return {"enum": [*METRICS, *measurements()]}
+        return {"enum": [*METRICS, *measurements(*TASKS.values())]}
     if field.is_list:
         return _list({"enum": list(PROBES)} if field.key == "probes" else {"type": "string"})
     bounds = {_BOUNDS[name]: bound for name, bound in field.bounds.items()}

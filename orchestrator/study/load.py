@@ -24,7 +24,7 @@ from grokstudy.orchestrator.study.study import Study
 from grokstudy.orchestrator.study.yaml import read_source
 from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.events import Event
-from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks import DEFAULT, TASKS
 
 SECTIONS = {
     "hypothesis": "what the study is to find out, in a sentence",
@@ -98,6 +98,6 @@ def _unknown_section(key: str) -> str:
         return "is unknown; did you mean seeds?"
     if key == "name":
         return "is unknown; a study is named by its file"
-    if key == "task" or key in sections_of("two_hop"):
+    if key == "task" or key in sections_of(DEFAULT):
         return f"belongs under base: did you mean base.{key}?"
-    return unknown_section(key, list(SECTIONS), config_fields("two_hop"))
+    return unknown_section(key, list(SECTIONS), config_fields(DEFAULT))

@@ -15,7 +15,7 @@ from grokstudy.orchestrator.study.sections import StartFrom
 from grokstudy.trainables.config import NUMERICS, sections_of
 from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import OptionField, did_you_mean, fields_of
-from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks import DEFAULT, TASKS
 
 Block = TypeVar("Block")
 Check = Callable[[Findings, KeyPath, Any], None]
@@ -136,10 +136,10 @@ def unknown_section(name: str, sections: list[str], fields: Mapping[str, OptionF
 
 def read_task(findings: Findings, base: Mapping[str, Any]) -> str:
     """The task of a study; the default one when the name is wrong (which is then reported)."""
-    task = base.get("task", "two_hop")
+    task = base.get("task", DEFAULT)
     if task is not BROKEN and (not isinstance(task, str) or task not in TASKS):
         findings.at_value(("base", "task"), f"{shown(task)} is unknown; {did_you_mean(str(task), list(TASKS))}")
-    return task if isinstance(task, str) and task in TASKS else "two_hop"
+    return task if isinstance(task, str) and task in TASKS else DEFAULT
 
 
 def read_base(findings: Findings, base: Mapping[str, Any], task: str) -> dict[str, Setting]:

@@ -95,11 +95,16 @@ def check_word(findings: Findings, key_path: KeyPath, raw: Any) -> None:
     if key_path[-1] == "split":
         _check_splits(findings, key_path, raw)
     elif key_path[-1] == "metric":
-        known = [*METRICS, *measurements()]
+        known = [*METRICS, *measurements(*TASKS.values())]
         if raw not in known:
             findings.at_value(key_path, f"{shown(raw)} is unknown; {did_you_mean(raw, known)}")
-        elif key_path[0] != "events" and raw not in METRICS and not measured_by(raw, sited=False):
+        elif key_path[0] != "events" and raw not in METRICS and not _summed_up(raw):
             findings.at_value(key_path, f"{raw} is measured at sites only, and has no value over all of them")
+
+
+def _summed_up(metric: str) -> bool:
+    """Whether a task has it as a metric, or a probe measures it as a summary."""
+    return any(metric in task.metrics or measured_by(metric, False, task) for task in TASKS.values())
 
 
 def _check_splits(findings: Findings, key_path: KeyPath, raw: str | list[str]) -> None:
@@ -154,7 +159,13 @@ def _check_site(findings: Findings, key_path: KeyPath, event: Event, task: str) 
         findings.at_key(
             key_path, "names half a site: give both layer and position, or neither for the summary over sites"
         )
-    elif event.metric in measurements() and not measured_by(event.metric, event.sited):
+    elif event.metric not in (own := measurements(TASKS[task])):
+        findings.at_value(
+            (*key_path, "metric"), f"task {task} has no {event.metric}; {did_you_mean(event.metric, own)}"
+        )
+    elif event.metric in TASKS[task].metrics and event.sited:
+        findings.at_key((*key_path, "layer"), f"belongs to probes; {event.metric} is measured at the output")
+    elif event.metric not in TASKS[task].metrics and not measured_by(event.metric, event.sited, TASKS[task]):
         remedy = "leave layer and position out" if event.sited else "give layer and position"
         findings.at_value((*key_path, "metric"), f"{event.metric} is measured {_WHERE[event.sited]} only; {remedy}")
 

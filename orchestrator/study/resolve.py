@@ -17,6 +17,7 @@ from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.trainables.config import NUMERICS, RunConfig, sections_of
 from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import OptionField, nested
+from grokstudy.trainables.tasks import TASKS
 
 if TYPE_CHECKING:
     from grokstudy.orchestrator.study.sections import StartFrom
@@ -59,7 +60,7 @@ class Resolver:
         settings.pop(START_FROM, None)
         evaluation = _Evaluation(settings, config_fields(self.task))
         computed = {key: evaluation.value(key) for key, value in settings.items() if isinstance(value, Expression)}
-        values = nested({**settings, **computed})
+        values = nested({"eval.probes": TASKS[self.task].default_probes, **settings, **computed})
         numerics = values.pop("numerics", NUMERICS)
         sections = {section: self._section(section, values.get(section, {})) for section in sections_of(self.task)}
         return RunConfig(task=self.task, seed=seed, numerics=numerics, **sections)

@@ -16,11 +16,12 @@ from grokstudy.orchestrator.search.expressions import Expression
 from grokstudy.orchestrator.search.space import Axis, Setting, Value, plain
 from grokstudy.orchestrator.study.resolve import Resolver
 from grokstudy.orchestrator.study.sections import Resources
-from grokstudy.trainables.config import Eval, RunConfig, canonical_json
+from grokstudy.trainables.config import RunConfig, canonical_json
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.measurements import measured_by
 from grokstudy.trainables.options import nested
 from grokstudy.trainables.schema import METRICS
+from grokstudy.trainables.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,15 @@ class Study:
     @property
     def probes(self) -> set[str]:
         """The probes that any trial measures with."""
-        lists: list[Any] = [self.settings.get("eval.probes", Eval().probes)]
+        lists: list[Any] = [self.settings.get("eval.probes", TASKS[self.task].default_probes)]
         for axis in self.axes:
             lists += [axis.settings(value).get("eval.probes", ()) for value in axis.corners()]
         return {name for names in lists for name in names}
 
     def measures(self, metric: str, sited: bool = False) -> bool:
         """Whether any trial has this metric: otherwise it would look like 'never'."""
-        return metric in METRICS or bool(self.probes & measured_by(metric, sited))
+        task = TASKS[self.task]
+        return metric in METRICS or metric in task.metrics or bool(self.probes & measured_by(metric, sited, task))
 
     @property
     def spec_hash(self) -> str:

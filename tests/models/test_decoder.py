@@ -13,8 +13,8 @@ from grokstudy.trainables.config import Model
 from grokstudy.trainables.models import parameter_count
 from grokstudy.trainables.models.decoder import Transformer
 from grokstudy.trainables.models.network import IGNORED, at_position
+from grokstudy.trainables.tasks.base import Batch
 from grokstudy.trainables.tasks.graph import chain_shape
-from grokstudy.trainables.training.batches import Batch
 from grokstudy.trainables.training.losses import LOSSES
 
 VOCABULARY = 13

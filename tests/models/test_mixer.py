@@ -18,8 +18,8 @@ from grokstudy.trainables.models.network import IGNORED
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import checkpoint, records
 from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.tasks.base import Batch
 from grokstudy.trainables.tasks.graph import chain_shape
-from grokstudy.trainables.training.batches import Batch
 from grokstudy.trainables.training.losses import LOSSES, stablemax_losses
 from grokstudy.trainables.training.optimizer import RATES, AdamW
 from grokstudy.trainables.training.pack import Pack

@@ -16,6 +16,7 @@ from grokstudy.orchestrator.planning.cost import Pace, costly
 from grokstudy.trainables.bench import speed
 from grokstudy.trainables.config import RunConfig, eval_steps
 from grokstudy.trainables.models.network import Network
+from grokstudy.trainables.tasks.base import Task
 from grokstudy.trainables.training.engine import Engine
 from grokstudy.trainables.training.evaluate import Behaviour, SplitBatch, evaluate
 from grokstudy.trainables.training.stepper import Mode
@@ -79,10 +80,10 @@ def test_a_large_evaluation_is_measured_on_fewer_examples(small: Small, monkeypa
     sizes: list[int] = []
 
     def noting(
-        model: Network, weights: dict[str, Tensor], splits: dict[str, SplitBatch], entities: int
+        model: Network, weights: dict[str, Tensor], splits: dict[str, SplitBatch], task: type[Task], generated: int
     ) -> list[Behaviour]:
-        sizes.append(max(split.tokens_MST.shape[1] for split in splits.values()))
-        return evaluate(model, weights, splits, entities)
+        sizes.append(max(split.inputs_MSx.shape[1] for split in splits.values()))
+        return evaluate(model, weights, splits, task, generated)
 
     monkeypatch.setattr(speed, "evaluate", noting)
     assert speed.evaluation_seconds(small()) > 0

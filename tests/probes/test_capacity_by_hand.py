@@ -23,6 +23,7 @@ from grokstudy.trainables.probes.partners import MOST, Partners
 from grokstudy.trainables.probes.queries import Queries
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks.graph import GraphData
 from grokstudy.trainables.training.pack import Pack
 
 Floats = NDArray[np.float64]
@@ -92,6 +93,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     config = RunConfig.from_dict(CONFIG)
     pack = Pack([config], Store(tmp_path_factory.mktemp("by_hand")))
     train_to(pack, 1999)
+    assert pack.queries is not None
     return Scene(pack.model, pack.engine.evaluated(), pack.queries, config.data.entities)
 
 
@@ -197,6 +199,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"two_hop": DATA, "two_hop_transfer": {**DA
 @functools.cache
 def drawn(task: str) -> tuple[Any, Queries, Partners]:
     data = TASKS[task].build(TASKS[task].Options(**OPTIONS[task]), 1, 1000)
+    assert isinstance(data, GraphData)
     queries = Queries.build([data], [1], 60, torch.device("cpu"), ["capacity"])
     assert queries.partners is not None
     return data, queries, queries.partners

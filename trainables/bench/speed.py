@@ -82,8 +82,9 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
     weights = model.unpack(model.initial(config.seed)[None].to(at))
     splits = stack_splits([data], at)
     most = max(1, int(share * options.probe_examples))
-    graph = isinstance(data, GraphData) and not NEEDS.keys().isdisjoint(options.probes)
-    queries = Queries.build([data], [config.seed], most, at) if graph else None
+    queries = None
+    if isinstance(data, GraphData) and not NEEDS.keys().isdisjoint(options.probes):
+        queries = Queries.build([data], [config.seed], most, at, options.probes)
 
     def once() -> None:
         with torch.no_grad(), precision(config, at):

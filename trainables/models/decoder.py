@@ -267,7 +267,8 @@ def causal_pattern(q_NTHK: Tensor, k_NSHK: Tensor, place_NT: Tensor) -> Tensor:
     """What queries at places `place_NT` attend to (N, T, S, H); sums to 1 over S."""
     score_NTSH = (q_NTHK[:, :, None] * k_NSHK[:, None]).sum(-1) * q_NTHK.shape[3] ** -0.5
     future_NTS = torch.arange(k_NSHK.shape[1], device=place_NT.device) > place_NT[:, :, None]
-    return score_NTSH.masked_fill(future_NTS[..., None], -torch.inf).softmax(dim=2)
+    pattern_NTSH: Tensor = score_NTSH.masked_fill(future_NTS[..., None], -torch.inf).softmax(dim=2)
+    return pattern_NTSH
 
 
 def fused_attention(q_NTHK: Tensor, k_NSHK: Tensor, v_NSHK: Tensor, place_NT: Tensor | None) -> Tensor:
@@ -282,11 +283,12 @@ def fused_attention(q_NTHK: Tensor, k_NSHK: Tensor, v_NSHK: Tensor, place_NT: Te
 def rotated(x_NTHK: Tensor, theta: float) -> Tensor:
     """Each pair of features turned by an angle that grows with the place (arXiv 2104.09864 section 3.4.2)."""
     half = x_NTHK.shape[3] // 2
-    speed_K = theta ** (-torch.arange(half, device=x_NTHK.device) / half)
+    speed_K: Tensor = theta ** (-torch.arange(half, device=x_NTHK.device) / half)
     angle_T1K = (torch.arange(x_NTHK.shape[1], device=x_NTHK.device)[:, None] * speed_K)[:, None]
     left, right = x_NTHK[..., :half], x_NTHK[..., half : 2 * half]
     cos, sin = angle_T1K.cos(), angle_T1K.sin()
-    return torch.cat([left * cos - right * sin, left * sin + right * cos, x_NTHK[..., 2 * half :]], dim=3)
+    turned: Tensor = torch.cat([left * cos - right * sin, left * sin + right * cos, x_NTHK[..., 2 * half :]], dim=3)
+    return turned
 
 
 def _tied(options: Model, shape: Shape) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -23,6 +23,19 @@ def keep_members(batched: Batched, rows: Tensor) -> Batched:
 
     Its fields with a leading member axis are those that say so in their name (`tokens_MST`), and such instances.
     """
-    kept = {name: value[rows] for name, value in vars(batched).items() if "_M" in name and value is not None}
-    inner = {name: keep_members(x, rows) for name, x in vars(batched).items() if dataclasses.is_dataclass(x)}
+    kept = {name: _kept(value, rows) for name, value in vars(batched).items() if "_M" in name}
+    inner = {
+        name: keep_members(x, rows)
+        for name, x in vars(batched).items()
+        if "_M" not in name and dataclasses.is_dataclass(x)
+    }
     return dataclasses.replace(batched, **kept, **inner)  # type: ignore[type-var]
+
+
+def _kept(value: Any, rows: Tensor) -> Any:
+    """Rows of a tensor; of each in a mapping or a dataclass of such; None stays None."""
+    if isinstance(value, Mapping):
+        return {name: _kept(inner, rows) for name, inner in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.replace(value, **{name: _kept(inner, rows) for name, inner in vars(value).items()})
+    return None if value is None else value[rows]

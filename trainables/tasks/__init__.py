@@ -5,19 +5,30 @@ What a task is says `tasks/base.py`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
 
 from grokstudy.trainables.registry import Registry
+from grokstudy.trainables.tasks.base import Task
 
-TASKS: Registry[Any] = Registry(
+TASKS: Registry[type[Task]] = Registry(
     "task",
     {
         "two_hop": "trainables.tasks.two_hop:TwoHop",
         "two_hop_transfer": "trainables.tasks.two_hop_transfer:TwoHopTransfer",
+        "icl_regression": "trainables.tasks.icl_regression:ICLRegression",
     },
 )
 DEFAULT = "two_hop"
 """The task of a study that names none."""
+
+
+def of_splits(recorded: Collection[str]) -> tuple[str, tuple[str, ...]]:
+    """The headline split and the shown ones of the task that has these splits; of an unknown task, the first ones."""
+    for task in TASKS.values():
+        if recorded and set(recorded) <= set(task.splits):
+            return task.headline, task.shown or tuple(task.splits)
+    names = tuple(recorded)
+    return (names[-1] if names else ""), names[:3]
 
 
 def known_splits() -> dict[str, str]:

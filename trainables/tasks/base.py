@@ -16,7 +16,7 @@ Axes: M member, B example, T place, F field of a place, R real channel, A answer
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -76,6 +76,36 @@ class Shape:
         return self.candidates or (0, self.classes)
 
 
+@dataclass(frozen=True)
+class Mechanism:
+    """What is to be looked for in a model, as data, by name: arrays over the N examples, or tensors with (M, S) first.
+
+    The names and meanings are those that the task declares (`Task.looks`, `latents`, `truths`, `swaps`).
+    """
+
+    look: Mapping[str, Any] = field(default_factory=dict)
+    """(N, A, T) bool: the places that attention goes to from each answer, if the mechanism is there."""
+    latent: Mapping[str, Any] = field(default_factory=dict)
+    """(N, 2): a place, and the class that a lens reads there, -1 for none."""
+    truth: Mapping[str, Any] = field(default_factory=dict)
+    """(N, A): a real number that a lens reads where the answer is."""
+    donor: Mapping[str, Any] = field(default_factory=dict)
+    """Inputs of the example whose state is written into this one."""
+    swap: Mapping[str, Any] = field(default_factory=dict)
+    """(N, 2): the place where it is written, and the class that is then the answer; -1 for no such donor."""
+
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """Numbers of each example that the task's own scores need."""
+
+    def each(self, change: Callable[[Any], Any]) -> Mechanism:
+        """Every array changed in the same way."""
+        return Mechanism(*({name: change(x) for name, x in arrays.items()} for arrays in vars(self).values()))
+
+
+NOTHING = Mechanism()
+"""Nothing to look for."""
+
+
 class Rows(Protocol):
     """N examples as arrays, padded on the right: no place sees a later one, so padding needs no mask."""
 
@@ -96,8 +126,8 @@ class Rows(Protocol):
         """(N, A): weight of each answer, 0 where there is none; None: 1 everywhere."""
 
     @property
-    def look(self) -> Mapping[str, NDArray[np.bool_]]:
-        """(N, A, T) by name: the places that a mechanism of this name looks at from each answer."""
+    def mechanism(self) -> Mechanism:
+        """What probes look for."""
 
     def __len__(self) -> int: ...
 
@@ -110,7 +140,7 @@ class StoredRows:
     at: IntArray
     target: NDArray[Any]
     weight: NDArray[np.float32] | None = None
-    look: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    mechanism: Mechanism = NOTHING
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -118,8 +148,8 @@ class StoredRows:
     def take(self, rows: IntArray | slice) -> StoredRows:
         """The chosen rows."""
         weight = None if self.weight is None else self.weight[rows]
-        look = {name: places[rows] for name, places in self.look.items()}
-        return StoredRows(self.inputs[rows], self.at[rows], self.target[rows], weight, look)
+        mechanism = self.mechanism.each(lambda x: x[rows])
+        return StoredRows(self.inputs[rows], self.at[rows], self.target[rows], weight, mechanism)
 
 
 @dataclass(frozen=True)
@@ -152,8 +182,8 @@ class Batch:
     """(M, B, A) classes, or (M, B, A, O) float32."""
     weight_MBA: Tensor | None = None
     """None: 1 everywhere."""
-    look: Mapping[str, Tensor] = field(default_factory=dict)
-    """(M, B, A, T) bool by name; in evaluation splits alone."""
+    mechanism: Mechanism = NOTHING
+    """In evaluation splits alone."""
 
 
 class Task:
@@ -181,8 +211,16 @@ class Task:
     """Events of a study that names none."""
     earlier_events: ClassVar[Mapping[str, Event]] = {}
     """What stands in for one of them where only that is measured."""
+    looks: ClassVar[Mapping[str, str]] = {}
+    """`Mechanism.look` by name, with its meaning: probe `attention_mass` measures `mass_NAME`."""
+    latents: ClassVar[Mapping[str, str]] = {}
+    """`Mechanism.latent`: probe `lens` measures `lens_NAME`."""
+    truths: ClassVar[Mapping[str, str]] = {}
+    """`Mechanism.truth`: probe `value_lens` measures `follows_NAME`."""
+    swaps: ClassVar[Mapping[str, str]] = {}
+    """`Mechanism.swap`: probe `swap` measures `swap_NAME`."""
     probes: ClassVar[tuple[str, ...]] = ()
-    """Probes that can look into a model of this task, beside those that serve every task."""
+    """Probes of a kind of task, of those in `measurements.NEEDS`, that can look into a model of this one."""
     default_probes: ClassVar[tuple[str, ...]] = ()
     """Those of a study that names none."""
 
@@ -238,7 +276,7 @@ class Fresh(Task):
 
     @classmethod
     def draw(cls, options: Any, values: Mapping[str, Tensor], split: str | None, word_MB: Tensor) -> Batch:
-        """The examples of these words: of training for `split` None, or of a split (with `look` there).
+        """The examples of these words: of training for `split` None, or of a split (with its mechanism).
 
         `values` are those of `values` on the device; `options` are the first member's, for what is equal in a pack.
         """
@@ -259,7 +297,7 @@ class Fresh(Task):
             splits[name] = StoredRows(
                 batch.inputs_MBx[0].numpy(), batch.at_MBA[0].numpy(), batch.target_MBAx[0].numpy(),
                 None if batch.weight_MBA is None else batch.weight_MBA[0].numpy(),
-                {look: places[0].numpy() for look, places in batch.look.items()},
+                batch.mechanism.each(lambda x: x[0].numpy()),
             )  # fmt: skip
         return TaskData(None, splits, {})
 

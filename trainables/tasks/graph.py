@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.base import Shape, TaskData
+from grokstudy.trainables.tasks.base import Mechanism, Shape, TaskData
 
 if TYPE_CHECKING:
     from grokstudy.trainables.tasks.two_hop import TwoHopOptions
@@ -31,7 +31,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.answer)
 
-    look: ClassVar[Mapping[str, np.ndarray]] = {}
+    mechanism: ClassVar[Mechanism] = Mechanism()
     weight: ClassVar[None] = None
 
     @property

@@ -10,7 +10,7 @@ Axes: K step of a chunk, M member, B example, N row, T place, A answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -123,7 +123,8 @@ class TrainingSet:
         if stored:
             source: Source = Table(stored, device)
         else:
-            source = Drawn(TASKS[configs[0].task], [config.data for config in configs], seeds, device)
+            task = cast("type[Fresh]", TASKS[configs[0].task])
+            source = Drawn(task, [config.data for config in configs], seeds, device)
         example = configs[0].example
         if configs[0].model.positions == "learned_offset":
             source = WithOffset(source, example.length, example.longest)

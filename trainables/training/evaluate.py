@@ -14,7 +14,7 @@ from torch import Tensor
 
 from grokstudy.trainables.models.members import stacked
 from grokstudy.trainables.models.network import Network, margins
-from grokstudy.trainables.tasks.base import Batch, Rows, Task, TaskData
+from grokstudy.trainables.tasks.base import NOTHING, Batch, Mechanism, Rows, Task, TaskData
 from grokstudy.trainables.training.losses import answer_losses, token_losses
 
 FORWARD_PLACES = {"cpu": 3 * 512, "cuda": 3 * 4096}
@@ -31,21 +31,18 @@ class SplitBatch:
     real_MS: Tensor
     """False where padded."""
     weight_MSA: Tensor | None = None
-    look_MSLAT: Tensor | None = None
-    """Places that a mechanism looks at, for each name of `looks`."""
-    looks: tuple[str, ...] = ()
+    mechanism_MS: Mechanism = NOTHING
+    """What probes look for."""
 
     @classmethod
     def stack(cls, members: Sequence[Rows], device: torch.device) -> SplitBatch:
         """Pad and stack one split of several members."""
-        columns = [stacked(column) for column in zip(*((e.inputs, e.at, e.target) for e in members), strict=True)]
-        real_MS = stacked(torch.ones(len(e), dtype=torch.bool) for e in members)
         weights = [e.weight for e in members if e.weight is not None]
-        looks = tuple(members[0].look)
-        places = [torch.stack([torch.as_tensor(e.look[n]) for n in looks], dim=1) for e in members if looks]
         return cls(
-            *(column.to(device) for column in (*columns, real_MS)),
-            stacked(weights).to(device) if weights else None, stacked(places).to(device) if places else None, looks,
+            stacked(e.inputs for e in members).to(device), stacked(e.at for e in members).to(device),
+            stacked(e.target for e in members).to(device),
+            stacked(torch.ones(len(e), dtype=torch.bool) for e in members).to(device),
+            stacked(weights).to(device) if weights else None, _stacked([e.mechanism for e in members], device),
         )  # fmt: skip
 
     def mean(self, value_MS: Tensor) -> Tensor:
@@ -55,8 +52,16 @@ class SplitBatch:
 
     def batch(self) -> Batch:
         """The examples as they are scored."""
-        look = {} if self.look_MSLAT is None else dict(zip(self.looks, self.look_MSLAT.unbind(2), strict=True))
-        return Batch(self.inputs_MSx, self.at_MSA, self.target_MSAx, self.weight_MSA, look)
+        return Batch(self.inputs_MSx, self.at_MSA, self.target_MSAx, self.weight_MSA, self.mechanism_MS)
+
+
+def _stacked(members: Sequence[Mechanism], device: torch.device) -> Mechanism:
+    """What is looked for in every member, padded to the longest."""
+    columns = [
+        {name: stacked(getattr(m, kind)[name] for m in members).to(device) for name in arrays}
+        for kind, arrays in vars(members[0]).items()
+    ]
+    return Mechanism(*columns)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def answers(model: Network, weights: dict[str, Tensor], splits: Mapping[str, Spl
     alike: dict[tuple[int, ...], list[str]] = {}
     for name, split in splits.items():
         alike.setdefault((*split.inputs_MSx.shape[2:], split.at_MSA.shape[2]), []).append(name)
-    outputs = {}
+    outputs: dict[str, Tensor] = {}
     for (length, *_), names in alike.items():
         columns = [(splits[name].inputs_MSx, splits[name].at_MSA) for name in names]
         inputs_MSx, at_MSA = (torch.cat(column, dim=1) for column in zip(*columns, strict=True))

@@ -17,6 +17,7 @@ from grokstudy.trainables.probes.queries import Queries
 from grokstudy.trainables.storage import checkpoint
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks.graph import GraphData
 from grokstudy.trainables.training.engine import precision
 
 
@@ -26,6 +27,8 @@ def transplants(run: RunDir, early: int, late: int, device: torch.device) -> lis
     if config is None:
         raise ValueError(f"run {run.run_id} has not begun")
     data = TASKS[config.task].build(config.data, config.seed, config.eval.max_examples)
+    if not isinstance(data, GraphData):
+        raise ValueError(f"run {run.run_id} is of task {config.task}, which has no graph of facts and chains")
     model = build(config.model, config.example)
     queries = Queries.build([data], [config.seed], config.eval.probe_examples, device, ())
     flat = {"early": _weights(run, early), "late": _weights(run, late), "untrained": model.initial(config.seed)}

@@ -1,0 +1,95 @@
+"""What a readout says of the states inside a model: probes for any task.
+
+`lens`: share of examples whose named latent is the arg max of the unembedded state at its place, over the classes that
+the latent takes in the split; per depth, and as a summary the best depth strictly inside the model (logit lens, with
+the final norm). `value_lens`: correlation over examples between the readout where an answer is and a named real number
+(arXiv 2410.17438 section 4, by correlation: before the last block the scale of a readout means nothing).
+
+Axes: M member, S example, A answer, D width, V class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from grokstudy.trainables.models.network import at_position
+from grokstudy.trainables.probes.base import Measurement
+from grokstudy.trainables.probes.subject import Sample, Subject
+from grokstudy.trainables.tasks.base import Batch
+
+
+def lens(subject: Subject) -> Iterator[Measurement]:
+    """Share of latents that are read at their places."""
+    for sample in subject.samples:
+        latents = sample.rows.mechanism.latent
+        if not latents:
+            continue
+        states = subject.states(sample.rows.inputs_MBx)
+        for name, latent_MS2 in latents.items():
+            place_MS, class_MS = latent_MS2.unbind(2)
+            there_MS = class_MS >= 0
+            inside = range(1, len(states) - 1) or range(len(states) - 1)
+            low, high = _taken(class_MS, there_MS & sample.real_MS)
+            found = []
+            for depth, state_MSTD in enumerate(states):
+                logits_MSV = subject.model.unembed(subject.weights, at_position(state_MSTD, place_MS)).float()
+                hit_MS = logits_MSV[..., low:high].argmax(dim=-1) + low == class_MS
+                found.append(sample.row(f"lens_{name}", hit_MS, there_MS, depth, f"at_{name}"))
+            yield from found
+            best_M = torch.stack([found[depth].value_M for depth in inside]).amax(dim=0)
+            yield Measurement(f"lens_{name}", sample.split, None, None, best_M, found[0].n_M)
+
+
+def _taken(class_MS: Tensor, used_MS: Tensor) -> tuple[int, int]:
+    """The range of classes that a latent takes."""
+    taken = class_MS[used_MS]
+    return (int(taken.min()), int(taken.max()) + 1) if taken.numel() else (0, 1)
+
+
+def value_lens(subject: Subject) -> Iterator[Measurement]:
+    """Correlation of readouts with real numbers that the task names."""
+    for sample in subject.samples:
+        truths = sample.rows.mechanism.truth
+        if not truths:
+            continue
+        states = subject.states(sample.rows.inputs_MBx)
+        for depth, state_MSTD in enumerate(states[1:], 1):
+            read_MSA = subject.model.unembed(subject.weights, at_position(state_MSTD, sample.rows.at_MBA))[..., 0]
+            for name, truth_MSA in truths.items():
+                row = _correlation(sample, f"follows_{name}", read_MSA.float(), truth_MSA)
+                yield Measurement(row.probe, row.split, depth, "answer", row.value_M, row.n_M)
+                if depth == len(states) - 1:
+                    yield row
+
+
+def _correlation(sample: Sample, name: str, read_MSA: Tensor, truth_MSA: Tensor) -> Measurement:
+    used_MSA = sample.real_MS[..., None].expand_as(truth_MSA) & truth_MSA.isfinite()
+    if sample.rows.weight_MBA is not None:
+        used_MSA = used_MSA & (sample.rows.weight_MBA > 0)
+    n_M = used_MSA.sum(dim=(1, 2))
+
+    def centred(x_MSA: Tensor) -> Tensor:
+        x_MSA = torch.where(used_MSA, x_MSA, 0.0)
+        return torch.where(used_MSA, x_MSA - (x_MSA.sum(dim=(1, 2)) / n_M)[:, None, None], 0.0)
+
+    x, y = centred(read_MSA), centred(truth_MSA)
+    spread_M = (x.square().sum(dim=(1, 2)) * y.square().sum(dim=(1, 2))).sqrt()
+    value_M = (x * y).sum(dim=(1, 2)) / spread_M
+    value_M = value_M.masked_fill(spread_M == 0, torch.nan)
+    return Measurement(name, sample.split, None, None, value_M, sample.real_MS.sum(dim=1))
+
+
+def errors(subject: Subject, output_MSAx: Tensor, rows: Batch) -> tuple[Tensor, Tensor | None]:
+    """Loss of each example (M, S), and whether all its answers are right; None where outputs are real."""
+    weight_MSA = torch.ones_like(rows.at_MBA, dtype=torch.float32) if rows.weight_MBA is None else rows.weight_MBA
+    if subject.model.shape.classes:
+        flat = F.cross_entropy(output_MSAx.flatten(0, 2), rows.target_MBAx.flatten(), reduction="none")
+        loss_MSA = flat.view(rows.target_MBAx.shape)
+        right_MS = ((subject.said(output_MSAx) == rows.target_MBAx) | (weight_MSA == 0)).all(dim=2)
+    else:
+        loss_MSA, right_MS = 0.5 * (output_MSAx - rows.target_MBAx).square().sum(dim=-1), None
+    return (loss_MSA * weight_MSA).sum(dim=2) / weight_MSA.sum(dim=2), right_MS

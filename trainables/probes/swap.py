@@ -1,0 +1,45 @@
+"""Interchange of a state between two examples that a task names: a probe for any task (arXiv 2405.15071 section 3.2).
+
+The donor's state at a place is written into the receiver at the same place and depth; success: the receiver's answer is
+the one that the task names for this pair. Per depth, and as a summary the best depth strictly inside the model. What a
+donor carries besides the state that is meant counts as success too: tasks say which donors they take.
+
+Axes: M member, S example, T place, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from grokstudy.trainables.models.network import at_position
+from grokstudy.trainables.probes.base import Measurement
+from grokstudy.trainables.probes.subject import Subject
+
+
+def swap(subject: Subject) -> Iterator[Measurement]:
+    """Share of exchanges after which the answer is the one that the donor's state stands for."""
+    for sample in subject.samples:
+        mechanism = sample.rows.mechanism
+        for name, swap_MS2 in mechanism.swap.items():
+            place_MS, expected_MS = swap_MS2.unbind(2)
+            donor, own = subject.states(mechanism.donor[name]), subject.states(sample.rows.inputs_MBx)
+            found = []
+            for depth in range(len(own)):
+                written = _written(own[depth], donor[depth], place_MS)
+                output_MSx = subject.model.resume(
+                    subject.weights, sample.rows.inputs_MBx, [*own[:depth], written], sample.rows.at_MBA[..., 0]
+                )
+                success_MS = subject.said(output_MSx.float()) == expected_MS
+                found.append(sample.row(f"swap_{name}", success_MS, expected_MS >= 0, depth, f"at_{name}"))
+            yield from found
+            inside = range(1, len(own) - 1) or range(len(own) - 1)
+            best_M = torch.stack([found[depth].value_M for depth in inside]).amax(dim=0)
+            yield Measurement(f"swap_{name}", sample.split, None, None, best_M, found[0].n_M)
+
+
+def _written(resid_MSTD: Tensor, donor_MSTD: Tensor, place_MS: Tensor) -> Tensor:
+    index = place_MS[:, :, None, None].expand(-1, -1, 1, resid_MSTD.shape[3])
+    return resid_MSTD.scatter(2, index, at_position(donor_MSTD, place_MS)[:, :, None])
