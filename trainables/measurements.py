@@ -115,8 +115,8 @@ def measured_by(metric: str, sited: bool, task: type[Declaring]) -> set[str]:
 def is_share(metric: str) -> bool:
     """Whether a metric lies between 0 and 1: `accuracy`, what probes measure but NO_SHARES, and what is called so."""
     known = metric in measurements() and metric not in NO_SHARES
-    known = known or metric.startswith(("mass_", "lens_", "swap_"))
-    return known or metric.endswith(tuple(f"_{word}" for word in _SHARE_WORDS)) or metric in _SHARE_WORDS
+    declared = metric not in measurements() and metric.startswith(("mass_", "lens_", "swap_"))
+    return known or declared or metric.endswith(tuple(f"_{word}" for word in _SHARE_WORDS)) or metric in _SHARE_WORDS
 
 
 def measurements(*tasks: type[Declaring]) -> list[str]:

@@ -106,8 +106,9 @@ def test_default_events_that_nothing_measures_are_left_out(tmp_path: Path) -> No
 
 def test_default_events_of_a_task_are_on_splits_of_its_own(tmp_path: Path) -> None:
     for task in TASKS:
-        probes = "[logit_lens, capacity, mediation]"
-        study = load_study(write(tmp_path, f"base: {{task: {task}, eval: {{probes: {probes}}}}}\n"))
+        probes = "eval: {probes: [logit_lens, capacity, mediation]}, " if "capacity" in TASKS[task].probes else ""
+        model = f"model: {{family: {TASKS[task].families[0]}}}"
+        study = load_study(write(tmp_path, f"base: {{{probes}task: {task}, {model}}}\n"))
         assert {split for event in study.events.values() for split in event.split} <= set(TASKS[task].splits)
         assert len(study.events) == len(TASKS[task].events) > 3
 

@@ -33,4 +33,8 @@ def of_splits(recorded: Collection[str]) -> tuple[str, tuple[str, ...]]:
 
 def known_splits() -> dict[str, str]:
     """The evaluation splits of all tasks, with their meaning."""
-    return {split: meaning for name in reversed(list(TASKS)) for split, meaning in TASKS[name].splits.items()}
+    meanings: dict[str, str] = {}
+    for task in TASKS.values():
+        for split, meaning in task.splits.items():
+            meanings.setdefault(split, meaning)
+    return meanings
