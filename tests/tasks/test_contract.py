@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from grokstudy.trainables.bench.speed import evaluation_seconds, on_noise
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.measurements import DECLARED, measured
 from grokstudy.trainables.models import build
@@ -138,6 +139,12 @@ def test_what_is_measured_is_what_the_task_declares(task: str) -> None:
         kind_of = {"looks": "look", "latents": "latent", "truths": "truth", "swaps": "swap"}[attribute]
         found = {name for rows in data.splits.values() for name in getattr(rows.mechanism, kind_of)}
         assert found == set(getattr(kind, attribute)), probe
+
+
+def test_its_speed_and_its_evaluation_can_be_measured_without_its_data(task: str) -> None:
+    config = config_of(task)
+    assert np.isfinite(on_noise(config, CPU, 2).train(0, 2)).all()
+    assert evaluation_seconds(config) > 0
 
 
 def test_events_look_at_what_is_measured_by_default(task: str) -> None:

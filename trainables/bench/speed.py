@@ -157,9 +157,8 @@ def on_noise(config: RunConfig, device: torch.device, members: int = 1, engine: 
         inputs = (stream.uniform(rows * shape.length * len(sizes)).reshape(rows, shape.length, -1) * sizes).astype(int)
         inputs = inputs[..., 0] if len(sizes) == 1 else inputs
     at = np.tile(np.arange(shape.length - shape.answers, shape.length), (rows, 1))
-    target = (
-        np.zeros((rows, shape.answers), np.int64) if shape.classes else np.zeros((rows, shape.answers, shape.outputs))
-    )
+    wanted = (rows, shape.answers) if shape.classes else (rows, shape.answers, shape.outputs)
+    target = np.zeros(wanted, np.int64 if shape.classes else np.float32)
     examples = StoredRows(inputs, at, target)
     source: Source = Table([examples] * members, device)
     if config.model.positions == "learned_offset":
