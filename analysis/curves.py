@@ -37,16 +37,12 @@ def tracked_curves(
     Files that cannot be read are noted in `skipped`.
     """
     noted = {} if skipped is None else skipped
-    rows = {table: _rows(Scan(store, table, [run_id], TABLES[table], noted), horizon) for table in TABLES}
+    own = pl.DataFrame({"run_id": [run_id], "horizon": [horizon]})
+    rows = {table: Scan(store, table, TABLES[table], own, noted).frame.collect() for table in TABLES}
     scalars = [] if rows["steps"].is_empty() else [_curve(rows["steps"], f"train/{name}", name) for name in SCALARS]
     tidy = [*_accuracies(rows["evals"]), *scalars, *_summaries(rows["probes"], list(first))]
     kept = [decimate(frame, horizon, times) for frame in tidy[:CURVES]]
     return pl.concat([pl.DataFrame(schema=SCHEMA), *kept])
-
-
-def _rows(scan: Scan, horizon: int) -> pl.DataFrame:
-    within = pl.col("step") < horizon if scan.table == "steps" else pl.col("step") <= horizon
-    return scan.frame.filter(within).collect()
 
 
 def _accuracies(evals: pl.DataFrame) -> list[pl.DataFrame]:
