@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grokstudy.orchestrator.commands.common import Cpu, Gpu, Json, Local, Quiet, Root, StudyFile, Workers
-from grokstudy.orchestrator.commands.run import Report, Yes, settle
+from grokstudy.orchestrator.commands.run import Asked, Report, Yes, settle
 
 
 def measure(
@@ -22,4 +22,8 @@ def measure(
 
     States come from checkpoints that are there, and from steps that are replayed in between.
     """
-    settle(study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, only_measure=True)
+    asked = Asked(
+        study=study, root=root, cpu=cpu, gpu=gpu, workers=workers, local=local, only_measure=True, report=report,
+        yes=yes, as_json=as_json, quiet=quiet,
+    )  # fmt: skip
+    settle(asked)
