@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from grokstudy.trainables import plugins
 from grokstudy.trainables.options import Problem, did_you_mean, fits, flat, misfits, option
 from grokstudy.trainables.tasks import TASKS
 
@@ -125,9 +126,20 @@ class Start:
     step: int
 
 
+@dataclass(frozen=True)
+class Unloaded:
+    """Options of a task whose code this process does not have: kept as they are, so that ids hold."""
+
+    text: str
+    """As JSON."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One training, fully resolved. `data` is the options class of the task (`TASKS[task].Options`)."""
+    """One training, fully resolved. `data` is the options class of the task (`TASKS[task].Options`).
+
+    A task or probe from outside is named together with its code (`plugins.py`), which is so a part of what a run is.
+    """
 
     task: str = "two_hop"
     seed: int = 0
@@ -152,7 +164,7 @@ class RunConfig:
             word = min(unknown)
             raise ValueError(f"{word} is unknown; {did_you_mean(word, known)}")
         task = raw.get("task", "two_hop")
-        if not isinstance(task, str) or task not in TASKS:
+        if not isinstance(task, str) or not (task in TASKS or plugins.is_full(task)):
             raise ValueError(f"task: {task!r} is unknown; {did_you_mean(str(task), list(TASKS))}")
         sections = {name: _section(name, kind, raw.get(name, {})) for name, kind in sections_of(task).items()}
         start = None if raw.get("start") is None else _start(raw["start"])
@@ -179,6 +191,8 @@ class RunConfig:
 
     def problems(self) -> list[Problem]:
         """Everything impossible about this configuration that can be told without building the data."""
+        if isinstance(self.data, Unloaded):
+            return [Problem("task", f"the code of {self.task} is not here")]
         return list(_misfits(self)) or [*_cross_checks(self), *self.data.problems()]
 
     @property
@@ -225,6 +239,8 @@ def _digest(identity: Mapping[str, Any]) -> str:
 
 
 def _as_json(options: Any) -> str:
+    if isinstance(options, Unloaded):
+        return options.text
     return str(_kept(options, "_json", lambda section: json.dumps(dataclasses.asdict(section))))
 
 
@@ -240,7 +256,7 @@ def _kept(options: Any, name: str, make: Callable[[Any], Any]) -> Any:
 
 def sections_of(task: str) -> dict[str, type[Any]]:
     """The options class of each section of a configuration for this task."""
-    return {"data": TASKS[task].Options, **SECTIONS}
+    return {"data": TASKS[task].Options if task in TASKS else Unloaded, **SECTIONS}
 
 
 def canonical_json(value: Any) -> str:
@@ -282,6 +298,8 @@ def _whole(name: str, raw: Any) -> int:
 def _section(name: str, kind: type[Any], raw: Any) -> Any:
     if not isinstance(raw, Mapping):
         raise ValueError(f"{name}: {raw!r} is not possible; it must be a mapping of options")
+    if kind is Unloaded:
+        return Unloaded(json.dumps(raw))
     known = {f.name: f for f in dataclasses.fields(kind)}
     for key in raw:
         if key not in known:

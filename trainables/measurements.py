@@ -1,17 +1,24 @@
 """Registry of probes. A probe is one file and one line here; contract tests run over every entry.
 
 `MEASURED` says what each measures, so that validation and the JSON Schema need no torch. A test holds that each probe
-measures exactly what its line says.
+measures exactly what its line says. A probe from outside says so itself, by the decorator `measures`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from grokstudy.trainables.registry import Registry
+from grokstudy.trainables.schema import METRICS
 
 if TYPE_CHECKING:
     from grokstudy.trainables.probes.base import Probe
+
+
+Made = TypeVar("Made", bound=Callable[..., Any])
+_MEASUREMENT = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Measured(NamedTuple):
@@ -49,6 +56,8 @@ PROBES: Registry[Probe] = Registry(
         "circuit": "trainables.probes.circuit:circuit",
         "consistency": "trainables.probes.consistency:consistency",
     },
+    group="grokstudy.probes",
+    fault="trainables.measurements:fault",
 )
 
 MEASURED = {
@@ -73,9 +82,45 @@ _SHARE_WORDS = ("accuracy", "share", "rate", "hit", "hit_any", "prob", "mrr")
 """How the name of a share ends that no probe of ours measures."""
 
 
-def measured_by(metric: str, sited: bool) -> set[str]:
-    """The probes that measure this, at sites or as a summary."""
-    return {name for name, probe in MEASURED.items() if metric in (probe.sites if sited else probe.summaries)}
+def measures(*summaries: str, sites: tuple[str, ...] = ()) -> Callable[[Made], Made]:
+    """Say what a probe from outside measures: once per split, and at each depth and position."""
+
+    def declared(probe: Made) -> Made:
+        probe.measured = Measured(summaries, sites)  # type: ignore[attr-defined]
+        return probe
+
+    return declared
+
+
+def measured(probe: str) -> Measured:
+    """What a probe measures."""
+    found: Measured = MEASURED[probe] if probe in MEASURED else PROBES[probe].measured  # type: ignore[attr-defined]
+    return found
+
+
+def fault(probe: Any) -> str | None:
+    """What keeps something from outside from being a probe; None where it is one."""
+    declared = getattr(probe, "measured", None)
+    if not callable(probe):
+        return f"it is {type(probe).__name__}, and should be a function of a Scene"
+    if not isinstance(declared, Measured):
+        return 'it does not say what it measures; write @measures("name") above it (grokstudy.trainables.measurements)'
+    names = [*declared.summaries, *declared.sites]
+    if not names:
+        return "it measures nothing; name at least one measurement in @measures(...)"
+    for name in names:
+        if not isinstance(name, str) or not _MEASUREMENT.fullmatch(name):
+            return f"{name!r} is no name for a measurement; use lower-case letters, digits and _"
+        if name in METRICS or name in measurements():
+            owners = " or ".join(sorted(measured_by(name, True) | measured_by(name, False))) or "every evaluation"
+            return f"{name} is measured by {owners} already; give yours another name"
+    return None
+
+
+def measured_by(metric: str, sited: bool, also: Iterable[str] = ()) -> set[str]:
+    """The probes that measure this, at sites or as a summary: of ours, and of those named."""
+    known = {name: measured(name) for name in {*MEASURED, *also} if name in PROBES}
+    return {name for name, probe in known.items() if metric in (probe.sites if sited else probe.summaries)}
 
 
 def is_share(metric: str) -> bool:
@@ -84,6 +129,6 @@ def is_share(metric: str) -> bool:
     return known or metric.endswith(tuple(f"_{word}" for word in _SHARE_WORDS)) or metric in _SHARE_WORDS
 
 
-def measurements() -> list[str]:
-    """Everything that a probe measures."""
-    return sorted({name for probe in MEASURED.values() for name in (*probe.summaries, *probe.sites)})
+def measurements(also: Iterable[str] = ()) -> list[str]:
+    """Everything that a probe of ours measures, or one of those named."""
+    return sorted({name for probe in {*MEASURED, *also} for names in measured(probe) for name in names})

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from grokstudy.orchestrator.commands.common import Cpu, Gpu, Json, Local, Quiet, Root, StudyFile, Workers
+from grokstudy.orchestrator.commands.common import (
+    CodeAsBefore,
+    Cpu,
+    Gpu,
+    Json,
+    Local,
+    Quiet,
+    Root,
+    StudyFile,
+    Workers,
+)
 from grokstudy.orchestrator.commands.run import Report, Yes, settle
 
 
@@ -15,6 +25,7 @@ def measure(
     local: Local = None,
     report: Report = True,
     yes: Yes = False,
+    code_as_before: CodeAsBefore = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -22,4 +33,5 @@ def measure(
 
     States come from checkpoints that are there, and from steps that are replayed in between.
     """
-    settle(study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, only_measure=True)
+    how = (report, yes, code_as_before, as_json, quiet)
+    settle(study, root, cpu, gpu, workers, local, *how, only_measure=True)

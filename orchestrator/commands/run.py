@@ -14,6 +14,7 @@ from grokstudy.orchestrator.commands.common import (
     DONE,
     INTERRUPTED,
     SOME_FAILED,
+    CodeAsBefore,
     Cpu,
     First,
     Gpu,
@@ -59,16 +60,18 @@ def run(
     retry_failed: RetryFailed = False,
     report: Report = True,
     yes: Yes = False,
+    code_as_before: CodeAsBefore = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
-    settle(study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, retry_failed, steps, first)
+    how = (report, yes, code_as_before, as_json, quiet)
+    settle(study, root, cpu, gpu, workers, local, *how, retry_failed, steps, first)
 
 
 def settle(
     study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None, report: bool,
-    yes: bool, as_json: bool, quiet: bool, retry_failed: bool = False, steps: int | None = None,
+    yes: bool, code_as_before: bool, as_json: bool, quiet: bool, retry_failed: bool = False, steps: int | None = None,
     first: int | None = None, only_measure: bool = False,
 ) -> None:  # fmt: skip
     """What the command does, and `measure` with it, which leaves out what would have to be trained."""
@@ -79,7 +82,7 @@ def settle(
     heed_signals()
     quiet = quiet or as_json
     with _told_when_interrupted("nothing was trained yet"):
-        read, store = read_study(study, cpu, gpu, workers), Store(root)
+        read, store = read_study(study, cpu, gpu, workers, root if code_as_before else None), Store(root)
         driver = Driver(read, store, Cut(steps, first))
         before = driver.state()
         _ask_if_contradicted(read, store, before, yes)
@@ -161,7 +164,8 @@ def _ask_if_contradicted(study: Study, store: Store, before: StudyState, yes: bo
         return
     say(str(change), err=True)
     if not sys.stdin.isatty():  # nobody is there to answer
-        stop("To go on with the changed file, add --yes; to keep both, give the changed file another name.")
+        earlier = "; to go on with the code as it was, add --code-as-before" if study.code else ""
+        stop(f"To go on with what was changed, add --yes; to keep both, give the study file another name{earlier}.")
     try:
         typer.confirm("Go on with the changed file?", abort=True, err=True)
     except typer.Abort:

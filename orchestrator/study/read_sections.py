@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from grokstudy.orchestrator.schedulers import SCHEDULERS
@@ -61,9 +62,9 @@ def _seed_list(findings: Findings, raw: list[Any]) -> tuple[int, ...]:
 
 
 def read_kind(
-    findings: Findings, section: str, raw: Any, kinds: Mapping[str, type[Any]], default: str
+    findings: Findings, section: str, raw: Any, kinds: Mapping[str, type[Any]], default: str, probes: Sequence[str]
 ) -> tuple[str, Any]:
-    """Read `{kind: name, ...}`: the name, and the options of that kind."""
+    """Read `{kind: name, ...}`: the name, and the options of that kind. `probes` are those from outside."""
     known = f"kind ({', '.join(kinds)}) and its options"
     given = read_mapping(findings, (section,), raw, known)
     kind = given.get("kind", default)
@@ -73,32 +74,34 @@ def read_kind(
     elif "kind" not in given and given:
         findings.at_key((section,), f"kind is missing; known: {', '.join(kinds)}")
     else:
-        options = read_block(findings, (section,), given, kinds[kind], check_word, skip="kind")
+        options = read_block(findings, (section,), given, kinds[kind], partial(check_word, probes=probes), skip="kind")
         if options is not None:
             return kind, options
     return default, kinds[default]()
 
 
-def read_search(findings: Findings, raw: Any) -> tuple[str, Any]:
+def read_search(findings: Findings, raw: Any, probes: Sequence[str] = ()) -> tuple[str, Any]:
     """The searcher's name and options."""
-    kinds = {name: searcher.Options for name, searcher in SEARCHERS.items()}
-    return read_kind(findings, "search", raw, kinds, "grid")
+    kind = raw.get("kind") if isinstance(raw, dict) else None
+    names = [*SEARCHERS, *([kind] if isinstance(kind, str) and kind in SEARCHERS else [])]
+    kinds = {name: SEARCHERS[name].Options for name in names}
+    return read_kind(findings, "search", raw, kinds, "grid", probes)
 
 
-def read_scheduler(findings: Findings, raw: Any) -> tuple[str, Any]:
+def read_scheduler(findings: Findings, raw: Any, probes: Sequence[str] = ()) -> tuple[str, Any]:
     """The stopping rule's name and options."""
-    return read_kind(findings, "scheduler", raw, SCHEDULERS, "fifo")
+    return read_kind(findings, "scheduler", raw, SCHEDULERS, "fifo", probes)
 
 
-def check_word(findings: Findings, key_path: KeyPath, raw: Any) -> None:
-    """Report a metric or a split that there is not."""
+def check_word(findings: Findings, key_path: KeyPath, raw: Any, probes: Sequence[str] = ()) -> None:
+    """Report a metric or a split that there is not, with these probes from outside."""
     if key_path[-1] == "split":
         _check_splits(findings, key_path, raw)
     elif key_path[-1] == "metric":
-        known = [*METRICS, *measurements()]
+        known = [*METRICS, *measurements(probes)]
         if raw not in known:
             findings.at_value(key_path, f"{shown(raw)} is unknown; {did_you_mean(raw, known)}")
-        elif key_path[0] != "events" and raw not in METRICS and not measured_by(raw, sited=False):
+        elif key_path[0] != "events" and raw not in METRICS and not measured_by(raw, False, probes):
             findings.at_value(key_path, f"{raw} is measured at sites only, and has no value over all of them")
 
 
@@ -111,17 +114,17 @@ def _check_splits(findings: Findings, key_path: KeyPath, raw: str | list[str]) -
             findings.at_value(split_path, f"{shown(split)} is unknown; {did_you_mean(split, list(SPLITS))}")
 
 
-def read_events(findings: Findings, raw: Any, task: str) -> dict[str, Event]:
+def read_events(findings: Findings, raw: Any, task: str, probes: Sequence[str] = ()) -> dict[str, Event]:
     """The events by name. A given block replaces the default ones."""
     events = {}
     for name, block in read_mapping(findings, ("events",), raw, "events by name").items():
         key_path = ("events", name)
         if not _NAME.fullmatch(name):
             findings.at_key(key_path, "is no name for an event; use lower-case letters, digits and _")
-        event = read_block(findings, key_path, block, Event, check_word)
+        event = read_block(findings, key_path, block, Event, partial(check_word, probes=probes))
         if event is not None:
             _check_threshold(findings, key_path, event)
-            _check_site(findings, key_path, event, task)
+            _check_site(findings, key_path, event, task, probes)
             events[name] = event
     return events
 
@@ -137,7 +140,7 @@ def _check_threshold(findings: Findings, key_path: KeyPath, event: Event) -> Non
         findings.at_value((*key_path, name), f"{threshold:g} is no accuracy, which lies between 0 and 1{remedy}")
 
 
-def _check_site(findings: Findings, key_path: KeyPath, event: Event, task: str) -> None:
+def _check_site(findings: Findings, key_path: KeyPath, event: Event, task: str, probes: Sequence[str]) -> None:
     splits, positions = TASKS[task].splits, list(TASKS[task].positions)
     for split in event.split:
         if split in SPLITS and split not in splits:
@@ -154,7 +157,7 @@ def _check_site(findings: Findings, key_path: KeyPath, event: Event, task: str) 
         findings.at_key(
             key_path, "names half a site: give both layer and position, or neither for the summary over sites"
         )
-    elif event.metric in measurements() and not measured_by(event.metric, event.sited):
+    elif event.metric in measurements(probes) and not measured_by(event.metric, event.sited, probes):
         remedy = "leave layer and position out" if event.sited else "give layer and position"
         findings.at_value((*key_path, "metric"), f"{event.metric} is measured {_WHERE[event.sited]} only; {remedy}")
 

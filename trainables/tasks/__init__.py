@@ -17,4 +17,6 @@ TASKS: Registry[Any] = Registry(
         "two_hop": "trainables.tasks.two_hop:TwoHop",
         "two_hop_transfer": "trainables.tasks.two_hop_transfer:TwoHopTransfer",
     },
+    group="grokstudy.tasks",
+    fault="trainables.tasks.outside:fault",
 )

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import build
 from grokstudy.trainables.models.members import keep_members
+from grokstudy.trainables.plugins import at_fault, told
 from grokstudy.trainables.probes import PROBES
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.queries import Queries
@@ -282,7 +283,7 @@ def failure(error: BaseException, attempt: int, step: int) -> dict[str, object]:
     """Content of FAILED.json."""
     return {
         "error": f"{type(error).__name__}: {error}",
-        "traceback": "".join(traceback.format_exception(error)),
+        "traceback": told(error) if at_fault(error) else "".join(traceback.format_exception(error)),
         "attempt": attempt,
         "step": step,
     }
