@@ -78,10 +78,16 @@ def _command() -> None:
     except KeyboardInterrupt:
         say("interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
-    except (ValueError, OSError) as error:
+    except Exception as error:
+        from grokstudy.trainables.plugins import at_fault, told
         from grokstudy.trainables.storage.store import DamagedError, RefusedError, StorageError
 
-        if not isinstance(error, DamagedError | OSError) or os.environ.get("GROKSTUDY_TRACEBACK"):
+        if os.environ.get("GROKSTUDY_TRACEBACK"):
+            raise
+        if at_fault(error):
+            say(told(error), err=True)
+            raise SystemExit(BAD_INPUT) from None
+        if not isinstance(error, DamagedError | OSError):
             raise
         say(_message(error), err=True)
         passing = isinstance(error, StorageError) and not isinstance(error, RefusedError)

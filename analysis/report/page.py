@@ -48,8 +48,9 @@ def page(
     figures: Sequence[Figure],
     versions: Mapping[str, Any],
     failures: pl.DataFrame,
+    missing: Sequence[str] = (),
 ) -> str:
-    """The whole page."""
+    """The whole page; `missing` are figures that could not be drawn, each with its reason."""
     hypothesis = str(tables.spec.get("hypothesis") or "")
     pairs = {**versions, "spec_hash": tables.spec.get("spec_hash", "")}.items()
     parts = [
@@ -58,14 +59,27 @@ def page(
         f"<h2>Answer</h2>{_answer(frame)}{_legend(tables)}",
         *(["<h2>Figures</h2>"] if figures else []),
         *map(figure, figures),
+        *(f"<div class=warn><pre>{escape(line)}</pre></div>" for line in missing),
         *_paths(tables),
         *_findings(findings(tables)),
         f"<h2>Not finished, diverged or failed</h2>{_failures(failures)}",
         f"<h2>Censored</h2>{_censored(tables)}",
         f"<h2>Study file</h2><pre>{escape(tables.text or json.dumps(tables.spec, indent=1))}</pre>",
+        *_code(tables),
         f"<h2>Versions</h2>{table([{'name': name, 'version': str(version)} for name, version in pairs])}",
     ]
     return document(f"{tables.name}: report", parts, figures)
+
+
+def _code(tables: StudyTables) -> list[str]:
+    """What code from outside made the study, and where it is kept."""
+    named = tables.spec.get("code") or {}
+    if not named:
+        return []
+    digests = {word: name.rpartition("@")[2] for word, name in named.items()}
+    folder = f"studies/{tables.name}/code"
+    rows = [{"name": word, "code": digest, "kept in": f"{folder}/{digest}"} for word, digest in digests.items()]
+    return [f"<h2>Code from outside</h2>{table(rows)}"]
 
 
 def _warnings(tables: StudyTables) -> list[str]:

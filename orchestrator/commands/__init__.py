@@ -16,6 +16,7 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
     {
         "studies": "orchestrator.commands.studies:studies",
         "new": "orchestrator.commands.new:new",
+        "check": "orchestrator.commands.check:check",
         "plan": "orchestrator.commands.plan:plan",
         "run": "orchestrator.commands.run:run",
         "measure": "orchestrator.commands.measure:measure",
@@ -52,6 +53,7 @@ EXAMPLES = {
     "report": "grokstudy report quickstart",
     "transplants": "grokstudy transplants paths",
     "new": "grokstudy new my_question",
+    "check": "grokstudy check ./parity.py:Parity",
     "watch": "grokstudy watch quickstart --every 10",
     "compare": "grokstudy compare decoupling:data.exposure=natural decoupling:data.exposure=both_hops --html page.html",
     "query": 'grokstudy query "SELECT seed, state, horizon FROM trials" --study quickstart',

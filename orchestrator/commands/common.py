@@ -50,6 +50,15 @@ Local = Annotated[
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers at a time instead of the study's.")]
 
 
+CodeAsBefore = Annotated[
+    bool,
+    typer.Option(
+        "--code-as-before",
+        help="Code from outside as the study's last run had it, kept in the root, whatever its files hold now.",
+    ),
+]
+
+
 def say(text: str, err: bool = False) -> None:
     """Print text for people: what a label or a marker of a stranger holds does not steer the terminal."""
     typer.echo(printable(text), err=err)
@@ -91,14 +100,21 @@ def study_name(asked: str) -> str:
     return asked.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml") if named else asked
 
 
-def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, workers: int | None = None) -> Study:
-    """Read a study, as `study_file` finds it, or stop with its mistakes. The rest replaces its resources."""
+def read_study(
+    path: Path, cpu: float | None = None, gpu: float | None = None, workers: int | None = None,
+    code_of_root: str | None = None,
+) -> Study:  # fmt: skip
+    """Read a study, as `study_file` finds it, or stop with its mistakes. The rest replaces its resources.
+
+    With `code_of_root`, code from outside is what this root keeps of the study's last run.
+    """
     from grokstudy.orchestrator.study.errors import StudyError
     from grokstudy.orchestrator.study.load import load_study
 
     path = study_file(path)
     try:
-        study = load_study(path)
+        before = None if code_of_root is None else kept_code(code_of_root, path.stem)
+        study = load_study(path, before)
     except StudyError as error:
         stop(str(error))
     except OSError as error:
@@ -106,6 +122,18 @@ def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, w
     given = {"cpu": cpu, "gpu": gpu, "workers": workers}
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(study, resources=dataclasses.replace(study.resources, **changed))
+
+
+def kept_code(root: str, study: str) -> dict[str, str]:
+    """Make the code of a study's last run known, as the root keeps it; its full names by word."""
+    from grokstudy.trainables.storage.study_dir import StudyDir
+
+    folder = StudyDir(existing(root), study)
+    names = folder.code_names()
+    if not names:
+        stop(f"{folder.store.uri}: keeps no code of a study {study!r}; leave out --code-as-before")
+    folder.load_code(names.values())
+    return names
 
 
 def warn_of(warnings: Iterable[str]) -> None:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from grokstudy.orchestrator.commands.common import Cpu, Gpu, Json, Local, Quiet, Root, StudyFile, Workers
+from grokstudy.orchestrator.commands.common import (
+    CodeAsBefore,
+    Cpu,
+    Gpu,
+    Json,
+    Local,
+    Quiet,
+    Root,
+    StudyFile,
+    Workers,
+)
 from grokstudy.orchestrator.commands.run import Asked, Report, Yes, settle
 
 
@@ -15,6 +25,7 @@ def measure(
     local: Local = None,
     report: Report = True,
     yes: Yes = False,
+    code_as_before: CodeAsBefore = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -24,6 +35,6 @@ def measure(
     """
     asked = Asked(
         study=study, root=root, cpu=cpu, gpu=gpu, workers=workers, local=local, only_measure=True, report=report,
-        yes=yes, as_json=as_json, quiet=quiet,
+        yes=yes, code_as_before=code_as_before, as_json=as_json, quiet=quiet,
     )  # fmt: skip
     settle(asked)

@@ -9,14 +9,24 @@ import typer
 
 from grokstudy.orchestrator.commands.common import Quiet, say, stop
 
-NewName = Annotated[str, typer.Argument(help="Name of the study, lower-case: the file's name.", show_default=False)]
+NewName = Annotated[
+    str | None, typer.Argument(help="Name of the study, lower-case: the file's name.", show_default=False)
+]
 Folder = Annotated[Path, typer.Option("--folder", help="Where study files lie.")]
+NewTask = Annotated[Path | None, typer.Option("--task", help="Write a task of your own to start from to this file.")]
 
 
-def new(name: NewName, folder: Folder = Path("studies"), quiet: Quiet = False) -> None:
-    """Write a study file to start from: complete, valid, every line explained. Replaces nothing."""
+def new(name: NewName = None, folder: Folder = Path("studies"), task: NewTask = None, quiet: Quiet = False) -> None:
+    """Write a study file to start from, or with --task a task: complete, valid, explained. Replaces nothing."""
+    if (name is None) == (task is None):
+        stop("say what to write: the name of a study, or --task and a file such as parity.py")
+    lines = _new_task(task) if task is not None else _new_study(str(name), folder)
+    if not quiet:
+        say(lines)
+
+
+def _new_study(name: str, folder: Path) -> str:
     from grokstudy.orchestrator.study.template import study_text
-    from grokstudy.trainables.storage.store import Store
     from grokstudy.trainables.storage.study_dir import NAME
 
     path = folder / f"{name.removesuffix('.yaml')}.yaml"
@@ -25,6 +35,26 @@ def new(name: NewName, folder: Folder = Path("studies"), quiet: Quiet = False) -
     if not NAME.fullmatch(path.stem):
         rule = "choose another, with lower-case letters, digits, _ and ."
         stop(f"{path}: {path.stem!r} is no name for a study: {rule}")
-    Store(path.parent).write(path.name, study_text(path.stem).encode())
-    if not quiet:
-        say(f"{path}: edit it, then\n  grokstudy plan {path}\n  grokstudy run {path}")
+    _write(path, study_text(path.stem))
+    return f"{path}: edit it, then\n  grokstudy plan {path}\n  grokstudy run {path}"
+
+
+def _new_task(path: Path) -> str:
+    from grokstudy.trainables.tasks.outside import skeleton
+
+    if path.exists():
+        stop(f"{path}: is there already; choose another name")
+    if path.suffix != ".py" or not path.stem.isidentifier():
+        stop(f"{path}: is no name for a task's file; write letters, digits and _, and .py behind it")
+    name = "".join(word.capitalize() for word in path.stem.split("_"))
+    if not name.isidentifier():
+        stop(f"{path}: is no name for a task's file; it needs a letter first")
+    _write(path, skeleton(path.name, name))
+    used = f"base: {{task: ./{path.name}:{name}}}"
+    return f"{path}: edit it, then\n  grokstudy check {path}:{name}\nand in a study file beside it\n  {used}"
+
+
+def _write(path: Path, text: str) -> None:
+    from grokstudy.trainables.storage.store import Store
+
+    Store(path.parent).write(path.name, text.encode())

@@ -15,6 +15,7 @@ from grokstudy.orchestrator.commands.common import (
     DONE,
     INTERRUPTED,
     SOME_FAILED,
+    CodeAsBefore,
     Cpu,
     First,
     Gpu,
@@ -58,13 +59,14 @@ def run(
     retry_failed: RetryFailed = False,
     report: Report = True,
     yes: Yes = False,
+    code_as_before: CodeAsBefore = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
     asked = Asked(
         study=study, root=root, steps=steps, first=first, cpu=cpu, gpu=gpu, workers=workers, local=local,
-        retry_failed=retry_failed, report=report, yes=yes, as_json=as_json, quiet=quiet,
+        retry_failed=retry_failed, report=report, yes=yes, code_as_before=code_as_before, as_json=as_json, quiet=quiet,
     )  # fmt: skip
     settle(asked)
 
@@ -86,6 +88,7 @@ class Asked:
     """Leave out what would have to be trained: `measure`."""
     report: bool = True
     yes: bool = False
+    code_as_before: bool = False
     as_json: bool = False
     quiet: bool = False
 
@@ -103,7 +106,8 @@ def settle(asked: Asked) -> None:
 
     heed_signals()
     with _told_when_interrupted("nothing was trained yet"):
-        study = read_study(asked.study, asked.cpu, asked.gpu, asked.workers)
+        code = asked.root if asked.code_as_before else None
+        study = read_study(asked.study, asked.cpu, asked.gpu, asked.workers, code)
         driver = Driver(study, Store(asked.root), Cut(asked.steps, asked.first))
         before = driver.state()
         if not asked.yes:
@@ -184,7 +188,8 @@ def _ask_if_contradicted(driver: Driver, before: StudyState) -> None:
         return
     say(str(change), err=True)
     if not sys.stdin.isatty():  # nobody is there to answer
-        stop("To go on with the changed file, add --yes; to keep both, give the changed file another name.")
+        earlier = "; to go on with the code as it was, add --code-as-before" if driver.study.code else ""
+        stop(f"To go on with what was changed, add --yes; to keep both, give the study file another name{earlier}.")
     try:
         typer.confirm("Go on with the changed file?", abort=True, err=True)
     except typer.Abort:

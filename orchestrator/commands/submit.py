@@ -13,6 +13,7 @@ from grokstudy.orchestrator.commands.cluster import Address, Cluster, jobs_of
 from grokstudy.orchestrator.commands.common import (
     DONE,
     INTERRUPTED,
+    CodeAsBefore,
     Cpu,
     First,
     Gpu,
@@ -45,10 +46,11 @@ def submit(
     gpu: Gpu = None,
     workers: Workers = None,
     retry_failed: RetryFailed = False,
+    code_as_before: CodeAsBefore = False,
     follow: Follow = False,
 ) -> None:
     """Run a study on a Ray cluster, driven on its head: you can close this machine. Asking twice finds the first."""
-    read = read_study(study, cpu, gpu, workers)
+    read = read_study(study, cpu, gpu, workers, root if code_as_before else None)
     _check_root(root)
     options = {"root": root, "steps": steps, "first": first, "cpu": cpu, "gpu": gpu, "workers": workers}
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]

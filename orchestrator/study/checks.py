@@ -18,6 +18,7 @@ from grokstudy.orchestrator.study.resolve import ResolveError, point_text
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.measurements import measured_by
 from grokstudy.trainables.options import Problem
+from grokstudy.trainables.plugins import word_of
 from grokstudy.trainables.schema import METRICS
 from grokstudy.trainables.tasks import TASKS
 
@@ -78,8 +79,9 @@ def _check_measured(study: Study, findings: Findings) -> None:
     looked_at[("search", "objective")] = (getattr(objective, "metric", METRICS[0]), False)
     for key_path, (metric, sited) in looked_at.items():
         if key_path in findings.places and not study.measures(metric, sited):
-            probes = " or ".join(sorted(measured_by(metric, sited, TASKS[study.task])))
-            chosen = ", ".join(sorted(study.probes)) or "empty"
+            task = TASKS[study.task]
+            probes = " or ".join(sorted(map(word_of, measured_by(metric, sited, task, study.probes))))
+            chosen = ", ".join(sorted(map(word_of, study.probes))) or "empty"
             fault = f"nothing measures {metric}: it takes {probes}, and eval.probes is {chosen}"
             findings.at_value((*key_path, "metric"), fault)
 
