@@ -78,6 +78,8 @@ def fault(task: Any) -> str | None:
     lacking = [name for name in OF_OPTIONS if not hasattr(options, name)]
     if lacking:
         return f"its Options have no {', '.join(lacking)}"
+    if not isinstance(found := options().problems(), list):
+        return f"the problems() of its Options give {type(found).__name__}, and should give a list of Problem"
     for name in ("check", "build"):
         if not callable(getattr(task, name)):
             return f"its {name} is no function"
