@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import json
 import re
 import sys
@@ -154,7 +155,7 @@ def from_module(place: str) -> str:
     module, _, thing = place.partition(":")
     parts = module.split(".")
     try:
-        spec = importlib.machinery.PathFinder.find_spec(parts[0])
+        spec = importlib.util.find_spec(parts[0])
     except (ImportError, ValueError):
         spec = None
     if spec is None or not thing.isidentifier():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from grokstudy.orchestrator.search.base import Batch, Searcher
@@ -22,7 +22,19 @@ def fault(searcher: Any) -> str | None:
         return f"it has no {', '.join(sorted(searcher.__abstractmethods__))}"
     if not hasattr(searcher, "Options"):
         return "it has no Options"
-    return option_faults(searcher.Options)
+    return option_faults(searcher.Options) or _preview_fault(searcher)
+
+
+def _preview_fault(searcher: type[Searcher]) -> str | None:
+    """What is wrong with the points that it shows of a small space."""
+    preview = searcher(AXES, searcher.Options()).preview()
+    wanted = "and should give pairs of a number and a point"
+    if not isinstance(preview, Iterable):
+        return f"its preview gives {type(preview).__name__}, {wanted}"
+    for pair in preview:
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], dict)):
+            return f"its preview gives {pair!r}, {wanted}"
+    return None
 
 
 def contract(searcher: type[Searcher]) -> Iterator[tuple[str, str | None]]:

@@ -134,6 +134,26 @@ CODE: dict[str, Case] = {
         *searcher(SEARCHER.replace("return corners(self.axes)[: self.options.most]", "return self.nothing")),
         "has no attribute 'nothing'",
     ),
+    "problems that are none": (
+        *task(parity=TASK.replace("    noise:", "    def problems(self):\n        pass\n\n    noise:")),
+        "give NoneType, and should give a list of Problem",
+    ),
+    "check that gives nothing": (
+        *task(parity=TASK + "\n    @staticmethod\n    def check(options, seed):\n        pass\n"),
+        "its check gives NoneType",
+    ),
+    "preview that gives nothing": (
+        *searcher(SEARCHER.replace("return corners(self.axes)[: self.options.most]", "pass")),
+        "its preview gives NoneType",
+    ),
+    "preview without numbers": (
+        *searcher(SEARCHER.replace("return corners(self.axes)[: self.options.most]", "return [{}]")),
+        "its preview gives {}, and should give pairs",
+    ),
+    "points of another space": (
+        *searcher(SEARCHER.replace("return corners(self.axes)[: self.options.most]", 'return [(0, {"a": 1.0})]')),
+        "which is no point of this space",
+    ),
     "figure that is none": (
         'figures: ["./fig.py:figure"]\n', {"fig": "figure = 3\n"}, 1, 11, "figures[0]", "is no figure: it is int",
     ),

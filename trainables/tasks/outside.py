@@ -59,8 +59,7 @@ class {name}(Fresh):
 
     @staticmethod
     def shape(options):
-        length = options.bits + 1
-        return Shape(length=length, fields=(3,), classes=3, candidates=(0, 2), static=(options.support,))
+        return Shape(options.bits + 1, fields=(3,), classes=3, candidates=(0, 2), static=(options.support,))
 
     @classmethod
     def values(cls, options, seeds):
@@ -93,6 +92,9 @@ def fault(task: Any) -> str | None:
         return "it has no Options, a frozen dataclass of option(...) fields"
     if found := option_faults(task.Options):
         return found
+    problems: Any = getattr(task.Options(), "problems", list)()
+    if not isinstance(problems, list):
+        return f"the problems() of its Options give {type(problems).__name__}, and should give a list of Problem"
     splits = getattr(task, "splits", None)
     if not isinstance(splits, dict) or not splits:
         return "its splits are no mapping of names and meanings"
