@@ -219,12 +219,14 @@ def _conclude(study: Study, store: Store, state: StudyState, report: bool, quiet
         return
     with _told_when_interrupted("the runs are settled, the answer was not drawn"):
         store.delete(StudyDir(store, study.name).page)  # one of before must not pass for this answer
-        text, index, warnings = draw_report(store, study.name)
+        if not quiet:
+            say("")
+        index, warnings = draw_report(store, study.name, quiet=quiet)
     again = f"grokstudy mlflow sync {study.name} --root {shlex.quote(store.uri)}"
     with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", again):
         uri = try_to_sync(store, study.name)
     if not quiet:
-        say(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
+        say(f"report:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
         if uri is not None:
             say(f"MLflow:  {_how_to_open(uri)}")
     warn_of(warnings)
