@@ -16,6 +16,7 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
     {
         "studies": "orchestrator.commands.studies:studies",
         "new": "orchestrator.commands.new:new",
+        "list": "orchestrator.commands.list_studies:list_studies",
         "plan": "orchestrator.commands.plan:plan",
         "run": "orchestrator.commands.run:run",
         "measure": "orchestrator.commands.measure:measure",
@@ -26,6 +27,7 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
         "transplants": "orchestrator.commands.transplants:transplants",
         "compare": "orchestrator.commands.compare:compare",
         "query": "orchestrator.commands.query:query",
+        "show": "orchestrator.commands.show:show",
         "logs": "orchestrator.commands.logs:logs",
         "mlflow": "orchestrator.commands.mlflow:mlflow",
         "submit": "orchestrator.commands.submit:submit",
@@ -42,19 +44,30 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
     },
 )
 
+GROUPS = {
+    "Begin": ("studies", "new", "plan", "doctor"),
+    "Train": ("run", "measure", "extend", "transplants"),
+    "Look": ("list", "status", "watch", "report", "compare", "query", "show", "logs", "mlflow"),
+    "On a cluster": ("submit", "cancel", "cluster-file"),
+    "Care of a root": ("verify", "compact", "gc", "export", "import", "import-curves"),
+    "For tools": ("schema",),
+}
+"""The commands by what a person wants to do, as `--help` lists them."""
 EXAMPLES = {
     "studies": "grokstudy studies quickstart > mine.yaml",
+    "list": "grokstudy list",
     "plan": "grokstudy plan decoupling",
-    "run": "grokstudy run quickstart",
+    "run": "grokstudy run quickstart --set train.batch=512",
     "measure": "grokstudy measure more_probes.yaml",
     "extend": "grokstudy extend quickstart --until-event generalised --max-steps 100000",
     "status": "grokstudy status quickstart",
     "report": "grokstudy report quickstart",
     "transplants": "grokstudy transplants paths",
-    "new": "grokstudy new my_question",
+    "new": "grokstudy new my_question --like decoupling",
     "watch": "grokstudy watch quickstart --every 10",
     "compare": "grokstudy compare decoupling:data.exposure=natural decoupling:data.exposure=both_hops --html page.html",
     "query": 'grokstudy query "SELECT seed, state, horizon FROM trials" --study quickstart',
+    "show": "grokstudy show 3f2a9c",
     "logs": "grokstudy logs 3f2a9c",
     "doctor": "grokstudy doctor",
     "mlflow": "grokstudy mlflow sync quickstart --rebuild",

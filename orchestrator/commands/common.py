@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -50,6 +52,17 @@ Local = Annotated[
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers at a time instead of the study's.")]
 
 
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="OPTION=VALUE",
+        help="Replace an option of base, e.g. train.batch=512; may be given several times.",
+        show_default=False,
+    ),
+]
+
+
 def say(text: str, err: bool = False) -> None:
     """Print text for people: what a label or a marker of a stranger holds does not steer the terminal."""
     typer.echo(printable(text), err=err)
@@ -62,7 +75,8 @@ def emit(text: str, newline: bool = True) -> None:
 
 def stop(message: str) -> NoReturn:
     """Say what is wrong on standard error and exit as bad input."""
-    say(message, err=True)
+    plain = os.environ.get("NO_COLOR") or not sys.stderr.isatty()
+    typer.secho(printable(message), err=True, fg=None if plain else typer.colors.RED)
     raise typer.Exit(BAD_INPUT)
 
 
@@ -91,14 +105,23 @@ def study_name(asked: str) -> str:
     return asked.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml") if named else asked
 
 
-def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, workers: int | None = None) -> Study:
-    """Read a study, as `study_file` finds it, or stop with its mistakes. The rest replaces its resources."""
+def read_study(
+    path: Path,
+    cpu: float | None = None,
+    gpu: float | None = None,
+    workers: int | None = None,
+    settings: Sequence[str] | None = None,
+) -> Study:
+    """Read a study, as `study_file` finds it, or stop with its mistakes.
+
+    The numbers replace its resources, `settings` (`train.batch=512`) its options.
+    """
     from grokstudy.orchestrator.study.errors import StudyError
     from grokstudy.orchestrator.study.load import load_study
 
     path = study_file(path)
     try:
-        study = load_study(path)
+        study = load_study(path, settings or ())
     except StudyError as error:
         stop(str(error))
     except OSError as error:
@@ -106,6 +129,22 @@ def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, w
     given = {"cpu": cpu, "gpu": gpu, "workers": workers}
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(study, resources=dataclasses.replace(study.resources, **changed))
+
+
+def study_of(asked: Path, store: Store, settings: Sequence[str] | None = None) -> Study:
+    """The study of a file; of a name that no file has, as the root keeps it from when it was run last."""
+    from grokstudy.orchestrator.shipped import shipped_studies
+    from grokstudy.trainables.storage.study_dir import NAME, StudyDir
+
+    name = str(asked)
+    is_file = asked.exists() or Path("studies", f"{name}.yaml").exists() or name in shipped_studies()
+    text = "" if is_file or not NAME.fullmatch(name) else StudyDir(store, name).read_text()
+    if not text:
+        return read_study(asked, settings=settings)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder, f"{name}.yaml")
+        kept.write_text(text, encoding="utf-8")
+        return read_study(kept, settings=settings)
 
 
 def warn_of(warnings: Iterable[str]) -> None:

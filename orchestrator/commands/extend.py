@@ -14,6 +14,7 @@ from grokstudy.orchestrator.commands.common import (
     Local,
     Quiet,
     Root,
+    Settings,
     StudyFile,
     Workers,
     driving,
@@ -47,6 +48,7 @@ def extend(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     local: Local = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -58,28 +60,39 @@ def extend(
 
     if (steps is None) == (until_event is None) or (until_event is None) != (max_steps is None):
         stop("say how far: either --steps N, or --until-event NAME with --max-steps N")
-    read, store, silent = read_study(study), Store(root), quiet or as_json
+    read, store, silent = read_study(study, settings=settings), Store(root), quiet or as_json
     if extensions(store, read.name) and not study_state(read, store).idle():  # an extension that was cut short
-        _go_on(read.path, root, cpu, gpu, workers, local, silent)
+        _go_on(read.path, root, cpu, gpu, workers, local, silent, settings)
     while lengths := _ask(read, store, steps, where, until_event, max_steps):
         if not silent:
             say(f"{read.name}: {len(lengths)} runs to {max(lengths.values()):,} steps")
         if until_event is None:
             break
-        _go_on(read.path, root, cpu, gpu, workers, local, silent)
+        _go_on(read.path, root, cpu, gpu, workers, local, silent, settings)
     if until_event is None:
-        run(read.path, root, cpu=cpu, gpu=gpu, workers=workers, local=local, as_json=as_json, quiet=quiet)
+        run(
+            read.path,
+            root,
+            cpu=cpu,
+            gpu=gpu,
+            workers=workers,
+            local=local,
+            settings=settings,
+            as_json=as_json,
+            quiet=quiet,
+        )
     if not silent:
         say(f"{read.name}: every run has reached {until_event}, or {max_steps:,} steps")
     report(read.name, root, as_json=as_json, quiet=quiet)
 
 
 def _go_on(
-    study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None, quiet: bool
-) -> None:
+    study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None, quiet: bool,
+    settings: list[str] | None,
+) -> None:  # fmt: skip
     """Train, and come back only if all went well."""
     try:
-        run(study, root, cpu=cpu, gpu=gpu, workers=workers, local=local, report=False, quiet=quiet)
+        run(study, root, cpu=cpu, gpu=gpu, workers=workers, local=local, settings=settings, report=False, quiet=quiet)
     except typer.Exit as ended:
         if ended.exit_code:
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grokstudy.orchestrator.commands.common import Cpu, Gpu, Json, Local, Quiet, Root, StudyFile, Workers
+from grokstudy.orchestrator.commands.common import Cpu, Gpu, Json, Local, Quiet, Root, Settings, StudyFile, Workers
 from grokstudy.orchestrator.commands.run import Report, Yes, settle
 
 
@@ -12,6 +12,7 @@ def measure(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     local: Local = None,
     report: Report = True,
     yes: Yes = False,
@@ -22,4 +23,4 @@ def measure(
 
     States come from checkpoints that are there, and from steps that are replayed in between.
     """
-    settle(study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, only_measure=True)
+    settle(study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, settings, only_measure=True)

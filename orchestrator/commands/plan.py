@@ -13,6 +13,7 @@ from grokstudy.orchestrator.commands.common import (
     Gpu,
     Json,
     Root,
+    Settings,
     Steps,
     StudyFile,
     Workers,
@@ -45,6 +46,7 @@ def plan(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
@@ -56,7 +58,7 @@ def plan(
     from grokstudy.trainables.bench.speed import evaluation_seconds, steps_per_second
     from grokstudy.trainables.storage.store import Store
 
-    read, store = read_study(study, cpu, gpu, workers), Store(root)
+    read, store = read_study(study, cpu, gpu, workers, settings), Store(root)
     driver = Driver(read, store, Cut(steps, first))
     state = driver.state()
     _, shares = driver.shared(state.ledger)
@@ -68,6 +70,7 @@ def plan(
     often = costly([run.config for run in state.ledger.unsettled()], pace)
     configs = {run.run_id: run.config for run in state.runs}
     words = [str(study), *(["--root", root] if root != "results" else [])]
+    words += [word for setting in settings or () for word in ("--set", setting)]
     rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
     longer = extensions_of(rows, read.events, configs, words, pace, at_a_time)
     if as_json:

@@ -21,6 +21,7 @@ from grokstudy.orchestrator.commands.common import (
     Local,
     Quiet,
     Root,
+    Settings,
     Steps,
     StudyFile,
     Workers,
@@ -55,6 +56,7 @@ def run(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     local: Local = None,
     retry_failed: RetryFailed = False,
     report: Report = True,
@@ -63,13 +65,13 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
-    settle(study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, retry_failed, steps, first)
+    settle(study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, settings, retry_failed, steps, first)
 
 
 def settle(
     study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None, report: bool,
-    yes: bool, as_json: bool, quiet: bool, retry_failed: bool = False, steps: int | None = None,
-    first: int | None = None, only_measure: bool = False,
+    yes: bool, as_json: bool, quiet: bool, settings: list[str] | None = None, retry_failed: bool = False,
+    steps: int | None = None, first: int | None = None, only_measure: bool = False,
 ) -> None:  # fmt: skip
     """What the command does, and `measure` with it, which leaves out what would have to be trained."""
     from grokstudy.orchestrator.execution.driver import Cut, Driver
@@ -79,7 +81,7 @@ def settle(
     heed_signals()
     quiet = quiet or as_json
     with _told_when_interrupted("nothing was trained yet"):
-        read, store = read_study(study, cpu, gpu, workers), Store(root)
+        read, store = read_study(study, cpu, gpu, workers, settings), Store(root)
         driver = Driver(read, store, Cut(steps, first))
         before = driver.state()
         _ask_if_contradicted(read, store, before, yes)

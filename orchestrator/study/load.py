@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from grokstudy.orchestrator.study.checks import check_study
 from grokstudy.orchestrator.study.errors import Findings
 from grokstudy.orchestrator.study.fields import config_fields
+from grokstudy.orchestrator.study.overrides import with_settings
 from grokstudy.orchestrator.study.read_options import read_base, read_mapping, read_task, unknown_section
 from grokstudy.orchestrator.study.read_sections import (
     read_events,
@@ -39,13 +41,17 @@ SECTIONS = {
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
 
 
-def load_study(path: str | Path) -> Study:
-    """Read and check a study file. Raises StudyError with every mistake that was found."""
+def load_study(path: str | Path, settings: Sequence[str] = ()) -> Study:
+    """Read and check a study file. Raises StudyError with every mistake that was found.
+
+    `settings` (`train.batch=512`) replace what the file says under base.
+    """
     source = read_source(path)
-    study = _read(Path(path), source.text, source.data, source.findings)
+    text, data = with_settings(source.text, source.data, source.findings, settings)
+    study = _read(Path(path), text, data, source.findings)
     check_study(study, source.findings)
     source.findings.stop_if_any()
-    if "events" not in source.data:
+    if "events" not in data:
         study = replace(study, events=_measured_events(study))
     return study
 
