@@ -37,7 +37,7 @@ def environment() -> Environment:
         lstrip_blocks=True, keep_trailing_newline=True, finalize=_shown,
     )  # fmt: skip
     loaded.filters["chart"] = _json
-    loaded.globals["library"] = _library
+    loaded.globals["library"] = library
     return loaded
 
 
@@ -47,7 +47,8 @@ def _shown(value: Any) -> Any:
 
 
 @cache
-def _library() -> Any:
+def library() -> Any:
+    """The charting library: vega, vega-lite and vega-embed in one script."""
     import vl_convert
     from markupsafe import Markup
 

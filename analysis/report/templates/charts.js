@@ -12,8 +12,7 @@ function inverted(value) {
     [key, key === "datasets" ? part : inverted(part)]));
 }
 
-function described(box) {
-  const spec = JSON.parse(document.getElementById(box.dataset.figure).textContent);
+function described(spec) {
   if (narrow && spec.columns) spec.columns = 1;
   if (narrow) spec.config.legend = {...spec.config.legend, columns: 2};
   const shown = dark.matches ? inverted(spec) : spec;
@@ -21,9 +20,9 @@ function described(box) {
   return shown;
 }
 
-async function draw(box) {
+async function draw(box, spec) {
   const tooltip = {theme: dark.matches ? "dark" : "light"};
-  await vegaEmbed(box, described(box), {mode: "vega-lite", actions: false, renderer: "svg", tooltip});
+  await vegaEmbed(box, described(spec), {mode: "vega-lite", actions: false, renderer: "svg", tooltip});
   const svg = box.querySelector("svg");
   const width = svg.viewBox.baseVal.width;
   svg.style.width = `${Math.min(widest * width, box.parentElement.clientWidth)}px`;
@@ -31,7 +30,8 @@ async function draw(box) {
 }
 
 function drawAll() {
-  for (const box of document.querySelectorAll("[data-figure]")) draw(box);
+  for (const box of document.querySelectorAll("[data-figure]"))
+    draw(box, JSON.parse(document.getElementById(box.dataset.figure).textContent));
 }
 
 drawAll();
