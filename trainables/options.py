@@ -16,6 +16,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from grokstudy.trainables.messages import shown
 
+MOST_KNOWN, NEAREST = 20, 6
+"""Most known words that a message lists, and how many of them it names when there are more."""
+
 
 def option(
     default: Any,
@@ -207,9 +210,17 @@ def spelled(hint: Any) -> str:
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """Suggest the nearest known word, else list them all."""
+    """Suggest the nearest known word, else list them; of many, the nearest."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+    return f"did you mean {near[0]!r}?" if near else known_words(word, known)
+
+
+def known_words(word: str, known: list[str]) -> str:
+    """What could stand here: all there is, or of many the nearest and how many more there are."""
+    if len(known) <= MOST_KNOWN:
+        return f"known: {', '.join(sorted(known))}"
+    nearest = difflib.get_close_matches(word, known, n=NEAREST, cutoff=0)
+    return f"nearest: {', '.join(nearest)} (and {len(known) - len(nearest)} more)"
 
 
 def option_faults(options: Any) -> str | None:

@@ -7,7 +7,7 @@ tables give the same bytes, but for the order of fonts in a PDF; the page does n
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import polars as pl
 
 from grokstudy.analysis.answer import answer, as_json_text
-from grokstudy.analysis.answer_text import as_text
+from grokstudy.analysis.report.methods import methods
 from grokstudy.analysis.report.page import page
+from grokstudy.analysis.summary import answer_text
 from grokstudy.analysis.tables.study import StudyTables, load
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
@@ -36,25 +37,35 @@ class ReportPaths:
 
 
 def write_report(
-    root: str | Path, study: str, versions: Mapping[str, Any] | None = None, own: Sequence[str] | None = None
+    root: str | Path,
+    study: str,
+    versions: Mapping[str, Any] | None = None,
+    own: Sequence[str] | None = None,
+    answered: Callable[[pl.DataFrame], None] | None = None,
 ) -> ReportPaths:
-    """Write the report of a study. Without `versions`, or its `own` figures, those that study.json names."""
+    """Write the report of a study. Without `versions`, or its `own` figures, those that study.json names.
+
+    `answered` is told the answer before figures are drawn, which takes longer than all the rest.
+    """
     from grokstudy.analysis.figures import draw, with_own
     from grokstudy.analysis.report.images import pictures
 
     tables = load(root, study)
     versions = _versions(tables) if versions is None else versions
     frame = answer(tables)
+    if answered is not None:
+        answered(frame)
     figures, missing = with_own(tables, draw(tables), own)
     files: dict[str, bytes] = {
         "answer.json": as_json_text(frame).encode(),
-        "answer.txt": as_text(frame).encode(),
+        "answer.txt": answer_text(frame).encode(),
         "answer.csv": frame.write_csv().encode(),
     }
     for figure in figures:
         files |= pictures(figure, _command(root, study, figure.name))
-    files["index.html"] = page(tables, frame, figures, versions, failures(root, tables), missing).encode()
     store = Store(root)
+    how = methods(store, tables, versions)
+    files["index.html"] = page(tables, frame, figures, versions, failures(root, tables), how, missing).encode()
     folder = StudyDir(store, study).report
     _write(store, folder, files)
     places = {name: store.path(f"{folder}/{name}") for name in files}

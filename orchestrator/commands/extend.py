@@ -15,6 +15,7 @@ from grokstudy.orchestrator.commands.common import (
     Local,
     Quiet,
     Root,
+    Settings,
     StudyFile,
     Workers,
     driving,
@@ -48,6 +49,7 @@ def extend(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     local: Local = None,
     code_as_before: CodeAsBefore = False,
     as_json: Json = False,
@@ -60,9 +62,9 @@ def extend(
 
     if (steps is None) == (until_event is None) or (until_event is None) != (max_steps is None):
         stop("say how far: either --steps N, or --until-event NAME with --max-steps N")
-    read = read_study(study, code_of_root=root if code_as_before else None)
+    read = read_study(study, settings=settings, code_of_root=root if code_as_before else None)
     store, silent = Store(root), quiet or as_json
-    how = (cpu, gpu, workers, local, code_as_before, silent)
+    how = (cpu, gpu, workers, local, code_as_before, silent, settings)
     if extensions(store, read.name) and not study_state(read, store).idle():  # an extension that was cut short
         _go_on(read.path, root, *how)
     while lengths := _ask(read, store, steps, where, until_event, max_steps):
@@ -73,8 +75,8 @@ def extend(
         _go_on(read.path, root, *how)
     if until_event is None:
         run(
-            read.path, root, cpu=cpu, gpu=gpu, workers=workers, local=local, code_as_before=code_as_before,
-            as_json=as_json, quiet=quiet,
+            read.path, root, cpu=cpu, gpu=gpu, workers=workers, local=local, settings=settings,
+            code_as_before=code_as_before, as_json=as_json, quiet=quiet,
         )  # fmt: skip
     if not silent:
         say(f"{read.name}: every run has reached {until_event}, or {max_steps:,} steps")
@@ -83,13 +85,13 @@ def extend(
 
 def _go_on(
     study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None,
-    code_as_before: bool, quiet: bool,
+    code_as_before: bool, quiet: bool, settings: list[str] | None,
 ) -> None:  # fmt: skip
     """Train, and come back only if all went well."""
     try:
         run(
-            study, root, cpu=cpu, gpu=gpu, workers=workers, local=local, report=False, code_as_before=code_as_before,
-            quiet=quiet,
+            study, root, cpu=cpu, gpu=gpu, workers=workers, local=local, settings=settings, report=False,
+            code_as_before=code_as_before, quiet=quiet,
         )  # fmt: skip
     except typer.Exit as ended:
         if ended.exit_code:

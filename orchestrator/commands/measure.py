@@ -10,6 +10,7 @@ from grokstudy.orchestrator.commands.common import (
     Local,
     Quiet,
     Root,
+    Settings,
     StudyFile,
     Workers,
 )
@@ -22,6 +23,7 @@ def measure(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     local: Local = None,
     report: Report = True,
     yes: Yes = False,
@@ -35,6 +37,6 @@ def measure(
     """
     asked = Asked(
         study=study, root=root, cpu=cpu, gpu=gpu, workers=workers, local=local, only_measure=True, report=report,
-        yes=yes, code_as_before=code_as_before, as_json=as_json, quiet=quiet,
+        yes=yes, settings=settings, code_as_before=code_as_before, as_json=as_json, quiet=quiet,
     )  # fmt: skip
     settle(asked)

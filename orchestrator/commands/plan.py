@@ -14,6 +14,7 @@ from grokstudy.orchestrator.commands.common import (
     Gpu,
     Json,
     Root,
+    Settings,
     Steps,
     StudyFile,
     Workers,
@@ -46,6 +47,7 @@ def plan(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     code_as_before: CodeAsBefore = False,
     as_json: Json = False,
 ) -> None:
@@ -59,7 +61,8 @@ def plan(
     from grokstudy.trainables.bench.speed import evaluation_seconds, steps_per_second
     from grokstudy.trainables.storage.store import Store
 
-    read, store = read_study(study, cpu, gpu, workers, root if code_as_before else None), Store(root)
+    read = read_study(study, cpu, gpu, workers, settings, root if code_as_before else None)
+    store = Store(root)
     driver = Driver(read, store, Cut(steps, first))
     state = driver.state()
     _, shares = driver.shared(state.ledger)
@@ -71,6 +74,7 @@ def plan(
     often = costly([run.config for run in state.ledger.unsettled()], pace)
     configs = {run.run_id: run.config for run in state.runs}
     words = [str(study), *(["--root", root] if root != "results" else [])]
+    words += [word for setting in settings or () for word in ("--set", setting)]
     rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
     longer = extensions_of(rows, read.events, configs, words, pace, at_a_time)
     lost = orphaned(store, read, state.trials)

@@ -24,6 +24,8 @@ from grokstudy.orchestrator.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from grokstudy.trainables.storage.store import Store
 
 
@@ -47,11 +49,9 @@ def report(
     if figure is not None:
         _draw_figure(root, study_name(study), figure, column, quiet, own)
         return
-    text, index, warnings = draw_report(Store(root), study_name(study), as_json, own)
-    if as_json:
-        emit(text)
-    elif not quiet:
-        say(f"{text}\nreport: {index}")
+    index, warnings = draw_report(Store(root), study_name(study), as_json, quiet, own)
+    if not (as_json or quiet):
+        say(f"report: {index}")
     warn_of(warnings)
 
 
@@ -82,20 +82,26 @@ def _draw_figure(root: str, name: str, figure: str, column: bool, quiet: bool, o
 
 
 def draw_report(
-    store: Store, name: str, as_json: bool = False, own: tuple[str, ...] | None = None
-) -> tuple[str, str, list[str]]:
-    """Write the report of a study; returns the answer as text or JSON, the page's path, and what was left out.
+    store: Store, name: str, as_json: bool = False, quiet: bool = False, own: tuple[str, ...] | None = None
+) -> tuple[str, list[str]]:
+    """Print the answer as text or JSON, then draw the report; returns the page's path, and what was left out.
 
-    Its own figures are those given, or those of study.json.
+    The answer is there in a moment, the figures are not: it is printed before they are drawn. Its own figures are
+    those given, or those of study.json.
     """
     from grokstudy.analysis.answer import as_json_text
-    from grokstudy.analysis.answer_text import as_text
     from grokstudy.analysis.report.report import write_report
+    from grokstudy.analysis.summary import answer_text
     from grokstudy.orchestrator.console.tables import width
 
+    def answered(frame: DataFrame) -> None:
+        if as_json:
+            emit(as_json_text(frame))
+        elif not quiet:
+            say(f"{answer_text(frame, min(80, width() or 80)).rstrip()}\n")
+
     try:
-        written = write_report(store.uri, name, own=own)
+        written = write_report(store.uri, name, own=own, answered=answered)
     except (FileNotFoundError, ValueError) as error:
         stop(str(error))
-    text = as_json_text(written.answer) if as_json else as_text(written.answer, min(80, width() or 80)).rstrip()
-    return text, written.index, written.warnings
+    return written.index, written.warnings

@@ -23,6 +23,7 @@ from grokstudy.orchestrator.commands.common import (
     Local,
     Quiet,
     Root,
+    Settings,
     Steps,
     StudyFile,
     Workers,
@@ -55,6 +56,7 @@ def run(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     local: Local = None,
     retry_failed: RetryFailed = False,
     report: Report = True,
@@ -66,7 +68,8 @@ def run(
     """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
     asked = Asked(
         study=study, root=root, steps=steps, first=first, cpu=cpu, gpu=gpu, workers=workers, local=local,
-        retry_failed=retry_failed, report=report, yes=yes, code_as_before=code_as_before, as_json=as_json, quiet=quiet,
+        settings=settings, retry_failed=retry_failed, report=report, yes=yes, code_as_before=code_as_before,
+        as_json=as_json, quiet=quiet,
     )  # fmt: skip
     settle(asked)
 
@@ -79,6 +82,7 @@ class Asked:
     root: str
     steps: int | None = None
     first: int | None = None
+    settings: list[str] | None = None
     cpu: float | None = None
     gpu: float | None = None
     workers: int | None = None
@@ -107,7 +111,7 @@ def settle(asked: Asked) -> None:
     heed_signals()
     with _told_when_interrupted("nothing was trained yet"):
         code = asked.root if asked.code_as_before else None
-        study = read_study(asked.study, asked.cpu, asked.gpu, asked.workers, code)
+        study = read_study(asked.study, asked.cpu, asked.gpu, asked.workers, asked.settings, code)
         driver = Driver(study, Store(asked.root), Cut(asked.steps, asked.first))
         before = driver.state()
         if not asked.yes:
@@ -246,12 +250,14 @@ def _conclude(driver: Driver, state: StudyState, asked: Asked) -> None:
         return
     with _told_when_interrupted("the runs are settled, the answer was not drawn"):
         store.delete(StudyDir(store, study.name).page)  # one of before must not pass for this answer
-        text, index, warnings = draw_report(store, study.name)
+        if not asked.silent:
+            say("")
+        index, warnings = draw_report(store, study.name, quiet=asked.silent)
     again = f"grokstudy mlflow sync {study.name} --root {shlex.quote(store.uri)}"
     with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", again):
         uri = try_to_sync(store, study.name)
     if not asked.silent:
-        say(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
+        say(f"report:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
         if uri is not None:
             say(f"MLflow:  {_how_to_open(uri)}")
     warn_of(warnings)

@@ -6,7 +6,7 @@ Code from outside that it names is imported, with whatever that imports.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from grokstudy.orchestrator.study.checks import check_study
 from grokstudy.orchestrator.study.errors import Findings
 from grokstudy.orchestrator.study.fields import config_fields
+from grokstudy.orchestrator.study.overrides import with_settings
 from grokstudy.orchestrator.study.read_options import read_base, read_mapping, read_task, unknown_section
 from grokstudy.orchestrator.study.read_plugins import Plugins
 from grokstudy.orchestrator.study.read_sections import (
@@ -45,20 +46,22 @@ SECTIONS = {
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
 
 
-def load_study(path: str | Path, code_before: Mapping[str, str] | None = None) -> Study:
+def load_study(path: str | Path, settings: Sequence[str] = (), code_before: Mapping[str, str] | None = None) -> Study:
     """Read and check a study file. Raises StudyError with every mistake that was found.
 
-    With `code_before`, full names by word, code from outside is that of then, not what the files hold now.
+    `settings` (`train.batch=512`) replace what the file says under base. With `code_before`, full names by word, code
+    from outside is that of then, not what the files hold now.
     """
     source = read_source(path)
+    text, data = with_settings(source.text, source.data, source.findings, settings)
     plugins = Plugins(source.findings, code_before)
     try:
-        study = _read(Path(path), source.text, plugins.named(source.data), source.findings, plugins)
+        study = _read(Path(path), text, plugins.named(data), source.findings, plugins)
         check_study(study, source.findings)
     except Exception as error:
         plugins.report(error)
     source.findings.stop_if_any()
-    if "events" not in source.data:
+    if "events" not in data:
         study = replace(study, events=_measured_events(study))
     return study
 

@@ -157,7 +157,7 @@ def test_an_edit_orphans_just_the_runs_that_were_begun(tmp_path: Path, store: St
     assert found is not None
     assert (found.words, found.run_ids) == (["./my_probe.py:probe"], [state.runs[0].run_id])
     assert "./my_probe.py:probe was edited: 1 run was trained" in str(found)
-    before = load_study(tmp_path / "own.yaml", folder.code_names())
+    before = load_study(tmp_path / "own.yaml", (), folder.code_names())
     assert orphaned(store, before, study_state(before, store).trials) is None
     assert ids(before) == ids(study)
 
