@@ -47,7 +47,7 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
 )
 
 GROUPS = {
-    "Begin": ("studies", "new", "plan", "doctor"),
+    "Begin": ("studies", "new", "check", "plan", "doctor"),
     "Train": ("run", "measure", "extend", "transplants"),
     "Look": ("list", "status", "watch", "serve", "report", "compare", "query", "show", "logs", "mlflow"),
     "On a cluster": ("submit", "cancel", "cluster-file"),
