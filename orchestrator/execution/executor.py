@@ -6,12 +6,12 @@ Where the work is over in about a minute and no cluster is asked for, starting R
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import HaltedError
+from grokstudy.orchestrator.execution.resources import cluster_address
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig, eval_steps
@@ -63,7 +63,7 @@ class Executor:
         if self.kind == "local":
             place = "in this process" if self.workers == 1 else f"in up to {self.workers} processes of this machine"
             return f"training {place}, without Ray (--ray starts it)"
-        address = os.environ.get("RAY_ADDRESS")
+        address = cluster_address()
         return "starting Ray Tune on this machine" if address is None else f"on the Ray cluster at {address}"
 
     def launch(
@@ -86,7 +86,7 @@ class Executor:
 
 
 def _is_possible(study: Study) -> bool:
-    return "RAY_ADDRESS" not in os.environ and not study.scheduler.stops and not study.resources.gpu
+    return cluster_address() is None and not study.scheduler.stops and not study.resources.gpu
 
 
 def _rough_seconds(left: Iterable[tuple[RunConfig, int]]) -> float:

@@ -24,7 +24,7 @@ from grokstudy.orchestrator.execution.bundle import Bundle, make_bundles
 from grokstudy.orchestrator.execution.executor import OnProgress, RayStartError
 from grokstudy.orchestrator.execution.ray_cluster import check_cluster
 from grokstudy.orchestrator.execution.ray_node import NodeWatch, fewest_processes
-from grokstudy.orchestrator.execution.resources import check_resources, granted, workers_here
+from grokstudy.orchestrator.execution.resources import check_resources, cluster_address, granted, workers_here
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.schedulers.asha import Asha
 from grokstudy.orchestrator.study.study import Study
@@ -97,7 +97,7 @@ def set_environment() -> None:
     """Settings that Ray reads when it is imported. A cluster of our own gets a token of its own."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if "RAY_ADDRESS" not in os.environ:
+    if cluster_address() is None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         for name, value in ON_THIS_MACHINE.items():
             os.environ.setdefault(name, value)
@@ -108,7 +108,7 @@ def _start_ray(ray: Any) -> None:
 
     Its processes inherit that SIGHUP is blocked: where a terminal goes away, the driver decides when they end.
     """
-    check_cluster(os.environ.get("RAY_ADDRESS"))
+    check_cluster(cluster_address())
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         _init(ray)
@@ -117,16 +117,26 @@ def _start_ray(ray: Any) -> None:
 
 
 def _init(ray: Any) -> None:
-    """Call it, and once more where it gave up on processes that were slow to start."""
+    """Call it, and once more where it gave up on processes that were slow to start.
+
+    Without an address Ray would join any Ray that somebody else has running on this machine.
+    """
+    address = cluster_address()
     for again in (False, True):
         try:
             with fewest_processes():
-                ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+                ray.init(
+                    address or "local",
+                    include_dashboard=False,
+                    logging_level="ERROR",
+                    log_to_driver=False,
+                    configure_logging=False,
+                )
             return
         except Exception as error:  # Ray raises plain Exception when its processes do not come up
             ray.shutdown()
-            if "RAY_ADDRESS" in os.environ:
-                raise HaltedError(f"Ray did not answer at {os.environ['RAY_ADDRESS']}: {first_line(error)}") from error
+            if address is not None:
+                raise HaltedError(f"Ray did not answer at {address}: {first_line(error)}") from error
             if again:
                 logs = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray/session_latest/logs")
                 raise RayStartError(f"Ray did not start: {first_line(error)} (its logs: {logs})") from error
