@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,14 @@ import pytest
 import torch
 
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.schema import TABLES
+from grokstudy.trainables.storage import records
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.tasks.base import StoredRows, TaskData
 from grokstudy.trainables.tasks.comparison import Comparison, ComparisonOptions
 from grokstudy.trainables.training.evaluate import SplitBatch
+from grokstudy.trainables.training.pack import Pack
 
 SMALL: dict[str, Any] = {"entities": 30, "attributes": 3, "values": 5, "ood_fraction": 0.2, "phi": 4.0}
 PAPER = ComparisonOptions(entities=1000, attributes=20, values=20, phi=12.6, separators=True)
@@ -239,6 +245,26 @@ def test_data_is_the_same_on_every_machine() -> None:
 
 
 GOLDEN = ("3e299184a4747f54", "9db96baecdd2dd9e")
+
+
+def test_a_member_of_a_pack_is_its_solo_run_to_the_bit(tmp_path: Path) -> None:
+    """Seed and phi differ between the members, and so does how many examples they have."""
+    small = {
+        "task": "comparison", "model": {"layers": 2, "loops": 1, "width": 16, "heads": 2},
+        "train": {"steps": 12, "batch": 16}, "eval": {"every": 6, "max_examples": 30},
+    }  # fmt: skip
+    configs = [RunConfig.from_dict({**small, "seed": s, "data": {**SMALL, "phi": phi}}) for s, phi in ((0, 4), (1, 9))]
+    packed, solo = Store(tmp_path / "packed"), Store(tmp_path / "solo")
+    for store, packs in ((packed, [configs]), (solo, [[config] for config in configs])):
+        for members in packs:
+            pack = Pack(members, store, "cpu")
+            while not pack.finished:
+                pack.advance(60.0)
+    for config in configs:
+        for name in TABLES:
+            together, alone = (records.read(RunDir(store, config.run_id), name) for store in (packed, solo))
+            assert together.num_rows > 0
+            assert repr(together.to_pylist()) == repr(alone.to_pylist()), name  # by repr, as some values are missing
 
 
 @pytest.mark.parametrize(
