@@ -30,6 +30,9 @@ DECODER = {"layers": 2, "loops": 1, "width": 16, "heads": 2}
 SMALL: dict[str, dict[str, Any]] = {
     "two_hop": {"data": GRAPH, "model": DECODER},
     "two_hop_transfer": {"data": {**GRAPH, "new_facts": 10, "retained": 60}, "model": DECODER},
+    "comparison": {
+        "data": {"entities": 20, "attributes": 3, "values": 4, "ood_fraction": 0.4, "phi": 3.0}, "model": DECODER,
+    },
     "icl_regression": {
         "data": {"context": 12}, "model": {"family": "attention", "heads": 1, "values": "fixed"},
         "optim": {"name": "sgd", "lr": 5.0, "weight_decay": 0.0},

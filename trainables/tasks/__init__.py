@@ -15,6 +15,7 @@ TASKS: Registry[type[Task]] = Registry(
     {
         "two_hop": "trainables.tasks.two_hop:TwoHop",
         "two_hop_transfer": "trainables.tasks.two_hop_transfer:TwoHopTransfer",
+        "comparison": "trainables.tasks.comparison:Comparison",
         "icl_regression": "trainables.tasks.icl_regression:ICLRegression",
     },
     group="grokstudy.tasks",
