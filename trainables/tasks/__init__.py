@@ -16,6 +16,7 @@ TASKS: Registry[type[Task]] = Registry(
         "two_hop": "trainables.tasks.two_hop:TwoHop",
         "two_hop_transfer": "trainables.tasks.two_hop_transfer:TwoHopTransfer",
         "icl_regression": "trainables.tasks.icl_regression:ICLRegression",
+        "copy_retrieve": "trainables.tasks.copy_retrieve:CopyRetrieve",
     },
 )
 DEFAULT = "two_hop"
