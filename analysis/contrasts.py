@@ -37,7 +37,15 @@ def findings(tables: StudyTables) -> list[tuple[str, pl.DataFrame]]:
         "What these numbers of runs could have shown (95 % interval, 80 % power)",
         could_have_seen(classed(tables), by),
     )
-    return [(title, frame) for title, frame in (*titled, *_together(events, by), power) if not frame.is_empty()]
+    stopped = ("Runs that a scheduler stopped, and events that were out of reach", _stopped(tables))
+    every = (*titled, *_together(events, by), power, stopped)
+    return [(title, frame) for title, frame in every if not frame.is_empty()]
+
+
+def _stopped(tables: StudyTables) -> pl.DataFrame:
+    """How many, by rule; the events that they count as followed to the end without, and the largest chance of each."""
+    grouped = tables.stops.group_by("scheduler", "event", maintain_order=True)
+    return grouped.agg(runs=pl.len(), largest_chance=pl.max("chance"))
 
 
 def _together(events: pl.LazyFrame, by: list[str]) -> list[tuple[str, pl.DataFrame]]:

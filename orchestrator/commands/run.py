@@ -193,9 +193,16 @@ def _train(
     settled = len(before.runs) - len(before.ledger.unsettled(retry_failed))
     console.print(f"{study.name}: {', '.join(words)}, {settled} already done; {executor}", highlight=False)
 
-    def execute(runs: list[Run]) -> None:
-        with Display(Board({run.run_id: run for run in runs}, steps), console) as display:
-            executor.launch(study, runs, store, display, lambda message: say(message, err=True))
+    def execute(runs: list[Run]) -> bool:
+        shown = {run.run_id: run for run in runs}
+
+        def more() -> list[Run]:
+            new = driver.more()
+            shown.update({run.run_id: run for run in new})
+            return new
+
+        with Display(Board(shown, steps), console) as display:
+            return executor.launch(study, runs, store, display, lambda message: say(message, err=True), more)
 
     driver.train(execute, retry_failed, only_measure)
 

@@ -14,6 +14,7 @@ from ray import tune
 
 from grokstudy.orchestrator.execution.breaker import Breaker
 from grokstudy.orchestrator.execution.executor import OnProgress
+from grokstudy.orchestrator.execution.stopping import Stopping
 from grokstudy.orchestrator.execution.watchdog import LIMIT_S, Watchdog
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
@@ -22,11 +23,9 @@ from grokstudy.trainables.storage.store import Store
 class LaunchCallback(tune.Callback):  # type: ignore[misc]
     """Hears every report of every pack."""
 
-    def __init__(self, on_progress: OnProgress, store: Store, breaker: Breaker) -> None:
-        """Pass progress to `on_progress` and `breaker`; look at markers in `store`."""
-        self.on_progress, self.store, self.breaker = on_progress, store, breaker
-        self.stopped: list[str] = []
-        """Runs that the scheduler ended early."""
+    def __init__(self, on_progress: OnProgress, store: Store, breaker: Breaker, stopping: Stopping) -> None:
+        """Pass progress to `on_progress`, `breaker` and `stopping`; look at markers in `store`."""
+        self.on_progress, self.store, self.breaker, self.stopping = on_progress, store, breaker, stopping
         self.watchdog = Watchdog(float(os.environ.get("GROKSTUDY_SILENCE_S", LIMIT_S)), self._kill)
         self._trials: dict[str, Any] = {}
 
@@ -47,13 +46,13 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         for line in result["progress"]:
             self.breaker.hear(line)
         self.on_progress(result["progress"])
+        frozen = self.stopping.hear(result["progress"])
+        if frozen and not result["done"]:  # before Tune asks for the next stretch of training
+            trial.temporary_state.ray_actor.freeze.remote(frozen)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A pack has ended by itself, or by the scheduler."""
+        """A worker has ended its bundle."""
         self.watchdog.forget(trial.trial_id)
-        if self.breaker.reason is None:
-            unfinished = [line for line in trial.last_result["progress"] if line["outcome"] is None]
-            self.stopped.extend(line["run_id"] for line in unfinished)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker process has died; Tune starts it again when there is room."""
@@ -99,11 +98,3 @@ def record_loss(folder: RunDir, error: Exception | None) -> None:
     text = "the worker process ended without a message" if error is None else str(error).strip()
     last_line = text.splitlines()[-1] if text else type(error).__name__
     folder.write("FAILED.json", {"error": last_line, "traceback": text, "attempt": None, "step": 0})
-
-
-def mark_stopped(folder: RunDir) -> None:
-    """Mark a run that the scheduler ended early, at its newest checkpoint."""
-    from grokstudy.trainables.storage import checkpoint
-
-    available = checkpoint.steps(folder)
-    folder.write("DONE.json", {"step": max(available, default=0), "reason": "stopped"})

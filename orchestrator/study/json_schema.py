@@ -46,7 +46,7 @@ def study_schema() -> Schema:
             "default": [0],
         },
         "search": _kinds({name: searcher.Options for name, searcher in SEARCHERS.items()}),
-        "scheduler": _kinds(SCHEDULERS),
+        "scheduler": _kinds({name: scheduler.Options for name, scheduler in SCHEDULERS.items()}),
         "events": {
             "type": "object",
             "additionalProperties": _block(Event),

@@ -87,7 +87,8 @@ def read_search(findings: Findings, raw: Any) -> tuple[str, Any]:
 
 def read_scheduler(findings: Findings, raw: Any) -> tuple[str, Any]:
     """The stopping rule's name and options."""
-    return read_kind(findings, "scheduler", raw, SCHEDULERS, "fifo")
+    kinds = {name: scheduler.Options for name, scheduler in SCHEDULERS.items()}
+    return read_kind(findings, "scheduler", raw, kinds, "fifo")
 
 
 def check_word(findings: Findings, key_path: KeyPath, raw: Any) -> None:
