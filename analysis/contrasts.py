@@ -10,6 +10,7 @@ import polars as pl
 
 from grokstudy.analysis.answer import ANSWER, CIRCUIT, classed, lead_curve, of_results
 from grokstudy.analysis.statistics import association, survival
+from grokstudy.analysis.statistics.boundary import critical_values
 from grokstudy.analysis.statistics.decoupling import shares
 from grokstudy.analysis.statistics.lead_curve import group_leads, orders
 from grokstudy.analysis.statistics.power import could_have_seen
@@ -17,6 +18,8 @@ from grokstudy.analysis.tables.study import StudyTables
 
 GROUPS = 8
 """Most groups whose pairs are tested."""
+FEWEST_OUTCOMES = 8
+"""Runs from which on a boundary is drawn through their outcomes."""
 
 
 def findings(tables: StudyTables) -> list[tuple[str, pl.DataFrame]]:
@@ -38,8 +41,20 @@ def findings(tables: StudyTables) -> list[tuple[str, pl.DataFrame]]:
         could_have_seen(classed(tables), by),
     )
     stopped = ("Runs that a scheduler stopped, and events that were out of reach", _stopped(tables))
-    every = (*titled, *_together(events, by), power, stopped)
+    every = (*titled, *_critical(tables), *_together(events, by), power, stopped)
     return [(title, frame) for title, frame in every if not frame.is_empty()]
+
+
+def _critical(tables: StudyTables) -> list[tuple[str, pl.DataFrame]]:
+    """Where the answer and the circuit begin to come within the horizon, along the first numeric axis."""
+    titled = []
+    for event in (ANSWER, CIRCUIT):
+        rows = of_results(tables.events, tables).filter((pl.col("event") == event) & (pl.col("state") != "no_data"))
+        trials = rows.with_columns(outcome=(pl.col("state") == "observed").cast(pl.Float64)).collect()
+        if len(trials) >= FEWEST_OUTCOMES:
+            title = f"Critical value for {event} within the horizon (95 % band; dash: beyond the axis)"
+            titled.append((title, critical_values(trials, tables.groups)))
+    return titled
 
 
 def _stopped(tables: StudyTables) -> pl.DataFrame:

@@ -4,17 +4,19 @@ The latent surface has a constant, a slope per axis and a smooth part (squared e
 its logistic function. The posterior is Laplace's (Rasmussen & Williams 2006, algorithms 3.1 and 3.2); length and height
 of the smooth part are those of the largest marginal likelihood. Places are shares of the axes, 0 to 1.
 
-The critical value is where the chance is one half: the share of the axis that lies on the `no` side, so that it is
-defined for a boundary of any shape. Its band is that of surfaces drawn from the posterior.
+The critical value is where the chance is one half: the share of the axis that lies on the side of its lower end, so
+that it is defined for a boundary of any shape. Its band is that of surfaces drawn from the posterior.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LENGTHS, HEIGHTS = (0.15, 0.25, 0.4, 0.7), (2.0, 5.0)
@@ -52,7 +54,7 @@ class Surface:
 
 
 def critical(mean: Array, covariance: Array, shape: tuple[int, ...], shares: Array, seed: int = 0) -> Array:
-    """Share of the first axis on the `no` side: low, median and high end of the 95 % band, for each other place.
+    """Share of the first axis before the boundary: low, median and high end of the 95 % band, for each other place.
 
     `mean` and `covariance` are those of the latent surface on a lattice of this `shape`, whose first axis stands at
     `shares`. Returns 3 x (places of the other axes).
@@ -61,8 +63,58 @@ def critical(mean: Array, covariance: Array, shape: tuple[int, ...], shares: Arr
     root = np.linalg.cholesky(covariance + (JITTER + 1e-9 * np.trace(covariance)) * np.eye(len(mean)))
     drawn = (mean + rng.standard_normal((DRAWS, len(mean))) @ root.T).reshape(DRAWS, shape[0], -1)
     middle = mean.reshape(shape[0], -1)
-    no = _below(drawn if float((middle[-1] - middle[0]).sum()) >= 0 else -drawn, shares)
-    return np.quantile(no, [0.025, 0.5, 0.975], axis=0)
+    before = _below(drawn if float((middle[-1] - middle[0]).sum()) >= 0 else -drawn, shares)
+    return np.quantile(before, [0.025, 0.5, 0.975], axis=0)
+
+
+def critical_values(trials: pl.DataFrame, axes: Sequence[str], outcome: str = "outcome") -> pl.DataFrame:
+    """Where an outcome (0 or 1) turns over along the first numeric axis, with its 95 % band, along the others.
+
+    `trials` hold a row per run with its axes. Columns: the axes that are left, `axis`, `value`, `low`, `high` (in the
+    units of the axis) and `n`, the runs behind the surface. A limit is null where the boundary may lie beyond the axis.
+    Empty where no axis has three numbers, or where every run has the same outcome.
+    """
+    numeric = [axis for axis in axes if trials[axis].dtype.is_numeric() and trials[axis].n_unique() >= 3]
+    words = [axis for axis in axes if axis not in numeric]
+    schema: dict[str, Any] = {axis: trials.schema[axis] for axis in (*words, *numeric[1:])} | {"axis": pl.String}
+    schema |= {**dict.fromkeys(("value", "low", "high"), pl.Float64), "n": pl.Int64}
+    rows: list[dict[str, Any]] = []
+    parts = trials.partition_by(words, maintain_order=True) if words else [trials]
+    for part in parts if numeric and trials[outcome].n_unique() > 1 else []:
+        lattice = [np.linspace(0, 1, 25), *(np.unique(_share(part[axis].to_numpy())) for axis in numeric[1:])]
+        grids = np.meshgrid(*lattice, indexing="ij")
+        places = np.stack([_share(part[axis].to_numpy()) for axis in numeric], axis=1)
+        surface = Surface.fit(places, part[outcome].to_numpy().astype(float))
+        mean, covariance = surface.latent(np.stack([grid.ravel() for grid in grids], axis=1))
+        shape = tuple(len(values) for values in lattice)
+        low, value, high = critical(mean, covariance, shape, lattice[0])
+        others = [part[axis].unique().sort().to_list() for axis in numeric[1:]]
+        for index, at in enumerate(itertools.product(*others)):
+            ends = [_unit(part[numeric[0]].to_numpy(), each[index]) for each in (low, value, high)]
+            known = {**{axis: part[axis][0] for axis in words}, **dict(zip(numeric[1:], at, strict=True))}
+            rows.append(
+                {**known, "axis": numeric[0], "value": ends[1], "low": ends[0], "high": ends[2], "n": len(part)}
+            )
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _is_log(values: Array) -> bool:
+    low, high = float(values.min()), float(values.max())
+    return low > 0 and high / low >= 3
+
+
+def _share(values: Array) -> Array:
+    """Places on the axis, 0 to 1: in decades where it spreads over more than half of one."""
+    numbers = np.log(values) if _is_log(values) else values.astype(float)
+    return np.asarray((numbers - numbers.min()) / (numbers.max() - numbers.min()))
+
+
+def _unit(values: Array, share: float) -> float | None:
+    """The value at which so large a share of the axis says `no`; None at its ends: it may lie beyond."""
+    if not 0.005 < share < 0.995:
+        return None
+    low, high = float(values.min()), float(values.max())
+    return low * (high / low) ** share if _is_log(values) else low + share * (high - low)
 
 
 def _below(values: Array, shares: Array) -> Array:

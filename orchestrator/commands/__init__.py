@@ -17,6 +17,7 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
         "studies": "orchestrator.commands.studies:studies",
         "new": "orchestrator.commands.new:new",
         "plan": "orchestrator.commands.plan:plan",
+        "simulate": "orchestrator.commands.simulate:simulate",
         "run": "orchestrator.commands.run:run",
         "measure": "orchestrator.commands.measure:measure",
         "extend": "orchestrator.commands.extend:extend",
@@ -45,6 +46,7 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
 EXAMPLES = {
     "studies": "grokstudy studies quickstart > mine.yaml",
     "plan": "grokstudy plan decoupling",
+    "simulate": "grokstudy simulate phase_diagram --scheduler fifo --scheduler asha --search grid --seeds 20",
     "run": "grokstudy run quickstart",
     "measure": "grokstudy measure more_probes.yaml",
     "extend": "grokstudy extend quickstart --until-event generalised --max-steps 100000",

@@ -50,6 +50,7 @@ def plan(
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
     from grokstudy.orchestrator.console.describe import plan_text, starts_json, starts_text
     from grokstudy.orchestrator.execution.driver import Cut, Driver
+    from grokstudy.orchestrator.execution.simulator import late_warning
     from grokstudy.orchestrator.planning.cost import Pace, costly, make_plan, workers_here
     from grokstudy.orchestrator.planning.extensions import event_rows, extensions_of, extensions_text
     from grokstudy.orchestrator.runs.state import older_runs, older_text
@@ -81,3 +82,5 @@ def plan(
             say(line)
         if line := starts_text(state.trials):
             say(line)
+        if warning := late_warning(read, store):
+            say(f"warning: {warning}", err=True)

@@ -73,6 +73,7 @@ def settle(
 ) -> None:  # fmt: skip
     """What the command does, and `measure` with it, which leaves out what would have to be trained."""
     from grokstudy.orchestrator.execution.driver import Cut, Driver
+    from grokstudy.orchestrator.execution.simulator import late_warning
     from grokstudy.orchestrator.runs.study_dir import write_study
     from grokstudy.trainables.storage.store import Store
 
@@ -92,6 +93,8 @@ def settle(
             _end(read, store, before, as_json)
         if only_measure:
             _say_what_is_untrained(driver, before)
+    if warning := late_warning(read, store):
+        say(f"warning: {warning}", err=True)
     with _told_when_interrupted("at once, without a last checkpoint"):
         _drive(driver, before, local, retry_failed, quiet, only_measure)
         after = driver.state()
