@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from grokstudy.orchestrator.commands.common import (
     Cpu,
@@ -23,7 +25,21 @@ from grokstudy.orchestrator.commands.common import (
 
 if TYPE_CHECKING:
     from grokstudy.orchestrator.planning.cost import Measure
+    from grokstudy.orchestrator.planning.precision import Precision
+    from grokstudy.orchestrator.study.study import Study
     from grokstudy.trainables.config import RunConfig
+    from grokstudy.trainables.storage.store import Store
+
+
+def _precision(study: Study, store: Store, decades: float | None, wanted: float) -> Precision | None:
+    """How wide the contrast of two groups will be; None where there is nothing to compare, or no spread is known."""
+    from grokstudy.orchestrator.planning.precision import Spread, precision, spread_in_root
+
+    event = next((name for name in ("generalised", *study.events) if name in study.events), None)
+    if event is None or not study.axes:
+        return None
+    spread = Spread(decades, 0, 0.0, ()) if decades else spread_in_root(study, store, event)
+    return None if spread is None else precision(study, event, spread, wanted)
 
 
 def _announced(speed: Measure) -> Measure:
@@ -37,6 +53,15 @@ def _announced(speed: Measure) -> Measure:
     return measured
 
 
+SpreadOf = Annotated[
+    float | None,
+    typer.Option("--spread", min=0.001, help="Spread of event times over seeds, in decades, instead of the root's."),
+]
+Width = Annotated[
+    float, typer.Option("--width", min=0.001, help="Half width that a contrast is wanted to have, in decades.")
+]
+
+
 def plan(
     study: StudyFile,
     root: Root = "results",
@@ -45,6 +70,8 @@ def plan(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    spread: SpreadOf = None,
+    width: Width = 0.1,
     as_json: Json = False,
 ) -> None:
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
@@ -71,12 +98,25 @@ def plan(
     words = [str(study), *(["--root", root] if root != "results" else [])]
     rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
     longer = extensions_of(rows, read.events, configs, words, pace, at_a_time)
+    sharp = _precision(read, store, spread, width)
     if as_json:
         extensions = {"extensions": [asdict(extension) for extension in longer]}
         cadence = {"evaluation": None if often is None else asdict(often)}
-        emit(json.dumps({**asdict(made), **cadence, **extensions, **starts_json(state.trials)}, indent=1))
+        emit(
+            json.dumps(
+                {
+                    **asdict(made),
+                    **cadence,
+                    **extensions,
+                    "precision": None if sharp is None else asdict(sharp),
+                    **starts_json(state.trials),
+                },
+                indent=1,
+            )
+        )
     else:
         line = "" if often is None else f"\n  {'evaluation':<11} {often}"
+        line += "" if sharp is None else f"\n  {'precision':<11} {sharp}"
         say(plan_text(read, made, state.complete) + line + extensions_text(longer))
         if line := older_text(older_runs(store, state.ledger.unsettled())):
             say(line)

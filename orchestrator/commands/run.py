@@ -37,6 +37,7 @@ from grokstudy.orchestrator.commands.report import draw_report
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from grokstudy.orchestrator.execution.budget import Budget
     from grokstudy.orchestrator.execution.driver import Driver, StudyState
     from grokstudy.orchestrator.runs.trials import Run
     from grokstudy.orchestrator.study.study import Study
@@ -44,6 +45,14 @@ if TYPE_CHECKING:
 
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again, too.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask when the study file contradicts runs trained before.")]
+MaxHours = Annotated[
+    float | None,
+    typer.Option("--max-hours", min=0.0, help="Begin nothing more after so many hours; what trains goes on."),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", min=0.0, help="The same once workers x hours x resources.price come to so much."),
+]
 Report = Annotated[bool, typer.Option("--report/--no-report", help="Answer and draw the report at the end.")]
 
 
@@ -61,15 +70,20 @@ def run(
     yes: Yes = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
-    settle(study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, retry_failed, steps, first)
+    limits = (max_hours, max_cost)
+    settle(
+        study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, retry_failed, steps, first, limits=limits
+    )
 
 
 def settle(
     study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None, report: bool,
     yes: bool, as_json: bool, quiet: bool, retry_failed: bool = False, steps: int | None = None,
-    first: int | None = None, only_measure: bool = False,
+    first: int | None = None, only_measure: bool = False, limits: tuple[float | None, float | None] = (None, None),
 ) -> None:  # fmt: skip
     """What the command does, and `measure` with it, which leaves out what would have to be trained."""
     from grokstudy.orchestrator.execution.driver import Cut, Driver
@@ -96,12 +110,21 @@ def settle(
     if warning := late_warning(read, store):
         say(f"warning: {warning}", err=True)
     with _told_when_interrupted("at once, without a last checkpoint"):
-        _drive(driver, before, local, retry_failed, quiet, only_measure)
+        _drive(driver, before, local, retry_failed, quiet, only_measure, _budget(read, *limits))
         after = driver.state()
     if only_measure and driver.untrained(after.ledger):
         raise typer.Exit(INTERRUPTED)
     _conclude(read, store, after, report, quiet)
     _end(read, store, after, as_json)
+
+
+def _budget(study: Study, hours: float | None, cost: float | None) -> Budget:
+    """What this command may take."""
+    from grokstudy.orchestrator.execution.budget import Budget
+
+    if cost is not None and not study.resources.price:
+        stop("--max-cost needs a price: resources: {price: 0.9} in the study file, of an hour of one worker")
+    return Budget(hours, cost, study.resources.price)
 
 
 def _say_what_is_untrained(driver: Driver, before: StudyState) -> None:
@@ -117,8 +140,9 @@ def _say_what_is_untrained(driver: Driver, before: StudyState) -> None:
 
 
 def _drive(
-    driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool, only_measure: bool
-) -> None:
+    driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool, only_measure: bool,
+    budget: Budget,
+) -> None:  # fmt: skip
     """Train, or only measure, and say what ended that before its time."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
     from grokstudy.orchestrator.execution.executor import RayLostError
@@ -128,7 +152,7 @@ def _drive(
 
     try:
         with driver_lock(driver.store, driver.study.name):
-            _train(driver, before, local, retry_failed, quiet, only_measure)
+            _train(driver, before, local, retry_failed, quiet, only_measure, budget)
     except (RootBusyError, ResourcesError, RefusedError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
@@ -172,8 +196,9 @@ def _ask_if_contradicted(study: Study, store: Store, before: StudyState, yes: bo
 
 
 def _train(
-    driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool, only_measure: bool
-) -> None:
+    driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool, only_measure: bool,
+    budget: Budget,
+) -> None:  # fmt: skip
     from rich.console import Console
 
     from grokstudy.orchestrator.console.describe import measures_text
@@ -205,9 +230,12 @@ def _train(
             return new
 
         with Display(Board(shown, steps), console) as display:
-            return executor.launch(study, runs, store, display, lambda message: say(message, err=True), more)
+            return executor.launch(study, runs, store, display, lambda message: say(message, err=True), more, budget)
 
-    driver.train(execute, retry_failed, only_measure)
+    after = driver.train(execute, retry_failed, only_measure)
+    if budget.gone and (undone := after.ledger.unsettled()):
+        steps_left = sum(run.config.train.steps - after.ledger.states[run.run_id].step for run in undone)
+        say(f"{budget}; left undone: {len(undone)} runs, {steps_left:,} run-steps", err=True)
 
 
 def _conclude(study: Study, store: Store, state: StudyState, report: bool, quiet: bool) -> None:

@@ -6,13 +6,16 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 
 from grokstudy.orchestrator.execution.breaker import Breaker
+from grokstudy.orchestrator.execution.budget import Budget
 from grokstudy.orchestrator.execution.executor import OnProgress
 from grokstudy.orchestrator.execution.stopping import Stopping
 from grokstudy.orchestrator.execution.watchdog import LIMIT_S, Watchdog
@@ -28,6 +31,8 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         self.on_progress, self.store, self.breaker, self.stopping = on_progress, store, breaker, stopping
         self.watchdog = Watchdog(float(os.environ.get("GROKSTUDY_SILENCE_S", LIMIT_S)), self._kill)
         self._trials: dict[str, Any] = {}
+        self.running: set[str] = set()
+        """Bundles that a worker has."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore that never happens."""
@@ -36,6 +41,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker has begun, or begun again."""
         self._trials[trial.trial_id] = trial
+        self.running.add(trial.trial_id)
         self.watchdog.beat(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
@@ -52,6 +58,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker has ended its bundle."""
+        self.running.discard(trial.trial_id)
         self.watchdog.forget(trial.trial_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
@@ -60,6 +67,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A pack has ended in a way that is not retried."""
+        self.running.discard(trial.trial_id)
         self.watchdog.forget(trial.trial_id)
         for config in chain.from_iterable(trial.config["bundle"].packs):
             record_loss(RunDir(self.store, config.run_id), trial.get_error())
@@ -78,9 +86,9 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
 class Brake(tune.Stopper):  # type: ignore[misc]
     """Stops the whole launch once the breaker has a reason to."""
 
-    def __init__(self, breaker: Breaker) -> None:
-        """Ask this breaker."""
-        self.breaker = breaker
+    def __init__(self, breaker: Breaker, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Ask this breaker, and whether there is nothing left to wait for."""
+        self.breaker, self._is_over = breaker, is_over
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Never one trial alone."""
@@ -88,7 +96,20 @@ class Brake(tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Whether to stop."""
-        return self.breaker.reason is not None
+        return self.breaker.reason is not None or self._is_over()
+
+
+class Gate(FIFOScheduler):  # type: ignore[misc]
+    """Begins no more bundles once the budget is gone."""
+
+    def __init__(self, budget: Budget) -> None:
+        """Ask this budget."""
+        super().__init__()
+        self.budget = budget
+
+    def choose_trial_to_run(self, tune_controller: Any, **options: Any) -> Any:
+        """The next in line."""
+        return None if self.budget.gone else super().choose_trial_to_run(tune_controller, **options)
 
 
 def record_loss(folder: RunDir, error: Exception | None) -> None:

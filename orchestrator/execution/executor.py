@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import HaltedError
+from grokstudy.orchestrator.execution.budget import Budget
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig, eval_steps
@@ -69,7 +70,7 @@ class Executor:
 
     def launch(
         self, study: Study, runs: list[Run], store: Store, on_progress: OnProgress, say: Callable[[str], None],
-        more: More = lambda: [],
+        more: More = lambda: [], budget: Budget | None = None,
     ) -> bool:  # fmt: skip
         """Train these runs to their length, or until the scheduler ends them; whether paused ones are to go on now.
 
@@ -81,11 +82,11 @@ class Executor:
         workers = self.workers
         if self.kind == "ray":
             try:
-                return tuner.launch(study, runs, store, on_progress)
+                return tuner.launch(study, runs, store, on_progress, budget)
             except RayStartError as error:
                 workers = local.local_workers(study)
                 say(f"{error}\ntraining on this machine without Ray instead, as --local does")
-        return local.launch(study, runs, store, on_progress, workers, self.measured, more)
+        return local.launch(study, runs, store, on_progress, workers, self.measured, more, budget)
 
 
 def _is_possible(study: Study) -> bool:

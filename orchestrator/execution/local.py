@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
+from grokstudy.orchestrator.execution.budget import Budget
 from grokstudy.orchestrator.execution.bundle import HEARTBEAT_S, Bundle, make_bundles
 from grokstudy.orchestrator.execution.executor import More, OnProgress
 from grokstudy.orchestrator.execution.pack_queue import PackQueue
@@ -42,11 +43,12 @@ STOP_WAIT_S = 60.0
 
 def launch(
     study: Study, runs: list[Run], store: Store, on_progress: OnProgress, workers: int, measured: bool = True,
-    more: More = lambda: [],
+    more: More = lambda: [], budget: Budget | None = None,
 ) -> bool:  # fmt: skip
     """Train these runs to their length, each with its retries, by so many workers; whether paused ones go on now.
 
     Unless `measured`, runs of a pack of size `auto` train alone. Where a worker has nothing to do, `more` is asked.
+    Once the `budget` is gone no pack is begun.
 
     A run that fails for good ends up as FAILED.json, not as an exception. On Ctrl-C every pack leaves a checkpoint at
     its next whole chunk of steps, then KeyboardInterrupt is raised; a second one ends at once. Raises HaltedError when
@@ -73,7 +75,10 @@ def launch(
         stopping.begin(new)
         return bundled(new)
 
-    launcher = _Launch(on_progress, Breaker(), stopping, deque(bundled(stopping.admitted(runs))), refill)
+    budget = budget or Budget()
+    budget.workers = workers
+    bundles = deque(bundled(stopping.admitted(runs)))
+    launcher = _Launch(on_progress, Breaker(), stopping, bundles, refill, budget)
     if not launcher.bundles:
         return False
     if workers == 1:
@@ -130,9 +135,9 @@ class _Launch:
 
     def __init__(
         self, on_progress: OnProgress, breaker: Breaker, stopping: Stopping, bundles: deque[Bundle],
-        refill: Callable[[], list[Bundle]],
+        refill: Callable[[], list[Bundle]], budget: Budget,
     ) -> None:  # fmt: skip
-        self.on_progress, self.breaker, self.stopping = on_progress, breaker, stopping
+        self.on_progress, self.breaker, self.stopping, self.budget = on_progress, breaker, stopping, budget
         self.bundles, self._refill = bundles, refill
         self._stillborn = 0
 
@@ -152,7 +157,9 @@ class _Launch:
                 return
 
     def _next(self) -> Bundle | None:
-        """The next bundle; None when there is none now."""
+        """The next bundle; None when there is none now, or nothing to pay for it."""
+        if self.budget.gone:
+            return None
         if not self.bundles:
             self.bundles.extend(self._refill())
         return self.bundles.popleft() if self.bundles else None

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
+from grokstudy.orchestrator.execution.budget import Budget
 from grokstudy.orchestrator.execution.bundle import Bundle, make_bundles
 from grokstudy.orchestrator.execution.executor import OnProgress, RayStartError
 from grokstudy.orchestrator.execution.ray_cluster import check_cluster
@@ -54,7 +55,7 @@ WARM, WARM_S = "import ray.dashboard.agent, ray._private.runtime_env.agent.main"
 """What Ray's agents import: once read, it comes from memory."""
 
 
-def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress) -> bool:
+def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress, budget: Budget | None = None) -> bool:
     """Train these runs to their length, each with its retries; whether paused ones are to go on now.
 
     A run that fails for good ends up as FAILED.json, not as an exception. Returns early, with runs unfinished, when
@@ -76,9 +77,11 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress)
         check_resources(study)
         resources = granted(study)
         sizer = Sizer(resources)
-        bundles = make_bundles(study, runs, store, resources, workers_here(study), sizer, sizer.sizes)
+        budget = budget or Budget()
+        budget.workers = workers_here(study)
+        bundles = make_bundles(study, runs, store, resources, budget.workers, sizer, sizer.sizes)
         with callback.watchdog:
-            _tuner(study, bundles, callback, scratch).fit()
+            _tuner(study, bundles, callback, scratch, budget).fit()
     if breaker.reason is not None:
         raise HaltedError(breaker.reason)
     return stopping.conclude()
@@ -158,10 +161,10 @@ def ray_session() -> Iterator[None]:
             ray.shutdown()
 
 
-def _tuner(study: Study, bundles: list[Bundle], callback: Any, scratch: str) -> Any:
+def _tuner(study: Study, bundles: list[Bundle], callback: Any, scratch: str, budget: Budget) -> Any:
     from ray import tune
 
-    from grokstudy.orchestrator.execution.callback import Brake
+    from grokstudy.orchestrator.execution.callback import Brake, Gate
     from grokstudy.orchestrator.execution.worker import PackTrainable
 
     resources = study.resources
@@ -169,6 +172,7 @@ def _tuner(study: Study, bundles: list[Bundle], callback: Any, scratch: str) -> 
         tune.with_resources(PackTrainable, granted(study)),
         param_space={"bundle": tune.grid_search(bundles)},
         tune_config=tune.TuneConfig(
+            scheduler=Gate(budget),
             reuse_actors=True,
             max_concurrent_trials=resources.workers if isinstance(resources.workers, int) else None,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -178,7 +182,7 @@ def _tuner(study: Study, bundles: list[Bundle], callback: Any, scratch: str) -> 
             storage_path=scratch,
             verbose=0,
             callbacks=[callback],
-            stop=Brake(callback.breaker),
+            stop=Brake(callback.breaker, lambda: budget.gone and not callback.running),
             failure_config=tune.FailureConfig(max_failures=-1),  # of processes; see pack_queue.py
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # would need storage shared by all nodes
         ),
