@@ -16,6 +16,7 @@ from torch import Tensor
 from grokstudy.trainables.config import Model, RunConfig
 from grokstudy.trainables.models import build
 from grokstudy.trainables.models.network import Network
+from grokstudy.trainables.probes.splits import SplitBatch, stack_splits
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import checkpoint, records
 from grokstudy.trainables.storage.run_dir import RunDir
@@ -23,7 +24,7 @@ from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.tasks.base import Batch, StoredRows
 from grokstudy.trainables.tasks.copy_retrieve import BOS, EOS, PAD, SEP, SPECIAL, CopyOptions, CopyRetrieve
 from grokstudy.trainables.training.batches import Drawn, TrainingSet
-from grokstudy.trainables.training.evaluate import SplitBatch, evaluate, stack_splits
+from grokstudy.trainables.training.evaluate import evaluate
 from grokstudy.trainables.training.pack import Pack
 from grokstudy.trainables.words import fresh
 
