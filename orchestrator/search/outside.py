@@ -61,7 +61,8 @@ def _play(searcher: type[Searcher], options: Any) -> list[Batch]:
     started, values, batches = searcher(AXES, options), dict[int, Score | None](), list[Batch]()
     while len(batches) < 10_000 and (batch := started.next_points(values)):
         batches.append(batch)
-        values |= {number: None if number % 5 == 4 else Score((float(number % 3),) * goals, (False,) * goals) for number, _ in batch}
+        for number, _ in batch:
+            values[number] = None if number % 5 == 4 else Score((float(number % 3),) * goals, (False,) * goals)
     return batches
 
 
