@@ -50,7 +50,7 @@ def import_curves(
         stop(str(error))
     if not (as_json or quiet):
         say(f"{count} curves imported as study {name}\n")
-    index, _ = draw_report(store, name, as_json, quiet)
+    drawn = draw_report(store, name, as_json, quiet)
     try_to_sync(store, name)
     if not (as_json or quiet):
-        say(f"report: {index}")
+        say(f"report: {drawn.page}")

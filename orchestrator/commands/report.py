@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -49,10 +49,10 @@ def report(
     if figure is not None:
         _draw_figure(root, study_name(study), figure, column, quiet, own)
         return
-    index, warnings = draw_report(Store(root), study_name(study), as_json, quiet, own)
+    drawn = draw_report(Store(root), study_name(study), as_json, quiet, own)
     if not (as_json or quiet):
-        say(f"report: {index}")
-    warn_of(warnings)
+        say(f"report: {drawn.page}")
+    warn_of(drawn.warnings)
 
 
 def _own_figures(study: str, store: Store, as_before: bool) -> tuple[str, ...] | None:
@@ -81,17 +81,25 @@ def _draw_figure(root: str, name: str, figure: str, column: bool, quiet: bool, o
         say("\n".join(files))
 
 
+class Drawn(NamedTuple):
+    """A report that was drawn: the page's path, what was left out of it, and the answer in sentences."""
+
+    page: str
+    warnings: list[str]
+    sentences: list[str]
+
+
 def draw_report(
     store: Store, name: str, as_json: bool = False, quiet: bool = False, own: tuple[str, ...] | None = None
-) -> tuple[str, list[str]]:
-    """Print the answer as text or JSON, then draw the report; returns the page's path, and what was left out.
+) -> Drawn:
+    """Print the answer as text or JSON, then draw the report.
 
     The answer is there in a moment, the figures are not: it is printed before they are drawn. Its own figures are
     those given, or those of study.json.
     """
     from grokstudy.analysis.answer import as_json_text
     from grokstudy.analysis.report.report import write_report
-    from grokstudy.analysis.summary import answer_text
+    from grokstudy.analysis.summary import answer_text, sentences
     from grokstudy.orchestrator.console.tables import width
 
     def answered(frame: DataFrame) -> None:
@@ -104,4 +112,4 @@ def draw_report(
         written = write_report(store.uri, name, own=own, answered=answered)
     except (FileNotFoundError, ValueError) as error:
         stop(str(error))
-    return written.index, written.warnings
+    return Drawn(written.index, written.warnings, sentences(written.answer))

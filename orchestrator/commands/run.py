@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -35,7 +36,7 @@ from grokstudy.orchestrator.commands.common import (
 )
 from grokstudy.orchestrator.commands.ends import heed_signals, leave_at_once
 from grokstudy.orchestrator.commands.mlflow import try_to_sync
-from grokstudy.orchestrator.commands.report import draw_report
+from grokstudy.orchestrator.commands.report import Drawn, draw_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -288,15 +289,26 @@ def _conclude(driver: Driver, state: StudyState, asked: Asked) -> None:
         store.delete(StudyDir(store, study.name).page)  # one of before must not pass for this answer
         if not asked.silent:
             say("")
-        index, warnings = draw_report(store, study.name, quiet=asked.silent)
+        drawn = draw_report(store, study.name, quiet=asked.silent)
     again = f"grokstudy mlflow sync {study.name} --root {shlex.quote(store.uri)}"
     with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", again):
         uri = try_to_sync(store, study.name)
     if not asked.silent:
-        say(f"report:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
+        say(f"report:  {drawn.page}\nmetrics: {store.path('metrics')} (Parquet)")
         if uri is not None:
             say(f"MLflow:  {_how_to_open(uri)}")
-    warn_of(warnings)
+        _say_what_next(study, drawn)
+    warn_of(drawn.warnings)
+
+
+def _say_what_next(study: Study, drawn: Drawn) -> None:
+    """The last lines: the answer in a sentence, and two things to do with it."""
+    from grokstudy.orchestrator.console.tables import width
+
+    if drawn.sentences:
+        say("\n" + textwrap.fill(f"In short: {drawn.sentences[0]}", min(80, width() or 80), break_on_hyphens=False))
+    say("Next: open the report in a browser, and ask a question of your own:")
+    say(f"  grokstudy new my_question --like {shlex.quote(str(study.path))}")
 
 
 def _how_to_open(uri: str) -> str:

@@ -93,6 +93,9 @@ def test_run_ends_with_the_answer_and_where_everything_lies(
     assert "both_hops" in done.stdout
     assert str(root / "studies/tiny/report/index.html") in done.stdout
     assert f"mlflow ui --backend-store-uri sqlite:///{root / 'mlflow.db'}" in done.stdout
+    last = done.stdout.rstrip().split("In short: ")[1]
+    assert "\nNext: open the report in a browser" in last
+    assert last.splitlines()[-1].startswith("  grokstudy new my_question --like ")
     assert max(map(len, done.stdout.split("report:")[0].splitlines())) <= 80
     assert (root / "studies/tiny/report/index.html").exists()
 
