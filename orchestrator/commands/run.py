@@ -32,10 +32,12 @@ from grokstudy.orchestrator.commands.common import (
     read_study,
     say,
     stop,
+    study_name,
     warn_of,
 )
 from grokstudy.orchestrator.commands.ends import heed_signals, leave_at_once
 from grokstudy.orchestrator.commands.mlflow import try_to_sync
+from grokstudy.orchestrator.commands.notify import Notify, notified
 from grokstudy.orchestrator.commands.report import Drawn, draw_report
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def run(
     local: Local = None,
     retry_failed: RetryFailed = False,
     report: Report = True,
+    notify: Notify = None,
     yes: Yes = False,
     code_as_before: CodeAsBefore = False,
     as_json: Json = False,
@@ -84,7 +87,8 @@ def run(
         settings=settings, retry_failed=retry_failed, report=report, yes=yes, code_as_before=code_as_before,
         as_json=as_json, quiet=quiet, max_hours=max_hours, max_cost=max_cost,
     )  # fmt: skip
-    settle(asked)
+    with notified(notify, study_name(str(study)), root):
+        settle(asked)
 
 
 @dataclass(frozen=True, kw_only=True)
