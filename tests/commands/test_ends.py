@@ -18,6 +18,7 @@ from synthetic import build_tracked, run_id
 
 from grokstudy.orchestrator import cli
 from grokstudy.orchestrator.commands import run as run_command
+from grokstudy.orchestrator.commands.report import Drawn
 from grokstudy.trainables.storage.store import Store
 
 STUDY = """\
@@ -89,7 +90,7 @@ def test_every_phase_of_a_run_is_interrupted_with_a_word(
 ) -> None:
     monkeypatch.setattr(run_command, phase, interrupting(number))
     if phase == "try_to_sync":
-        monkeypatch.setattr(run_command, "draw_report", lambda *_, **__: ("", []))
+        monkeypatch.setattr(run_command, "draw_report", lambda *_, **__: Drawn("", [], []))
     assert ended(monkeypatch, "run", study, "--local", "--root", tmp_path / "root") == 3
     said = capsys.readouterr().err
     assert f"interrupted ({told}" in said

@@ -23,6 +23,7 @@ from small_runs import TWO_RUNS
 from typer.testing import CliRunner
 
 from grokstudy.orchestrator.cli import app
+from grokstudy.orchestrator.commands.report import Drawn
 from grokstudy.orchestrator.execution import lock
 from grokstudy.orchestrator.execution.driver import Driver
 from grokstudy.orchestrator.root.verify import verify
@@ -108,7 +109,7 @@ def trained(path: Path, root: str, **_: Any) -> None:
 INSTEAD = {
     "run": trained,
     "report": lambda *_, **__: None,
-    "draw_report": lambda *_: ("", "", []),
+    "draw_report": lambda *_, **__: Drawn("", [], []),
     "try_to_sync": lambda *_: None,
 }
 """What commands end in that is a command of its own."""
