@@ -11,6 +11,7 @@ points up to i - `batch`, as by every searcher that adapts (docs/decisions/0011)
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from dataclasses import dataclass, field
@@ -217,10 +218,10 @@ def is_numeric(axis: Axis) -> bool:
 def _lattice(axis: Axis, most: int, as_declared: bool = True) -> list[Value]:
     """The values that a numeric axis is looked at, in order."""
     if isinstance(axis, Range):
-        ends = (
-            axis if axis.points and as_declared else Range(axis.name, axis.scale, axis.low, axis.high, most, axis.whole)
-        )
-        return list(ends.grid())
+        if as_declared and (axis.points or (axis.step and len(axis.grid()) <= most)):
+            return list(axis.grid())
+        values = dataclasses.replace(axis, points=most, step=None).grid()
+        return list(dict.fromkeys(axis.rounded(float(value or 0)) for value in values))
     return sorted(axis.grid(), key=lambda value: float(value or 0))
 
 

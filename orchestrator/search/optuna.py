@@ -266,6 +266,10 @@ def _suggested(trial: Any, axis: Axis) -> Value:
     if not isinstance(axis, Range):
         choice: Value = trial.suggest_categorical(axis.name, axis.grid())
         return choice
+    if axis.step is not None:
+        step = int(axis.step) if axis.whole else axis.step
+        suggest = trial.suggest_int if axis.whole else trial.suggest_float
+        return axis.rounded(float(suggest(axis.name, axis.low, axis.high, step=step)))
     if axis.whole:
         return int(trial.suggest_int(axis.name, int(axis.low), int(axis.high), log=axis.scale == "log"))
     return axis.rounded(trial.suggest_float(axis.name, axis.low, axis.high, log=axis.scale == "log"))

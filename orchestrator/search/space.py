@@ -57,9 +57,13 @@ class Range:
     high: float
     points: int | None
     whole: bool
+    step: float | None = None
+    """The values are the lower end and so much more each, as far as the upper end."""
 
     def grid(self) -> tuple[Value, ...]:
-        """`points` values, both ends included. Repeats (of whole numbers) are left out."""
+        """`points` values, both ends included, or one per step. Repeats (of whole numbers) are left out."""
+        if self.step is not None and self.points is None:
+            return tuple(self._stepped(index) for index in range(self._steps + 1))
         count = self.points or 0
         shares = [index / (count - 1) for index in range(count)] if count > 1 else []
         return tuple(dict.fromkeys(self._between(share) for share in shares))
@@ -69,7 +73,9 @@ class Range:
         return (self._between(0.0), self._between(1.0))
 
     def at(self, share: float) -> Value:
-        """The value at a share in [0, 1) of the axis. Whole numbers of an `int` axis are equally likely."""
+        """The value at a share in [0, 1) of the axis. Whole numbers of an `int` axis are equally likely, steps too."""
+        if self.step is not None:
+            return self._stepped(int(share * (self._steps + 1)))
         if self.scale == "int":
             return int(self.low) + int(share * (int(self.high) - int(self.low) + 1))
         return self._between(share)
@@ -77,6 +83,8 @@ class Range:
     def rounded(self, value: float) -> int | float:
         """The value that the axis takes for a number near it."""
         value = min(max(value, self.low), self.high)
+        if self.step is not None:
+            return self._stepped(min(round((value - self.low) / self.step), self._steps))
         if self.whole:
             return round(value)
         return min(max(float(f"{value:.6g}"), self.low), self.high)
@@ -89,7 +97,16 @@ class Range:
 
     def to_json(self) -> Any:
         """Plain values."""
-        return {self.scale: [self.low, self.high], "points": self.points}
+        stepped = {} if self.step is None else {"step": self.step}
+        return {self.scale: [self.low, self.high], "points": self.points, **stepped}
+
+    @property
+    def _steps(self) -> int:
+        return int((self.high - self.low) / (self.step or 1.0) + 1e-9)
+
+    def _stepped(self, index: int) -> int | float:
+        value = self.low + index * (self.step or 1.0)
+        return round(value) if self.whole else float(f"{value:.6g}")
 
     def _between(self, share: float) -> int | float:
         if share in (0.0, 1.0):

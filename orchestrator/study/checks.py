@@ -57,10 +57,10 @@ def _check_axis_names(study: Study, findings: Findings) -> None:
 def _check_size(study: Study, findings: Findings) -> None:
     if study.search_kind == "grid":
         for axis in study.axes:
-            if isinstance(axis, Range) and axis.points is None:
+            if isinstance(axis, Range) and axis.points is None and axis.step is None:
                 remedy = f"{{{axis.scale}: [...], points: 5}}, or search: {{kind: random}}"
                 findings.at_value(("space", axis.name), f"a grid needs points: {remedy}")
-            elif isinstance(axis, Range) and len(axis.grid()) < (axis.points or 0):
+            elif isinstance(axis, Range) and axis.step is None and len(axis.grid()) < (axis.points or 0):
                 fault = f"there are only {len(axis.grid())} different whole numbers among {axis.points}"
                 findings.at_value(("space", axis.name, "points"), fault)
     elif not study.axes:

@@ -159,7 +159,8 @@ def _range(scale: str, ends: Schema) -> Schema:
         "maximum": MAX_POINTS,
         "description": "values of a grid, both ends included",
     }
-    properties = {scale: ends, "points": points}
+    step = {"type": "number", "exclusiveMinimum": 0, "description": "distance of the values from each other"}
+    properties = {scale: ends, "points": points, **({} if scale == "log" else {"step": step})}
     return _object(properties, required=[scale])
 
 

@@ -1,7 +1,7 @@
 """Reads `space`: what a study varies, every item checked at its own place.
 
 data.phi: [3.6, 7.5]                              a list of values
-optim.weight_decay: {log: [0.01, 1], points: 4}   a range: uniform, log or int; a grid needs `points`
+optim.weight_decay: {log: [0.01, 1], points: 4}   a range: uniform, log or int; a grid needs `points`, or a `step`
 data.phi: "0.9 * data.out_degree"                 a derived value: no axis
 depth: {shared: {model.layers: 2}, untied: {}}    named arms: a name without a dot
 start_from: {early: {study: x, step: 100}, scratch: null}   named starts; an arm may have a start_from, too
@@ -99,7 +99,7 @@ class SpaceReader:
         return read_setting(self._findings, key_path, field, item, self._fields)
 
     def _range(self, name: str, field: OptionField, raw: dict[str, Any], key_path: KeyPath) -> None:
-        known = [*_SCALES, "points"]
+        known = [*_SCALES, "points", "step"]
         scales, unknown = [key for key in raw if key in _SCALES], [key for key in raw if key not in known]
         if not field.is_number:
             self._at_value(key_path, f"a range needs numbers, and this is {field.expected}; list the values")
@@ -114,10 +114,13 @@ class SpaceReader:
             self._ends(name, field, raw, scales[0], key_path)
 
     def _ends(self, name: str, field: OptionField, raw: dict[str, Any], scale: Any, key_path: KeyPath) -> None:
-        ends, points = raw[scale], raw.get("points")
+        ends, points, step = raw[scale], raw.get("points"), raw.get("step")
         if points not in (None, BROKEN) and (type(points) is not int or not 2 <= points <= MAX_POINTS):
             wanted = f"a whole number from 2 to {MAX_POINTS:,}"
             self._at_value((*key_path, "points"), f"must be {wanted}, not {shown(points)}")
+        if step not in (None, BROKEN) and (fault := _no_step(scale, step, field)):
+            self._at_value((*key_path, "step"), fault)
+            step = None
         if ends is BROKEN or (isinstance(ends, list) and BROKEN in ends):
             return
         if not isinstance(ends, list) or len(ends) != 2:
@@ -127,8 +130,10 @@ class SpaceReader:
         problem = None if BROKEN in (low, high) else _impossible(scale, low, high, field)
         if problem:
             self._at_value((*key_path, scale), problem)
-        elif BROKEN not in (low, high) and type(points) in (int, type(None)):
-            self.axes.append(Range(name, scale, low, high, points, field.is_integer))
+        elif step is not None and step is not BROKEN and BROKEN not in (low, high) and step > high - low:
+            self._at_value((*key_path, "step"), f"{step:g} is more than the range from {low:g} to {high:g}")
+        elif BROKEN not in (low, high) and type(points) in (int, type(None)) and step is not BROKEN:
+            self.axes.append(Range(name, scale, low, high, points, field.is_integer, step))
 
     def _misnamed(self, name: str, raw: Any) -> str | None:
         """Why a name cannot be that of an axis."""
@@ -202,6 +207,17 @@ def _impossible(scale: str, low: Any, high: Any, field: OptionField) -> str | No
     if field.is_integer if scale == "uniform" else scale == "int" and not field.is_integer:
         wanted = "int or log" if field.is_integer else "uniform or log"
         return f"{field.key} is {field.expected}; use {wanted} for its range"
+    return None
+
+
+def _no_step(scale: str, step: Any, field: OptionField) -> str | None:
+    """What is wrong with the step of a range."""
+    if scale == "log":
+        return "a log range has no step; give it points"
+    if isinstance(step, bool) or not isinstance(step, int | float) or not step > 0:
+        return f"must be a number above 0, not {shown(step)}"
+    if field.is_integer and step != int(step):
+        return f"must be a whole number, as {field.key} is, not {shown(step)}"
     return None
 
 

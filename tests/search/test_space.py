@@ -11,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grokstudy.orchestrator.runs.trials import all_trials, runs_of, trials_of
+from grokstudy.orchestrator.search import SEARCHERS
+from grokstudy.orchestrator.search.base import Score
+from grokstudy.orchestrator.search.space import Range
 from grokstudy.orchestrator.study.load import load_study
 from grokstudy.orchestrator.study.resolve import ResolveError
 from grokstudy.orchestrator.study.study import Study
@@ -154,3 +157,29 @@ def test_runs_partition_the_trials(
     assert len(runs) == n_seeds * (len(steps) if cosine else 1)
     assert sorted(t.trial_id for run in runs for t in run.trials) == sorted(t.trial_id for t in trials)
     assert all(run.config.train.steps == max(trial.horizon for trial in run.trials) for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("axis", "values"),
+    [
+        (Range("a.b", "uniform", 0.1, 0.75, None, False, 0.2), (0.1, 0.3, 0.5, 0.7)),
+        (Range("a.b", "int", 10, 40, None, True, 10), (10, 20, 30, 40)),
+    ],
+)
+def test_a_step_bounds_what_an_axis_can_be(axis: Range, values: tuple[float, ...]) -> None:
+    assert axis.grid() == values
+    assert {axis.at(share / 1000) for share in range(1000)} == set(values)
+    shares = [axis.low + share / 100 * (axis.high - axis.low) for share in range(101)]
+    assert {axis.rounded(value) for value in shares} == set(values)
+    assert all(type(value) is type(values[0]) for value in axis.grid())
+
+
+@pytest.mark.parametrize("kind", ["tpe", "cmaes", "random", "sobol"])
+def test_searchers_keep_to_the_steps(kind: str) -> None:
+    axes = (Range("a.b", "uniform", 0.1, 0.75, None, False, 0.05), Range("a.c", "int", 10, 40, None, True, 10))
+    searcher, scores = SEARCHERS[kind](axes, SEARCHERS[kind].Options(trials=12)), dict[int, Score | None]()
+    while not searcher.finished:
+        for number, point in searcher.next_points(scores):
+            assert point["a.b"] in axes[0].grid()
+            assert point["a.c"] in axes[1].grid()
+            scores[number] = Score((float(point["a.b"] or 0),))

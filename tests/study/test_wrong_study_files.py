@@ -215,6 +215,18 @@ SPACE: dict[str, tuple[str, list[Expected]]] = {
         "space: {optim.lr: {log: [1e-4, 1e-2], points: 1}}\n",
         [(1, 47, "space.optim.lr.points", "from 2 to 10,000")],
     ),
+    "step of a log range": (
+        "space: {optim.lr: {log: [1e-4, 1e-2], step: 0.1}}\nsearch: {kind: random}\n",
+        [(1, 45, "space.optim.lr.step", "a log range has no step")],
+    ),
+    "half a step of whole numbers": (
+        "space: {model.layers: {int: [1, 3], step: 0.5}}\n",
+        [(1, 43, "space.model.layers.step", "must be a whole number")],
+    ),
+    "step beyond the range": (
+        "space: {optim.beta1: {uniform: [0.5, 0.9], step: 1}}\n",
+        [(1, 50, "space.optim.beta1.step", "1 is more than the range")],
+    ),
     "more points than numbers": (
         "space: {model.layers: {int: [1, 3], points: 9}}\n",
         [(1, 45, "space.model.layers.points", "only 3 different whole numbers")],

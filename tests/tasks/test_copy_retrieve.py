@@ -296,8 +296,8 @@ def test_a_compiled_step_draws_and_trains_as_a_plain_one(
     monkeypatch.setattr(stepper, "BACKEND", "aot_eager")
     config = run(kind, positions=positions)
     plain, compiled = train(config, Store(tmp_path / "a")), train(config, Store(tmp_path / "b"), engine="compile")
-    losses = [np.asarray(table(found, "steps")["loss"]) for found in (plain, compiled)]
-    np.testing.assert_allclose(*losses, rtol=1e-4)
+    expected, losses = (np.asarray(table(found, "steps")["loss"]) for found in (plain, compiled))
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["NRFirst", "UB"])
