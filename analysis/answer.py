@@ -12,15 +12,13 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.labels import in_reading_order
+from grokstudy.analysis.labels import ANSWER, CIRCUIT, in_reading_order
 from grokstudy.analysis.statistics import survival
 from grokstudy.analysis.statistics.decoupling import CLASSES, leads, majority, shares
 from grokstudy.analysis.statistics.lead_curve import group_leads, orders, run_leads
 from grokstudy.analysis.statistics.sign_interval import sign_interval
 from grokstudy.analysis.tables.study import NO_START, RESULT_STATES, StudyTables
 from grokstudy.analysis.tables.thresholds import SCALES
-
-ANSWER, CIRCUIT = "generalised", "circuit"
 
 
 def answer(tables: StudyTables) -> pl.DataFrame:

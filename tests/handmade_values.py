@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from handmade import Written
 
+from grokstudy.trainables.probes.splits import stack_splits
 from grokstudy.trainables.probes.subject import Subject
 from grokstudy.trainables.tasks.base import TaskData
 from grokstudy.trainables.tasks.comparison import Comparison, ComparisonOptions, World
-from grokstudy.trainables.training.evaluate import stack_splits
 
 OPTIONS = ComparisonOptions(entities=14, attributes=3, values=4, ood_fraction=0.4, phi=2.0)
 LOUD = 4.0

@@ -64,11 +64,11 @@ def _maps(split: str, rows: pl.DataFrame, regimes: list[str]) -> theme.Figure | 
     ).sort(site)  # fmt: skip
     depths = sorted(medians["layer"].unique().to_list(), reverse=True)
     base = alt.Chart(medians).encode(
-        x=alt.X("position:N", sort=list(POSITIONS), title="position", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("layer:O", sort=depths, title="depth"),
+        x=alt.X("position:N", sort=list(POSITIONS), title="token position", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("layer:O", sort=depths, title="depth (blocks)"),
         tooltip=["panel:N", "stage:N", "layer:Q", "position:N", "value:Q", "trials:Q"],
     )
-    tiles = base.mark_rect(stroke="white").encode(color=alt.Color("value:Q", scale=theme.BLUES, legend=None))
+    tiles = base.mark_rect(stroke=theme.PAPER).encode(color=alt.Color("value:Q", scale=theme.BLUES, legend=None))
     number = alt.Text("value:Q", format=".2f")
     words = base.mark_text(fontSize=9).encode(text=number, color=theme.on_blue("value"))
     layers = alt.layer(tiles, words).properties(width=38 * 3, height=22 * len(depths))

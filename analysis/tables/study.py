@@ -143,9 +143,9 @@ def load(root: str | Path, study: str) -> StudyTables:
     spec = _spec(folder)
     trials, damaged = _trials(folder, axes_of(spec))
     transplants, torn = _transplants(folder)
-    run_ids = trials["run_id"].drop_nulls().unique(maintain_order=True).to_list()
-    scans = {table: Scan(store, table, run_ids, columns) for table, columns in TABLES.items()}
-    frames = {name: _of_trials(scan.frame, trials, axes_of(spec), last=name != "steps") for name, scan in scans.items()}
+    about = trials.select("run_id", "trial_id", "horizon", "seed", *axes_of(spec))
+    scans = {table: Scan(store, table, columns, about) for table, columns in TABLES.items()}
+    frames = {name: scan.frame for name, scan in scans.items()}
     declared, text, readers = events_of(spec), folder.read_text(), tuple(scans.values())
     return StudyTables(
         study, spec, declared, text, trials.lazy(), **frames, transplants=transplants, scans=readers,
@@ -190,10 +190,3 @@ def _transplants(folder: StudyDir) -> tuple[pl.DataFrame, list[Skipped]]:
     except pl.exceptions.PolarsError:
         reason = f"torn or not ours; grokstudy transplants {folder.name} writes it again"
         return pl.DataFrame(schema=schema), [Skipped(folder.transplants, reason)]
-
-
-def _of_trials(frame: pl.LazyFrame, trials: pl.DataFrame, axes: Sequence[str], *, last: bool) -> pl.LazyFrame:
-    """Rows of each trial's own prefix; a run that serves two trials appears in both."""
-    about = trials.lazy().select("run_id", "trial_id", "horizon", "seed", *axes)
-    within = pl.col("step") <= pl.col("horizon") if last else pl.col("step") < pl.col("horizon")
-    return frame.join(about, on="run_id", how="inner").filter(within)

@@ -8,11 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from grokstudy.orchestrator.commands.common import (
+    CodeAsBefore,
     Cpu,
     First,
     Gpu,
     Json,
     Root,
+    Settings,
     Steps,
     StudyFile,
     Workers,
@@ -45,18 +47,22 @@ def plan(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
+    code_as_before: CodeAsBefore = False,
     as_json: Json = False,
 ) -> None:
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
-    from grokstudy.orchestrator.console.describe import plan_text, starts_json, starts_text
+    from grokstudy.orchestrator.console.describe import code_json, code_text, plan_text, starts_json, starts_text
     from grokstudy.orchestrator.execution.driver import Cut, Driver
     from grokstudy.orchestrator.planning.cost import Pace, costly, make_plan, workers_here
     from grokstudy.orchestrator.planning.extensions import event_rows, extensions_of, extensions_text
+    from grokstudy.orchestrator.runs.changes import orphaned
     from grokstudy.orchestrator.runs.state import older_runs, older_text
     from grokstudy.trainables.bench.speed import evaluation_seconds, steps_per_second
     from grokstudy.trainables.storage.store import Store
 
-    read, store = read_study(study, cpu, gpu, workers), Store(root)
+    read = read_study(study, cpu, gpu, workers, settings, root if code_as_before else None)
+    store = Store(root)
     driver = Driver(read, store, Cut(steps, first))
     state = driver.state()
     _, shares = driver.shared(state.ledger)
@@ -68,15 +74,20 @@ def plan(
     often = costly([run.config for run in state.ledger.unsettled()], pace)
     configs = {run.run_id: run.config for run in state.runs}
     words = [str(study), *(["--root", root] if root != "results" else [])]
+    words += [word for setting in settings or () for word in ("--set", setting)]
     rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
     longer = extensions_of(rows, read.events, configs, words, pace, at_a_time)
+    lost = orphaned(store, read, state.trials)
     if as_json:
         extensions = {"extensions": [asdict(extension) for extension in longer]}
         cadence = {"evaluation": None if often is None else asdict(often)}
-        emit(json.dumps({**asdict(made), **cadence, **extensions, **starts_json(state.trials)}, indent=1))
+        code = code_json(read, [] if lost is None else lost.run_ids)
+        emit(json.dumps({**asdict(made), **cadence, **extensions, **code, **starts_json(state.trials)}, indent=1))
     else:
         line = "" if often is None else f"\n  {'evaluation':<11} {often}"
-        say(plan_text(read, made, state.complete) + line + extensions_text(longer))
+        say(plan_text(read, made, state.complete) + line + code_text(read) + extensions_text(longer))
+        if lost is not None:
+            say(str(lost))
         if line := older_text(older_runs(store, state.ledger.unsettled())):
             say(line)
         if line := starts_text(state.trials):

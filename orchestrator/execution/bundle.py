@@ -17,6 +17,7 @@ from grokstudy.orchestrator.runs.state import read_states
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.plugins import Code, code_of
 from grokstudy.trainables.storage.retention import Keep
 from grokstudy.trainables.storage.siblings import Siblings
 from grokstudy.trainables.storage.store import Store
@@ -29,10 +30,12 @@ Sizes = Mapping[str, int]
 """Members of a pack that pay, by kind of GPU; empty when nothing was measured."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bundle:
     """What one worker is given."""
 
+    code: tuple[Code, ...] = ()
+    """From outside. It stands first: what comes behind is unpickled with it."""
     root: str
     packs: list[list[RunConfig]]
     sizes: list[Sizes]
@@ -89,6 +92,7 @@ def make_bundles(
     keep = Keep(tuple(study.events.values()), kept.checkpoint_bytes, kept.keep_checkpoints == "all")
     return [
         Bundle(
+            code=tuple({name: code_of(name) for name in study.code.values()}.values()),
             root=store.uri,
             packs=[[run.config for run in pack] for pack in group],
             sizes=[sizes(pack[0].config) for pack in group],

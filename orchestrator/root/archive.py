@@ -110,7 +110,12 @@ def _check_absent(store: Store, study: StudyDir, tar: tarfile.TarFile) -> None:
 
 LAST = (
     *("metrics/.*", "runs/.*/checkpoints/.*", "runs/.*/lease.json", "runs/.*/(DONE|FAILED).json", "runs/.*/run.json"),
-    *("studies/.*/(trials.parquet|extensions.json)", "studies/.*/study.yaml", "studies/.*/study.json"),
+    *(
+        "studies/.*/code/.*",
+        "studies/.*/(trials.parquet|extensions.json)",
+        "studies/.*/study.yaml",
+        "studies/.*/study.json",
+    ),
 )
 """The order of writing: each stands for what came before."""
 

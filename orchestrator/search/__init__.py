@@ -19,4 +19,6 @@ SEARCHERS: Registry[type[Searcher]] = Registry(
         "random": "orchestrator.search.random:Random",
         "tpe": "orchestrator.search.tpe:Tpe",
     },
+    group="grokstudy.searchers",
+    fault="orchestrator.search.outside:fault",
 )

@@ -18,6 +18,7 @@ from grokstudy.orchestrator.study.resolve import ResolveError, point_text
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.measurements import measured_by
 from grokstudy.trainables.options import Problem
+from grokstudy.trainables.plugins import word_of
 from grokstudy.trainables.schema import METRICS
 from grokstudy.trainables.tasks import TASKS
 
@@ -78,8 +79,9 @@ def _check_measured(study: Study, findings: Findings) -> None:
     looked_at[("search", "objective")] = (getattr(objective, "metric", METRICS[0]), False)
     for key_path, (metric, sited) in looked_at.items():
         if key_path in findings.places and not study.measures(metric, sited):
-            probes = " or ".join(sorted(measured_by(metric, sited, TASKS[study.task])))
-            chosen = ", ".join(sorted(study.probes)) or "empty"
+            task = TASKS[study.task]
+            probes = " or ".join(sorted(map(word_of, measured_by(metric, sited, task, study.probes))))
+            chosen = ", ".join(sorted(map(word_of, study.probes))) or "empty"
             fault = f"nothing measures {metric}: it takes {probes}, and eval.probes is {chosen}"
             findings.at_value((*key_path, "metric"), fault)
 
@@ -125,6 +127,9 @@ class _PointCheck:
         except ResolveError as error:
             yield Problem(error.key, error.message)
             return
+        except ValueError as error:  # of a searcher from outside
+            yield Problem("search.kind", f"gives {point}, which is no point of this space: {error}")
+            return
         self.longest = max(self.longest, config.train.steps)
         problems = config.problems()
         yield from problems
@@ -139,7 +144,9 @@ class _PointCheck:
                 continue
             self.data_work = work
             self.data_checked.add((config.data, seed))
-            yield from TASKS[config.task].check(config.data, seed)
+            found = TASKS[config.task].check(config.data, seed)
+            wrong = f"its check gives {type(found).__name__}, and should give a list of Problem"
+            yield from found if isinstance(found, list) else [Problem("task", wrong)]
 
     def _report(self, occurrence: _Occurrence) -> None:
         problem, messages = occurrence.first, occurrence.messages
@@ -161,6 +168,8 @@ class _PointCheck:
 
 def locate(study: Study, problem: Problem, point: Point) -> KeyPath:
     """Where the file sets the option at fault; when that is a default, an option that the message speaks of."""
+    if problem.key == "search.kind":
+        return ("search", "kind")
     words = set(re.findall(r"[a-z_]+", problem.message))
     spoken_of = [key for key in config_fields(study.task) if key.partition(".")[2] in words]
     places = (_set_at(study, key, point) for key in (problem.key, *spoken_of))

@@ -57,6 +57,21 @@ def test_a_run_whose_ray_died_ends_with_a_word(hurt: Patient, name: str) -> None
 
 @pytest.mark.slow
 @pytest.mark.faults
+def test_workers_leave_a_checkpoint_where_the_gcs_died(hurt: Patient) -> None:
+    """None would be due before the end of this study."""
+    long = hurt.path.read_text().replace("steps: 20000", "steps: 900000")
+    hurt.path.write_text(long.replace("checkpoint_every: 100", "checkpoint_every: 900000"))
+    driver = hurt.drive()
+    until(lambda: "1 running" in hurt.said(), "a first heartbeat")
+    assert hurt.reached() == 0
+    os.kill(process(hurt, "gcs_server"), signal.SIGKILL)
+    assert driver.wait(30) == 3, hurt.said()
+    assert hurt.reached() > 0
+    assert hurt.run.read("FAILED.json") is None
+
+
+@pytest.mark.slow
+@pytest.mark.faults
 def test_a_terminal_that_goes_away_leaves_a_checkpoint(hurt: Patient) -> None:
     driver = hurt.drive()
     at = hurt.until_reached(100)

@@ -14,10 +14,11 @@ from handmade_values import compares, knows_by_heart, no_reader, subject, world
 from grokstudy.trainables.config import Model
 from grokstudy.trainables.models import build
 from grokstudy.trainables.probes.lens import lens
+from grokstudy.trainables.probes.splits import stack_splits
 from grokstudy.trainables.probes.subject import Subject
 from grokstudy.trainables.tasks.base import Mechanism, StoredRows
 from grokstudy.trainables.tasks.comparison import Comparison, World
-from grokstudy.trainables.training.evaluate import evaluate, stack_splits
+from grokstudy.trainables.training.evaluate import evaluate
 
 DATA, TRUTH = world()
 COMPARED = [name for name in DATA.splits if not name.startswith("atomic")]

@@ -373,7 +373,7 @@ SETTINGS: dict[str, tuple[str, list[Expected]]] = {
         " b: {metric: zzz, split: test_oo, at_least: 1}\n",
         [
             (2, 14, "events.a.metric", "did you mean 'bridge_hit'?"),
-            (3, 14, "events.b.metric", "known: ablated_accuracy, ablated_loss"),
+            (3, 14, "events.b.metric", "nearest: "),
         ],
     ),
     "summary of something measured at sites": (

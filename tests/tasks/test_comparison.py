@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.probes.splits import SplitBatch
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.tasks.base import StoredRows, TaskData
 from grokstudy.trainables.tasks.comparison import Comparison, ComparisonOptions
-from grokstudy.trainables.training.evaluate import SplitBatch
 from grokstudy.trainables.training.pack import Pack
 
 SMALL: dict[str, Any] = {"entities": 30, "attributes": 3, "values": 5, "ood_fraction": 0.2, "phi": 4.0}

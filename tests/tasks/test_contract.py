@@ -12,15 +12,16 @@ import torch
 
 from grokstudy.trainables.bench.speed import evaluation_seconds, on_noise
 from grokstudy.trainables.config import RunConfig
-from grokstudy.trainables.measurements import DECLARED, measured
+from grokstudy.trainables.measurements import DECLARED, measurements
 from grokstudy.trainables.models import build
+from grokstudy.trainables.probes.splits import SplitBatch, stack_splits
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.tasks import TASKS, known_splits, of_splits
 from grokstudy.trainables.tasks.base import Fresh
 from grokstudy.trainables.training.batches import TrainingSet
-from grokstudy.trainables.training.evaluate import SplitBatch, evaluate, stack_splits
+from grokstudy.trainables.training.evaluate import evaluate
 from grokstudy.trainables.training.pack import Pack
 
 CPU = torch.device("cpu")
@@ -152,7 +153,7 @@ def test_its_speed_and_its_evaluation_can_be_measured_without_its_data(task: str
 
 def test_events_look_at_what_is_measured_by_default(task: str) -> None:
     kind = TASKS[task]
-    names = {n for probe in measured(kind).values() for n in (*probe.summaries, *probe.sites)}
+    names = measurements([kind])
     for event in (*kind.events.values(), *kind.earlier_events.values()):
         assert event.metric in {"accuracy", "loss", "margin", *kind.metrics, *names}
         assert set(event.split) <= set(kind.splits)

@@ -10,8 +10,9 @@ import torch
 
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import build
+from grokstudy.trainables.probes.splits import stack_splits
 from grokstudy.trainables.tasks.icl_regression import LONG, ICLRegression, RegressionOptions
-from grokstudy.trainables.training.evaluate import evaluate, stack_splits
+from grokstudy.trainables.training.evaluate import evaluate
 from grokstudy.trainables.training.optimizer import SGD, rates
 
 CPU = torch.device("cpu")

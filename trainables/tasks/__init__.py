@@ -18,6 +18,8 @@ TASKS: Registry[type[Task]] = Registry(
         "comparison": "trainables.tasks.comparison:Comparison",
         "icl_regression": "trainables.tasks.icl_regression:ICLRegression",
     },
+    group="grokstudy.tasks",
+    fault="trainables.tasks.outside:fault",
 )
 DEFAULT = "two_hop"
 """The task of a study that names none."""
@@ -25,7 +27,7 @@ DEFAULT = "two_hop"
 
 def of_splits(recorded: Collection[str]) -> tuple[str, tuple[str, ...]]:
     """The headline split and the shown ones of the task that has these splits; of an unknown task, the first ones."""
-    for task in TASKS.values():
+    for task in (*TASKS.values(), *TASKS.loaded):
         if recorded and set(recorded) <= set(task.splits):
             return task.headline, task.shown or tuple(task.splits)
     names = tuple(recorded)

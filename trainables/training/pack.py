@@ -25,9 +25,11 @@ from torch import Tensor
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import build
 from grokstudy.trainables.models.members import keep_members
-from grokstudy.trainables.probes import NEEDS, PROBES
+from grokstudy.trainables.plugins import at_fault, told
+from grokstudy.trainables.probes import PROBES, needs
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.queries import Queries
+from grokstudy.trainables.probes.splits import stack_splits
 from grokstudy.trainables.probes.subject import Subject
 from grokstudy.trainables.storage.retention import KEEP, Keep
 from grokstudy.trainables.storage.run_dir import LeaseLostError, RunDir
@@ -39,7 +41,7 @@ from grokstudy.trainables.tasks.graph import GraphData
 from grokstudy.trainables.training.adoption import could_not_be_replayed
 from grokstudy.trainables.training.batches import TrainingSet
 from grokstudy.trainables.training.engine import CHUNK, STEP_METRICS, Engine, precision
-from grokstudy.trainables.training.evaluate import Behaviour, evaluate, stack_splits
+from grokstudy.trainables.training.evaluate import Behaviour, evaluate
 from grokstudy.trainables.training.member import Member, common_step
 from grokstudy.trainables.training.stepper import Mode
 from grokstudy.trainables.training.warm_start import first_weights
@@ -102,7 +104,7 @@ class Pack:
         self.splits = stack_splits(data, self.device)
         looked_at, graphs = self.config.eval, [d for d in data if isinstance(d, GraphData)]
         self.queries: Queries | None = None
-        if graphs and not NEEDS.keys().isdisjoint(looked_at.probes):
+        if graphs and any(map(needs, looked_at.probes)):
             self.queries = Queries.build(graphs, seeds, looked_at.probe_examples, self.device, looked_at.probes)
 
     @property
@@ -243,7 +245,7 @@ class Pack:
         subject = Subject(self.model, weights, self.splits, self.config.eval.probe_examples)
         scene = self.queries and Scene(self.model, weights, self.queries, self.model.shape.range[1])
         for name in self.config.eval.probes:
-            yield from PROBES[name](scene if name in NEEDS else subject)
+            yield from PROBES[name](scene if needs(name) else subject)
 
     def _evals(self, member: Member, values: NDArray[np.float32]) -> dict[str, Any]:
         """Columns of the table `evals`; keeps the accuracies for the heartbeat."""
@@ -302,7 +304,7 @@ def failure(error: BaseException, attempt: int, step: int) -> dict[str, object]:
     """Content of FAILED.json."""
     return {
         "error": f"{type(error).__name__}: {error}",
-        "traceback": "".join(traceback.format_exception(error)),
+        "traceback": told(error) if at_fault(error) else "".join(traceback.format_exception(error)),
         "attempt": attempt,
         "step": step,
     }
