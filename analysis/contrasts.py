@@ -13,6 +13,7 @@ import polars as pl
 from grokstudy.analysis.answer import classed, lead_curve, of_results
 from grokstudy.analysis.labels import ANSWER, CIRCUIT
 from grokstudy.analysis.statistics import association, survival
+from grokstudy.analysis.statistics.boundary import critical_values
 from grokstudy.analysis.statistics.decoupling import shares
 from grokstudy.analysis.statistics.lead_curve import group_leads, orders
 from grokstudy.analysis.statistics.power import could_have_seen
@@ -20,6 +21,8 @@ from grokstudy.analysis.tables.study import StudyTables
 
 GROUPS = 8
 """Most groups whose pairs are tested."""
+FEWEST_OUTCOMES = 8
+"""Runs from which on a boundary is drawn through their outcomes."""
 
 
 class Finding(NamedTuple):
@@ -57,7 +60,27 @@ def findings(tables: StudyTables) -> list[Finding]:
         "What these numbers of runs could have shown (95 % interval, 80 % power)",
         could_have_seen(classed(tables), by),
     )
-    return [finding for finding in (*found, *_together(events, by), power) if not finding.rows.is_empty()]
+    stopped = Finding("", "Runs that a scheduler stopped, and events that were out of reach", _stopped(tables))
+    every = (*found, *_critical(tables), *_together(events, by), power, stopped)
+    return [finding for finding in every if not finding.rows.is_empty()]
+
+
+def _critical(tables: StudyTables) -> list[Finding]:
+    """Where the answer and the circuit begin to come within the horizon, along the first numeric axis."""
+    found = []
+    for event in (ANSWER, CIRCUIT):
+        rows = of_results(tables.events, tables).filter((pl.col("event") == event) & (pl.col("state") != "no_data"))
+        trials = rows.with_columns(outcome=(pl.col("state") == "observed").cast(pl.Float64)).collect()
+        if len(trials) >= FEWEST_OUTCOMES:
+            title = f"Critical value for {event} within the horizon (95 % band; dash: beyond the axis)"
+            found.append(Finding("phase_diagram", title, critical_values(trials, tables.groups)))
+    return found
+
+
+def _stopped(tables: StudyTables) -> pl.DataFrame:
+    """How many, by rule; the events that they count as followed to the end without, and the largest chance of each."""
+    grouped = tables.stops.group_by("scheduler", "event", maintain_order=True)
+    return grouped.agg(runs=pl.len(), largest_chance=pl.max("chance"))
 
 
 def _together(events: pl.LazyFrame, by: list[str]) -> list[Finding]:

@@ -51,7 +51,7 @@ def probe(scene):
 SEARCHER = '''\
 from dataclasses import dataclass
 
-from grokstudy.orchestrator.search.base import Searcher, corners
+from grokstudy.orchestrator.search.base import AllAtOnce, corners
 from grokstudy.trainables.options import option
 
 
@@ -62,7 +62,7 @@ class CornersOptions:
     most: int = option(2, "most points", ge=1)
 
 
-class Corners(Searcher):
+class Corners(AllAtOnce):
     """The first corners of the space."""
 
     Options = CornersOptions
@@ -73,9 +73,6 @@ class Corners(Searcher):
 
     def preview(self):
         return corners(self.axes)[: self.options.most]
-
-    def _batch(self, values):
-        return [] if self._chosen else self.preview()
 '''
 FIGURE = """\
 import altair as alt

@@ -18,7 +18,8 @@ _MIX2 = -7723592293110705685  # 0x94D049BB133111EB
 
 def fresh(word: Tensor, number: int | Tensor) -> Tensor:
     """The word of this number behind each word, in the shape of both together."""
-    return splitmix64(word + number * GOLDEN)
+    ahead = _signed(number * GOLDEN) if isinstance(number, int) else number * GOLDEN
+    return splitmix64(word + ahead)
 
 
 def several(word_x: Tensor, begin: int, count: int) -> Tensor:
@@ -54,6 +55,11 @@ def splitmix64(word: Tensor) -> Tensor:
     word = (word ^ _shift(word, 30)) * _MIX1
     word = (word ^ _shift(word, 27)) * _MIX2
     return word ^ _shift(word, 31)
+
+
+def _signed(number: int) -> int:
+    """A whole number as a signed one of 64 bits: tensors wrap around by themselves, and take no larger number."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _shift(word: Tensor, bits: int) -> Tensor:

@@ -19,6 +19,7 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
         "check": "orchestrator.commands.check:check",
         "list": "orchestrator.commands.list_studies:list_studies",
         "plan": "orchestrator.commands.plan:plan",
+        "simulate": "orchestrator.commands.simulate:simulate",
         "run": "orchestrator.commands.run:run",
         "measure": "orchestrator.commands.measure:measure",
         "extend": "orchestrator.commands.extend:extend",
@@ -47,7 +48,7 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
 )
 
 GROUPS = {
-    "Begin": ("studies", "new", "plan", "doctor"),
+    "Begin": ("studies", "new", "check", "plan", "simulate", "doctor"),
     "Train": ("run", "measure", "extend", "transplants"),
     "Look": ("list", "status", "watch", "serve", "report", "compare", "query", "show", "logs", "mlflow"),
     "On a cluster": ("submit", "cancel", "cluster-file"),
@@ -59,6 +60,7 @@ EXAMPLES = {
     "studies": "grokstudy studies quickstart > mine.yaml",
     "list": "grokstudy list",
     "plan": "grokstudy plan decoupling",
+    "simulate": "grokstudy simulate phase_diagram --scheduler fifo --scheduler asha --search grid --seeds 20",
     "run": "grokstudy run quickstart --set train.batch=512",
     "measure": "grokstudy measure more_probes.yaml",
     "extend": "grokstudy extend quickstart --until-event generalised --max-steps 100000",

@@ -168,7 +168,7 @@ def study_of(
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder, f"{name}.yaml")
         kept.write_text(text, encoding="utf-8")
-        return read_study(kept, settings=settings, code_of_root=store.uri)
+        return read_study(kept, settings=settings, code_of_root=code_of_root)
 
 
 def warn_of(warnings: Iterable[str]) -> None:

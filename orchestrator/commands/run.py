@@ -40,11 +40,21 @@ from grokstudy.orchestrator.commands.report import draw_report
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from grokstudy.orchestrator.execution.budget import Budget
     from grokstudy.orchestrator.execution.driver import Driver, StudyState
     from grokstudy.orchestrator.runs.trials import Run
+    from grokstudy.orchestrator.study.study import Study
 
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again, too.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask when the study file contradicts runs trained before.")]
+MaxHours = Annotated[
+    float | None,
+    typer.Option("--max-hours", min=0.0, help="Begin nothing more after so many hours; what trains goes on."),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", min=0.0, help="The same once workers x hours x resources.price come to so much."),
+]
 Report = Annotated[bool, typer.Option("--report/--no-report", help="Answer and draw the report at the end.")]
 
 
@@ -64,12 +74,14 @@ def run(
     code_as_before: CodeAsBefore = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
     asked = Asked(
         study=study, root=root, steps=steps, first=first, cpu=cpu, gpu=gpu, workers=workers, local=local,
         settings=settings, retry_failed=retry_failed, report=report, yes=yes, code_as_before=code_as_before,
-        as_json=as_json, quiet=quiet,
+        as_json=as_json, quiet=quiet, max_hours=max_hours, max_cost=max_cost,
     )  # fmt: skip
     settle(asked)
 
@@ -95,6 +107,8 @@ class Asked:
     code_as_before: bool = False
     as_json: bool = False
     quiet: bool = False
+    max_hours: float | None = None
+    max_cost: float | None = None
 
     @property
     def silent(self) -> bool:
@@ -105,6 +119,7 @@ class Asked:
 def settle(asked: Asked) -> None:
     """What the command does, and `measure` with it."""
     from grokstudy.orchestrator.execution.driver import Cut, Driver
+    from grokstudy.orchestrator.execution.simulator import late_warning
     from grokstudy.orchestrator.runs.study_dir import write_study
     from grokstudy.trainables.storage.store import Store
 
@@ -125,13 +140,24 @@ def settle(asked: Asked) -> None:
             _end(driver, before, asked.as_json)
         if asked.only_measure:
             _say_what_is_untrained(driver, before)
+    if warning := late_warning(study, driver.store):
+        say(f"warning: {warning}", err=True)
     with _told_when_interrupted("at once, without a last checkpoint"):
-        _drive(driver, before, asked)
+        _drive(driver, before, asked, _budget(study, asked))
         after = driver.state()
     if asked.only_measure and driver.untrained(after.ledger):
         raise typer.Exit(INTERRUPTED)
     _conclude(driver, after, asked)
     _end(driver, after, asked.as_json)
+
+
+def _budget(study: Study, asked: Asked) -> Budget:
+    """What this command may take."""
+    from grokstudy.orchestrator.execution.budget import Budget
+
+    if asked.max_cost is not None and not study.resources.price:
+        stop("--max-cost needs a price: resources: {price: 0.9} in the study file, of an hour of one worker")
+    return Budget(asked.max_hours, asked.max_cost, study.resources.price)
 
 
 def _say_what_is_untrained(driver: Driver, before: StudyState) -> None:
@@ -146,7 +172,7 @@ def _say_what_is_untrained(driver: Driver, before: StudyState) -> None:
         say(text, err=True)
 
 
-def _drive(driver: Driver, before: StudyState, asked: Asked) -> None:
+def _drive(driver: Driver, before: StudyState, asked: Asked, budget: Budget) -> None:
     """Train, or only measure, and say what ended that before its time."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
     from grokstudy.orchestrator.execution.executor import RayLostError
@@ -156,7 +182,7 @@ def _drive(driver: Driver, before: StudyState, asked: Asked) -> None:
 
     try:
         with driver_lock(driver.store, driver.study.name):
-            _train(driver, before, asked)
+            _train(driver, before, asked, budget)
     except (RootBusyError, ResourcesError, RefusedError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
@@ -200,7 +226,7 @@ def _ask_if_contradicted(driver: Driver, before: StudyState) -> None:
         stop("nothing was changed")
 
 
-def _train(driver: Driver, before: StudyState, asked: Asked) -> None:
+def _train(driver: Driver, before: StudyState, asked: Asked, budget: Budget) -> None:
     from rich.console import Console
 
     from grokstudy.orchestrator.console.describe import measures_text
@@ -223,11 +249,21 @@ def _train(driver: Driver, before: StudyState, asked: Asked) -> None:
     settled = len(before.runs) - len(before.ledger.unsettled(asked.retry_failed))
     console.print(f"{study.name}: {', '.join(words)}, {settled} already done; {executor}", highlight=False)
 
-    def execute(runs: list[Run]) -> None:
-        with Display(Board({run.run_id: run for run in runs}, steps), console) as display:
-            executor.launch(study, runs, store, display, lambda message: say(message, err=True))
+    def execute(runs: list[Run]) -> bool:
+        shown = {run.run_id: run for run in runs}
 
-    driver.train(execute, asked.retry_failed, asked.only_measure)
+        def more() -> list[Run]:
+            new = driver.more()
+            shown.update({run.run_id: run for run in new})
+            return new
+
+        with Display(Board(shown, steps), console) as display:
+            return executor.launch(study, runs, store, display, lambda message: say(message, err=True), more, budget)
+
+    after = driver.train(execute, asked.retry_failed, asked.only_measure)
+    if budget.gone and (undone := after.ledger.unsettled()):
+        steps_left = sum(run.config.train.steps - after.ledger.states[run.run_id].step for run in undone)
+        say(f"{budget}; left undone: {len(undone)} runs, {steps_left:,} run-steps", err=True)
 
 
 def _conclude(driver: Driver, state: StudyState, asked: Asked) -> None:

@@ -51,6 +51,11 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
         "time": _time(plan),
         "disk": f"{bytes_text(plan.disk_bytes)}, of which {bytes_text(plan.checkpoint_bytes)} checkpoints",
     }
+    if study.resources.price:
+        hours = plan.seconds / 3600 * plan.workers
+        lines["cost"] = (
+            f"{hours * study.resources.price:.2f}, {hours:.1f} hours of workers at {study.resources.price:g}"
+        )
     if any(event.metric in TRAINED_ON for event in study.events.values()):
         lines["circuit"] = EARLIER
     title = textwrap.fill(printable(f"{study.name}: {study.hypothesis}".strip()), min(79, width() or 79))

@@ -92,7 +92,7 @@ def _put(store: Store, tar: tarfile.TarFile, entries: list[tarfile.TarInfo]) -> 
     for study in studies:
         _check_absent(store, StudyDir(store, study), tar)
     runs = {run_of(entry.name) for entry in entries} - {None}
-    kept = {run_id for run_id in runs if store.exists(f"{RunDir(store, str(run_id)).folder}/run.json")}
+    kept = {run_id for run_id in runs if RunDir(store, str(run_id)).has("run.json")}
     for entry in entries:
         if run_of(entry.name) not in kept:
             store.write(entry.name, content_of(tar, entry))

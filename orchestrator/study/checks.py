@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from grokstudy.orchestrator.search import SEARCHERS
+from grokstudy.orchestrator.search.boundary import is_numeric
 from grokstudy.orchestrator.search.space import Choices, Point, Range
 from grokstudy.orchestrator.study.errors import Findings, KeyPath
 from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.resolve import ResolveError, point_text
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.measurements import measured_by
-from grokstudy.trainables.options import Problem
+from grokstudy.trainables.options import Problem, did_you_mean
 from grokstudy.trainables.plugins import word_of
 from grokstudy.trainables.schema import METRICS
 from grokstudy.trainables.tasks import TASKS
@@ -37,6 +38,8 @@ def check_study(study: Study, findings: Findings) -> None:
         return
     _check_size(study, findings)
     _check_measured(study, findings)
+    _check_watched(study, findings)
+    _check_search(study, findings)
     _check_axis_names(study, findings)
     if not findings.mistakes:
         _PointCheck(study, findings).run()
@@ -68,6 +71,46 @@ def _check_size(study: Study, findings: Findings) -> None:
     if n_trials > MAX_TRIALS:
         section = "space" if study.search_kind == "grid" else "search"
         findings.at_key((section,), f"comes to {n_trials:,} trials; a study has at most {MAX_TRIALS:,}")
+
+
+def _check_watched(study: Study, findings: Findings) -> None:
+    """A rule that looks at events looks at those of the study, and at one value of each evaluation."""
+    for index, name in enumerate(getattr(study.scheduler, "events", ())):
+        place = ("scheduler", "events", index)
+        key_path = place if place in findings.places else ("scheduler",)
+        if name not in study.events:
+            findings.at_value(key_path, f"{name!r} is no event here; {did_you_mean(name, list(study.events))}")
+        elif study.events[name].sited:
+            findings.at_value(key_path, f"{name} looks at one site; a scheduler hears of summaries only")
+
+
+def _check_search(study: Study, findings: Findings) -> None:
+    """Axes and events that a search names are those of the study."""
+    if not hasattr(study.search, "grid"):
+        return
+    from grokstudy.analysis.statistics.decoupling import CLASSES  # with polars: not for a study that names nothing
+
+    options, known = study.search, [axis.name for axis in study.axes]
+    numeric = [axis.name for axis in study.axes if is_numeric(axis)]
+    for index, name in enumerate(getattr(options, "grid", ())):
+        if name not in known:
+            findings.at_value(("search", "grid", index), f"{name} is no axis here; {did_you_mean(name, known)}")
+        elif next(axis for axis in study.axes if axis.name == name).grid() == ():
+            findings.at_value(("search", "grid", index), f"{name} is swept in full, and its range has no points")
+    for goal in getattr(options, "goals", ()):
+        words = [*study.events, *(CLASSES if goal.kind == "outcome" else ())]
+        if goal.kind != "metric" and goal.name not in words:
+            place = ("search", "objective", "event")
+            key_path = place if place in findings.places else ("search",)
+            findings.at_value(key_path, f"{goal.name!r} is no event here; {did_you_mean(goal.name, words)}")
+    if study.search_kind == "boundary":
+        left = [name for name in numeric if name not in options.grid]
+        if not left:
+            findings.at_key(("search",), "a boundary needs an axis of numbers that is not in its grid")
+        elif options.axis is not None and options.axis not in left:
+            findings.at_value(("search", "axis"), f"is no axis of numbers here; {did_you_mean(options.axis, left)}")
+        if options.repeats > len(study.seeds):
+            findings.at_value(("search", "repeats"), f"is more than the study has seeds, {len(study.seeds)}")
 
 
 def _check_measured(study: Study, findings: Findings) -> None:

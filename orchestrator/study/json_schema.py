@@ -82,7 +82,7 @@ def _study_schema(tasks: list[str]) -> Schema:
             "default": [0],
         },
         "search": _kinds({name: searcher.Options for name, searcher in SEARCHERS.items()}),
-        "scheduler": _kinds(SCHEDULERS),
+        "scheduler": _kinds({name: scheduler.Options for name, scheduler in SCHEDULERS.items()}),
         "events": {
             "type": "object",
             "additionalProperties": _block(Event),

@@ -98,7 +98,8 @@ def read_search(findings: Findings, raw: Any, task: str, probes: Sequence[str] =
 
 def read_scheduler(findings: Findings, raw: Any, task: str, probes: Sequence[str] = ()) -> tuple[str, Any]:
     """The stopping rule's name and options."""
-    return read_kind(findings, "scheduler", raw, SCHEDULERS, "fifo", task, probes)
+    kinds = {name: scheduler.Options for name, scheduler in SCHEDULERS.items()}
+    return read_kind(findings, "scheduler", raw, kinds, "fifo", task, probes)
 
 
 def check_word(

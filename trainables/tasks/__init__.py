@@ -17,6 +17,7 @@ TASKS: Registry[type[Task]] = Registry(
         "two_hop_transfer": "trainables.tasks.two_hop_transfer:TwoHopTransfer",
         "comparison": "trainables.tasks.comparison:Comparison",
         "icl_regression": "trainables.tasks.icl_regression:ICLRegression",
+        "copy_retrieve": "trainables.tasks.copy_retrieve:CopyRetrieve",
     },
     group="grokstudy.tasks",
     fault="trainables.tasks.outside:fault",

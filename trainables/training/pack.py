@@ -13,8 +13,8 @@ import contextlib
 import functools
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.events import Site
 from grokstudy.trainables.models import build
 from grokstudy.trainables.models.members import keep_members
 from grokstudy.trainables.plugins import at_fault, told
@@ -60,6 +61,8 @@ class Progress:
     steps_per_second: float
     outcome: str | None
     accuracy: dict[str, float]
+    evaluations: list[tuple[int, list[tuple[Site, float | None]]]] = field(default_factory=list)
+    """Since the last heartbeat: the step, and what was measured there."""
 
 
 class Pack:
@@ -122,13 +125,24 @@ class Pack:
 
     def progress(self) -> list[Progress]:
         """Where each member stands, ended ones included."""
-        return [
+        lines = [
             Progress(
                 m.config.run_id, self.step if m.ended_at is None else m.ended_at, m.horizon,
-                self.steps_per_second, m.outcome, dict(m.accuracy),
+                self.steps_per_second, m.outcome, dict(m.accuracy), m.evaluations,
             )
             for m in self.all_members
         ]  # fmt: skip
+        for member in self.all_members:
+            member.evaluations = []
+        return lines
+
+    def freeze(self, run_ids: Collection[str]) -> None:
+        """End these members here, each with a checkpoint; the others train on."""
+        frozen = [member for member in self.members if member.config.run_id in run_ids]
+        for row, member in enumerate(self.members):
+            if member in frozen:
+                member.freeze(self.engine.checkpoint(row, self.step))
+        self._drop(frozen)
 
     def checkpoint_now(self) -> None:
         """Commit all rows and a checkpoint at the present step (before a pause or a preemption)."""
@@ -194,6 +208,8 @@ class Pack:
             if count:
                 member.adoption.replayed(self.step, values[:, :count])
                 self._add_steps(member, values[:, :count])
+                member.updated = {("loss", "batch", None, None): float(values[0, count - 1]),
+                                  ("weight_norm", "batch", None, None): float(values[2, count - 1])}  # fmt: skip
             if len(bad):
                 member.finish(self.step + count, "diverged")
                 diverged.append(member)
