@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_runs import finish, train_to
+from small_runs import finish, train, train_to
 from torch import Tensor
 
 from grokstudy.trainables.config import Model, RunConfig
@@ -23,6 +23,7 @@ from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.tasks.base import Batch, StoredRows
 from grokstudy.trainables.tasks.copy_retrieve import BOS, EOS, PAD, SEP, SPECIAL, CopyOptions, CopyRetrieve
+from grokstudy.trainables.training import stepper
 from grokstudy.trainables.training.batches import Drawn, TrainingSet
 from grokstudy.trainables.training.evaluate import evaluate
 from grokstudy.trainables.training.pack import Pack
@@ -284,6 +285,19 @@ def test_interrupted_is_uninterrupted(kind: str, positions: str, tmp_path: Path)
         assert table(again, name).equals(table(whole, name)), name
     measured = set(table(whole, "probes")["probe"].to_pylist())
     assert measured == {"each", "exact", "mass_answer", "mass_before", "ablated_loss", "ablated_accuracy"}
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize(("kind", "positions"), [("NRFirst", "rope"), ("UB", "learned_offset")])
+def test_a_compiled_step_draws_and_trains_as_a_plain_one(
+    kind: str, positions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a break, else a warning would be an error here."""
+    monkeypatch.setattr(stepper, "BACKEND", "aot_eager")
+    config = run(kind, positions=positions)
+    plain, compiled = train(config, Store(tmp_path / "a")), train(config, Store(tmp_path / "b"), engine="compile")
+    losses = [np.asarray(table(found, "steps")["loss"]) for found in (plain, compiled)]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["NRFirst", "UB"])

@@ -182,13 +182,13 @@ class Batch:
     """(M, B, A) classes, or (M, B, A, O) float32."""
     weight_MBA: Tensor | None = None
     """None: 1 everywhere."""
-    told: Mechanism | None = None
-    """What probes look for, in evaluation splits alone. A compiled step could not have an empty `Mechanism` here."""
+    sought: Mechanism | None = None
+    """What probes look for, in evaluation splits alone. torch.compile takes over no instance that is a default."""
 
     @property
     def mechanism(self) -> Mechanism:
-        """What probes look for; nothing in training."""
-        return self.told or NOTHING
+        """What is sought, if anything."""
+        return self.sought or NOTHING
 
 
 class Task:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
-from grokstudy.trainables.tasks.base import NOTHING, Batch, Fresh, Mechanism, Shape
+from grokstudy.trainables.tasks.base import Batch, Fresh, Mechanism, Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -252,8 +252,10 @@ def _retrieval(
     tokens_MBT = _begun(options, symbol_MBN, n_MB, _places(options, most))
     place = torch.arange(tokens_MBT.shape[2], device=word_MB.device)
     tokens_MBT = torch.where(place == at_MBA, query_MB[..., None], tokens_MBT)
-    look = _looks(holder_MB[..., None] + 1, at_MBA, torch.ones_like(at_MBA, dtype=torch.bool), place)
-    return Batch(tokens_MBT, at_MBA, target_MBA, None, NOTHING if split is None else look)
+    if split is None:
+        return Batch(tokens_MBT, at_MBA, target_MBA)
+    counted_MBA = torch.ones_like(at_MBA, dtype=torch.bool)
+    return Batch(tokens_MBT, at_MBA, target_MBA, None, _looks(holder_MB[..., None] + 1, at_MBA, counted_MBA, place))
 
 
 def _copies(
@@ -285,8 +287,11 @@ def _copies(
     tokens_MBT = torch.where((told_at_MBT >= 0) & (told_at_MBT < n_MB1), told_MBT, tokens_MBT)
 
     size_MB1 = torch.where(values["per_example"][..., None], n_MB1 + 1, 1)
+    weight_MBA = there_MBA / size_MB1
+    if split is None:
+        return Batch(tokens_MBT, at_MBA, symbol_MBA, weight_MBA)
     look = _looks(source_MBA + 1, at_MBA, number < n_MB1, place)
-    return Batch(tokens_MBT, at_MBA, symbol_MBA, there_MBA / size_MB1, NOTHING if split is None else look)
+    return Batch(tokens_MBT, at_MBA, symbol_MBA, weight_MBA, look)
 
 
 def _begun(options: CopyOptions, symbol_MBN: Tensor, n_MB: Tensor, places: int) -> Tensor:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import Stream
-from grokstudy.trainables.tasks.base import NOTHING, Batch, Fresh, Mechanism, Shape
+from grokstudy.trainables.tasks.base import Batch, Fresh, Mechanism, Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +121,7 @@ class ICLRegression(Fresh):
         y_MBN = values["lipschitz_M"][:, None, None] * shaped_MBN
         told_MBN = torch.cat([y_MBN[..., :n], torch.zeros_like(y_MBN[..., n:])], dim=-1)
         at_MBA = torch.full_like(word_MB, n)[..., None]
-        mechanism = NOTHING
+        mechanism = None
         if split is not None:
             same_MBN = (kind_MBN == kind_MBN[..., n:]) & (torch.arange(n + 1, device=word_MB.device) < n)
             plain_MBA = y_MBN[..., :n].mean(dim=-1, keepdim=True)

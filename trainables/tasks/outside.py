@@ -30,7 +30,7 @@ import torch
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import Stream
-from grokstudy.trainables.tasks.base import NOTHING, Batch, Fresh, Mechanism, Shape
+from grokstudy.trainables.tasks.base import Batch, Fresh, Mechanism, Shape
 from grokstudy.trainables.words import several, uniform
 
 
@@ -74,7 +74,7 @@ class {name}(Fresh):
         answer = bits.gather(2, support).sum(dim=2, keepdim=True) % 2
         tokens = torch.cat([bits, torch.full_like(answer, 2)], dim=2)
         look = torch.zeros_like(tokens, dtype=torch.bool).scatter(2, support, True)
-        mechanism = NOTHING if split is None else Mechanism(look={{"support": look[:, :, None]}})
+        mechanism = None if split is None else Mechanism(look={{"support": look[:, :, None]}})
         return Batch(tokens, torch.full_like(answer, options.bits), answer, None, mechanism)
 '''
 
