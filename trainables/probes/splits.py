@@ -32,10 +32,9 @@ class SplitBatch:
     def stack(cls, members: Sequence[Rows], device: torch.device) -> SplitBatch:
         """Pad and stack one split of several members."""
         weights = [e.weight for e in members if e.weight is not None]
-        possible = min(int(e.target.min()) for e in members)  # where padded: a class that there is
         return cls(
             stacked(e.inputs for e in members).to(device), stacked(e.at for e in members).to(device),
-            stacked((e.target for e in members), possible).to(device),
+            stacked(e.target for e in members).to(device),
             stacked(torch.ones(len(e), dtype=torch.bool) for e in members).to(device),
             stacked(weights).to(device) if weights else None, _stacked([e.mechanism for e in members], device),
         )  # fmt: skip
