@@ -41,7 +41,7 @@ class SplitBatch:
 
     def mean(self, value_MS: Tensor) -> Tensor:
         """Mean over the real examples (M,)."""
-        total_M = (value_MS.float() * self.real_MS).sum(dim=1)
+        total_M = torch.where(self.real_MS, value_MS.float(), 0.0).sum(dim=1)
         return total_M / self.real_MS.sum(dim=1)
 
     def batch(self) -> Batch:
