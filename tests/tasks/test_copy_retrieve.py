@@ -70,20 +70,18 @@ def solved(kind: str, context: list[int], query: int) -> int:
 @pytest.mark.parametrize("kind", RETRIEVAL)
 def test_a_neighbour_is_what_a_solver_finds(kind: str, split: str) -> None:
     examples, lengths = rows(kind, split), set()
-    for tokens, at, target, look in zip(
-        examples.inputs.tolist(),
-        examples.at[:, 0],
-        examples.target[:, 0],
-        examples.mechanism.look["answer"],
-        strict=True,
-    ):
+    found = examples.mechanism.look
+    columns = (examples.inputs.tolist(), examples.at[:, 0], examples.target[:, 0], found["answer"], found["same"])
+    for tokens, at, target, look, same in zip(*columns, strict=True):
         context, (query,) = parsed(tokens, 5)
         assert target == solved(kind, context, query)
         assert at == len(context) + 2
         assert context.count(query) == 1 if kind.startswith("U") else context.count(query) >= 2
         (holder,) = np.flatnonzero(look[0])
         assert tokens[holder] == target
-        assert context[holder - 1 + (1 if kind[1] == "L" else -1)] == query
+        (asked_of,) = np.flatnonzero(same[0])
+        assert tokens[asked_of] == query
+        assert asked_of == holder + (1 if kind[1] == "L" else -1)
         if split != "x1":
             assert query not in context[len(context) // 2 :], "far: the query is in the first half"
         lengths.add(len(context))
@@ -108,6 +106,8 @@ def test_a_copy_is_what_a_solver_copies(kind: str, split: str) -> None:
         held = [tokens[place] for place in look["answer"][i].argmax(-1)[:n]]
         assert held == wanted
         assert look["answer"][i].sum(-1).tolist() == [1] * n + [0] * (len(examples.weight[i]) - n)
+        assert [tokens[place] for place in look["same"][i].argmax(-1)[1:n]] == wanted[:-1]
+        assert look["same"][i].sum(-1).tolist() == [0] + [1] * (n - 1) + [0] * (len(examples.weight[i]) - n)
         assert look["before"][i].argmax(-1)[:n].tolist() == list(range(n, 2 * n))
         assert kind.startswith("N") or len(set(context)) == n
         lengths.add(n)
@@ -283,7 +283,7 @@ def test_interrupted_is_uninterrupted(kind: str, positions: str, tmp_path: Path)
     for name in TABLES:
         assert table(again, name).equals(table(whole, name)), name
     measured = set(table(whole, "probes")["probe"].to_pylist())
-    assert measured == {"each", "exact", "mass_answer", "mass_before", "ablated_loss", "ablated_accuracy"}
+    assert measured == {"each", "exact", "mass_answer", "mass_same", "mass_before", "ablated_loss", "ablated_accuracy"}
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
