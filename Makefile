@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test test-fast test-faults check setup clean bench
+.PHONY: help demo test test-fast test-faults check setup docs clean bench
 .DEFAULT_GOAL := check
 
 help:  ## this list
@@ -40,6 +40,11 @@ check: setup  ## lint, format, types and the order of imports
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup  ## the pages that are made from the code; tests compare them
+	$(BIN)/python -m grokstudy.orchestrator.manual > docs/commands.md
+	$(BIN)/python -m grokstudy.orchestrator.study.guide > docs/study.md
+	$(BIN)/grokstudy schema > docs/study.schema.json
 
 clean:  ## remove the environment (results stay)
 	rm -rf $(VENV)

@@ -12,15 +12,14 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.labels import in_reading_order
+from grokstudy.analysis.labels import ANSWER, CIRCUIT, in_reading_order
 from grokstudy.analysis.statistics import survival
 from grokstudy.analysis.statistics.decoupling import CLASSES, leads, majority, shares
 from grokstudy.analysis.statistics.lead_curve import group_leads, orders, run_leads
 from grokstudy.analysis.statistics.sign_interval import sign_interval
+from grokstudy.analysis.stops import known_to_the_end
 from grokstudy.analysis.tables.study import NO_START, RESULT_STATES, StudyTables
 from grokstudy.analysis.tables.thresholds import SCALES
-
-ANSWER, CIRCUIT = "generalised", "circuit"
 
 
 def answer(tables: StudyTables) -> pl.DataFrame:
@@ -115,7 +114,7 @@ def classed(tables: StudyTables) -> pl.LazyFrame:
 
     In the order of the results.
     """
-    lead = leads(of_results(tables.events, tables), ANSWER, CIRCUIT)
+    lead = leads(known_to_the_end(of_results(tables.events, tables), tables.trials), ANSWER, CIRCUIT)
     results = tables.results.select("trial_id", *tables.groups)
     return results.join(lead, on="trial_id", how="left", maintain_order="left")
 

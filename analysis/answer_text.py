@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from grokstudy.analysis.labels import in_reading_order, label, plain, share_text, steps_text
-from grokstudy.analysis.statistics.decoupling import CLASSES
+from grokstudy.analysis.statistics.decoupling import CLASSES, wilson
 from grokstudy.analysis.statistics.sign_interval import ENOUGH
 from grokstudy.analysis.tables.thresholds import SCALES, THRESHOLDS
 
@@ -47,6 +47,16 @@ def time_cell(row: Mapping[str, Any], event: str) -> str:
     middle, first = steps_text(row[f"{event}_at"]), steps_text(row[f"{event}_at_first"])
     last = steps_text(row[f"{event}_at_last"]) if not censored else f">{steps_text(row[f'{event}_at_followed'])}"
     return middle if observed + censored == 1 else f"{middle} ({first}–{last})"
+
+
+def share_cell(row: Mapping[str, Any], event: str) -> str:
+    """How many runs came to an event, with the Wilson 95 % interval: `4 of 5 (95 % 0.38 to 0.96)`."""
+    observed = row[f"{event}_observed"] or 0
+    n = observed + (row[f"{event}_censored"] or 0)
+    if not n:
+        return "not measured"
+    _, low, high = pl.select(wilson(pl.lit(observed), pl.lit(n))).row(0)
+    return f"{observed} of {n} (95 % {low:.2f} to {high:.2f})"
 
 
 def final_cell(row: Mapping[str, Any], event: str) -> str:

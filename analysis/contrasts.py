@@ -6,10 +6,14 @@ had beside every p, and what n runs could have shown at the end.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import polars as pl
 
-from grokstudy.analysis.answer import ANSWER, CIRCUIT, classed, lead_curve, of_results
+from grokstudy.analysis.answer import classed, lead_curve, of_results
+from grokstudy.analysis.labels import ANSWER, CIRCUIT
 from grokstudy.analysis.statistics import association, survival
+from grokstudy.analysis.statistics.boundary import critical_values
 from grokstudy.analysis.statistics.decoupling import shares
 from grokstudy.analysis.statistics.lead_curve import group_leads, orders
 from grokstudy.analysis.statistics.power import could_have_seen
@@ -17,38 +21,77 @@ from grokstudy.analysis.tables.study import StudyTables
 
 GROUPS = 8
 """Most groups whose pairs are tested."""
+FEWEST_OUTCOMES = 8
+"""Runs from which on a boundary is drawn through their outcomes."""
 
 
-def findings(tables: StudyTables) -> list[tuple[str, pl.DataFrame]]:
+class Finding(NamedTuple):
+    """A table of estimates, its title, and the figure that it stands beside (where that is drawn)."""
+
+    figure: str
+    title: str
+    rows: pl.DataFrame
+
+
+def findings(tables: StudyTables) -> list[Finding]:
     """Titled tables of estimates; what cannot be estimated has a reason in its place."""
     by, events = tables.groups, of_results(tables.events, tables)
     classes = shares(classed(tables), by).drop("unknown").filter(pl.col("count") > 0).collect()
     curve = group_leads(lead_curve(tables), by)
-    titled = [
-        ("Share of each class, with its 95 % interval (Wilson)", classes),
-        ("Order over equal thresholds .2 to .8, with the outermost ends of the intervals", orders(curve, by)),
-        ("Lead at equal thresholds (decades): median, its sign interval over seeds, error of finite queries", curve),
+    found = [
+        Finding("decoupling_plane", "Share of each class, with its 95 % interval (Wilson)", classes),
+        Finding(
+            "lead_curve",
+            "Order over equal thresholds .2 to .8, with the outermost ends of the intervals",
+            orders(curve, by),
+        ),
+        Finding(
+            "lead_curve",
+            "Lead at equal thresholds (decades): median, its sign interval over seeds, error of finite queries",
+            curve,
+        ),
     ]
     if by and 1 < tables.results.select(by).unique().collect().height <= GROUPS:
         for event in (ANSWER, CIRCUIT):
             title = f"{event}: how much later in a than in b (decades, 95 % interval over seeds), log-rank test"
-            titled.append((title, survival.pairwise(events, event, by).drop("paired")))
-    power = (
+            found.append(Finding("survival", title, survival.pairwise(events, event, by).drop("paired")))
+    power = Finding(
+        "lead",
         "What these numbers of runs could have shown (95 % interval, 80 % power)",
         could_have_seen(classed(tables), by),
     )
-    return [(title, frame) for title, frame in (*titled, *_together(events, by), power) if not frame.is_empty()]
+    stopped = Finding("", "Runs that a scheduler stopped, and events that were out of reach", _stopped(tables))
+    every = (*found, *_critical(tables), *_together(events, by), power, stopped)
+    return [finding for finding in every if not finding.rows.is_empty()]
 
 
-def _together(events: pl.LazyFrame, by: list[str]) -> list[tuple[str, pl.DataFrame]]:
+def _critical(tables: StudyTables) -> list[Finding]:
+    """Where the answer and the circuit begin to come within the horizon, along the first numeric axis."""
+    found = []
+    for event in (ANSWER, CIRCUIT):
+        rows = of_results(tables.events, tables).filter((pl.col("event") == event) & (pl.col("state") != "no_data"))
+        trials = rows.with_columns(outcome=(pl.col("state") == "observed").cast(pl.Float64)).collect()
+        if len(trials) >= FEWEST_OUTCOMES:
+            title = f"Critical value for {event} within the horizon (95 % band; dash: beyond the axis)"
+            found.append(Finding("phase_diagram", title, critical_values(trials, tables.groups)))
+    return found
+
+
+def _stopped(tables: StudyTables) -> pl.DataFrame:
+    """How many, by rule; the events that they count as followed to the end without, and the largest chance of each."""
+    grouped = tables.stops.group_by("scheduler", "event", maintain_order=True)
+    return grouped.agg(runs=pl.len(), largest_chance=pl.max("chance"))
+
+
+def _together(events: pl.LazyFrame, by: list[str]) -> list[Finding]:
     """Association of the two events over all runs, and within groups only."""
     ways = {"all runs": association.pairs_of(events), "within groups": association.pairs_of(events, by)}
     estimates = {
         "Kendall's tau between the times of circuit and answer": association.concordance,
         "Hazard of generalising once the circuit has formed, against before": association.hazard_ratio,
     }
-    titled = []
+    found = []
     for title, estimate in estimates.items():
         rows = [estimate(pairs).with_columns(over=pl.lit(way)) for way, pairs in ways.items() if len(pairs.answer)]
-        titled += [(title, pl.concat(rows).select("over", pl.exclude("over")))] if rows else []
-    return titled
+        found += [Finding("lead", title, pl.concat(rows).select("over", pl.exclude("over")))] if rows else []
+    return found

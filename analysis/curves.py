@@ -6,8 +6,10 @@ their step alone, log-spaced, so choosing again from the same rows chooses the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 from grokstudy.analysis.tables.parquet import Scan, Skipped
@@ -23,65 +25,90 @@ NEAR = 40
 """Points for the neighbourhood of each event."""
 HALF_WIDTH = 0.05
 """Half the width of a neighbourhood, in decades of step: about 12 %."""
-SCHEMA = pl.Schema({"metric": pl.String, "step": pl.Int64, "value": pl.Float64})
+SCHEMA = pl.Schema({"run_id": pl.String, "metric": pl.String, "step": pl.Int64, "value": pl.Float64})
+CURVE = ("run_id", "metric")
 SCALARS = ("loss", "grad_norm", "weight_norm")
 
 
 def tracked_curves(
-    store: Store, run_id: str, horizon: int, times: Iterable[float | None] = (), first: Iterable[str] = (),
+    store: Store, horizons: Mapping[str, int], times: Mapping[str, Iterable[float | None]], first: Iterable[str] = (),
     skipped: dict[str, Skipped] | None = None,
 ) -> pl.DataFrame:  # fmt: skip
-    """The curves of one run up to a step (`SCHEMA`); probes named in `first` come before the others.
+    """The curves of some runs, each up to its horizon (`SCHEMA`), dense near its events' `times`.
 
-    Files that cannot be read are noted in `skipped`.
+    Probes named in `first` come before the others. Files that cannot be read are noted in `skipped`.
     """
     noted = {} if skipped is None else skipped
-    rows = {table: _rows(Scan(store, table, [run_id], TABLES[table], noted), horizon) for table in TABLES}
-    scalars = [] if rows["steps"].is_empty() else [_curve(rows["steps"], f"train/{name}", name) for name in SCALARS]
-    headline, _ = of_splits(sorted(set(rows["evals"]["split"])))
-    tidy = [*_accuracies(rows["evals"], headline), *scalars, *_summaries(rows["probes"], headline, list(first))]
-    kept = [decimate(frame, horizon, times) for frame in tidy[:CURVES]]
-    return pl.concat([pl.DataFrame(schema=SCHEMA), *kept])
+    asked = pl.DataFrame({"run_id": [*horizons], "horizon": [*horizons.values()]})
+    rows = {table: Scan(store, table, TABLES[table], asked, noted).frame for table in TABLES}
+    recorded = rows["evals"].select("split").unique().collect()["split"].drop_nulls().sort().to_list()
+    headline, _ = of_splits(recorded)
+    parts = [_accuracies(rows["evals"]), _scalars(rows["steps"]), _summaries(rows["probes"], headline)]
+    tidy = pl.concat(parts).collect()
+    order = _order(tidy["metric"].unique(), headline, list(first))
+    shown = (
+        tidy.select(*CURVE).unique().with_columns(order=pl.col("metric").replace_strict(order, return_dtype=pl.Int64))
+    )
+    kept = shown.filter(pl.col("order").rank().over("run_id") <= CURVES)
+    points = tidy.drop_nulls().unique([*CURVE, "step"], keep="last", maintain_order=True)
+    curves = points.join(kept, on=CURVE).sort("run_id", "order", "step").select(list(SCHEMA)).cast(SCHEMA)
+    is_long = pl.len().over(CURVE) > POINTS
+    thinned = [
+        decimate(curve, horizons[curve["run_id"][0]], times.get(curve["run_id"][0], ()))
+        for curve in curves.filter(is_long).partition_by(CURVE)
+    ]
+    return pl.concat([curves.filter(~is_long), *thinned])
 
 
-def _rows(scan: Scan, horizon: int) -> pl.DataFrame:
-    within = pl.col("step") < horizon if scan.table == "steps" else pl.col("step") <= horizon
-    return scan.frame.filter(within).collect()
+def _accuracies(evals: pl.LazyFrame) -> pl.LazyFrame:
+    return _tidy(evals, pl.format("accuracy/{}", "split"), "accuracy")
 
 
-def _accuracies(evals: pl.DataFrame, headline: str) -> list[pl.DataFrame]:
-    order = (headline, *known_splits())
-    splits = sorted(set(evals["split"]), key=lambda name: (order.index(name) if name in order else len(order), name))
-    return [_curve(evals.filter(pl.col("split") == split), f"accuracy/{split}", "accuracy") for split in splits]
+def _scalars(steps: pl.LazyFrame) -> pl.LazyFrame:
+    return pl.concat([_tidy(steps, pl.lit(f"train/{name}"), name) for name in SCALARS])
 
 
-def _summaries(probes: pl.DataFrame, headline: str, first: list[str]) -> list[pl.DataFrame]:
-    """Summaries of the probes on the test that matters; those that events look at first."""
-    summary = probes.filter(pl.col("layer").is_null() & pl.col("position").is_null() & (pl.col("split") == headline))
-    names = sorted(set(summary["probe"]), key=lambda name: (name not in first, name))
-    return [_curve(summary.filter(pl.col("probe") == name), f"probe/{name}", "value") for name in names]
+def _summaries(probes: pl.LazyFrame, headline: str) -> pl.LazyFrame:
+    """Summaries of the probes on the test that matters."""
+    is_summary = pl.col("layer").is_null() & pl.col("position").is_null() & (pl.col("split") == headline)
+    return _tidy(probes.filter(is_summary), pl.format("probe/{}", "probe"), "value")
 
 
-def _curve(rows: pl.DataFrame, metric: str, column: str) -> pl.DataFrame:
-    named = rows.select(pl.lit(metric).alias("metric"), "step", pl.col(column).alias("value"))
-    return named.cast(SCHEMA).drop_nulls().unique("step", keep="last").sort("step")
+def _tidy(rows: pl.LazyFrame, metric: pl.Expr, column: str) -> pl.LazyFrame:
+    return rows.select("run_id", metric.alias("metric"), "step", pl.col(column).alias("value").cast(pl.Float64))
+
+
+def _order(metrics: Iterable[str], headline: str, first: Sequence[str]) -> dict[str, int]:
+    """Places of metrics: accuracies, training, then probes, of which those that events look at come first."""
+    splits = (headline, *known_splits())
+
+    def place(metric: str) -> tuple[int, int, str]:
+        kind, _, name = metric.partition("/")
+        known = {"accuracy": splits, "train": SCALARS}.get(kind)
+        if known is None:
+            return 2, int(name not in first), name
+        return ("accuracy", "train").index(kind), known.index(name) if name in known else len(known), name
+
+    return {metric: number for number, metric in enumerate(sorted(metrics, key=place))}
 
 
 def decimate(curve: pl.DataFrame, horizon: int, times: Iterable[float | None] = ()) -> pl.DataFrame:
-    """At most POINTS points: log-spaced ones, more of them near the events, and always the first and the last."""
+    """At most POINTS points: log-spaced ones, more of them near the events, and always the first and the last.
+
+    `curve` has one row per `step`, in order.
+    """
     if len(curve) <= POINTS:
         return curve
     reached = sorted({time for time in times if time is not None})[: POINTS // (2 * NEAR)]
-    decades = max(1.0, pl.select(pl.lit(horizon + 1.0).log10()).item())
-    coarse = (POINTS - 2 - (NEAR + 3) * len(reached)) / decades - 1
-    log = (pl.col("step") + 1).log10()
-    bucket = (log * coarse).floor()
-    for time in reached:
-        offset = log - pl.lit(time + 1.0).log10()
-        fine = (offset / (2 * HALF_WIDTH) * NEAR).floor()
-        bucket = pl.when(offset.abs() < HALF_WIDTH).then(1e6 * (1 + reached.index(time)) + fine).otherwise(bucket)
-    first = bucket.is_first_distinct()
-    return curve.filter(first | (pl.col("step") == pl.col("step").max()))
+    coarse = (POINTS - 2 - (NEAR + 3) * len(reached)) / max(1.0, math.log10(horizon + 1)) - 1
+    log = np.log10(curve["step"].to_numpy() + 1.0)
+    bucket = np.floor(log * coarse)
+    for number, time in enumerate(reached):
+        offset = log - math.log10(time + 1)
+        fine = np.floor(offset / (2 * HALF_WIDTH) * NEAR)
+        bucket = np.where(np.abs(offset) < HALF_WIDTH, 1e6 * (1 + number) + fine, bucket)
+    kept = np.append(np.unique(bucket, return_index=True)[1], len(curve) - 1)
+    return curve[np.unique(kept)]
 
 
 def event_times(events: pl.DataFrame) -> dict[str, dict[str, float | None]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+ANSWER, CIRCUIT = "generalised", "circuit"
+"""The two events that lead, class and order are about."""
 FIRST = ("memorised", "generalised", "circuit")
 """Events in the order in which a reader thinks of them; a study's other events follow."""
 
@@ -24,9 +26,26 @@ def label(values: Mapping[str, Any]) -> str:
     return ", ".join(settings) or "all"
 
 
+def axis_title(option: str) -> str:
+    """An option as the title of an axis: `optim.weight_decay` is weight decay, `model.width` the model's width."""
+    section, _, name = option.rpartition(".")
+    words = name.replace("_", " ")
+    if name == "steps":
+        return "training steps"
+    return f"model {words}" if section == "model" else words
+
+
 def plain(value: Any) -> str:
     """One setting as text."""
     return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def number(value: float) -> str:
+    """A number as a person would write it: 0.1, 3.6, 1k, 12.5k, 1e-05."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size and float(f"{value / size:.4g}") * size == value:
+            return f"{value / size:.4g}{letter}"
+    return f"{value:g}"
 
 
 def steps_text(value: float | None) -> str:

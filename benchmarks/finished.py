@@ -44,7 +44,9 @@ def main(runs: int) -> None:
         own.write("run.json", {**(own.read("run.json") or {}), "started": 1.7e9})  # MLflow shows begun ones
     done = study_state(study, store)
     write_study(store, study, done.trials, done.ledger)
-    Tracker(f"sqlite:///{store.path('mlflow.db')}", "other", None)  # MLflow's own set-up, once per data base
+    assert Tracker(
+        f"sqlite:///{store.path('mlflow.db')}", "other", None
+    ).experiment  # MLflow's own set-up, once per data base
     for name, words in COMMANDS.items():
         before, begun = os.times(), time.perf_counter()
         given = [sys.executable, "-m", "grokstudy", *words, str(path), "--root", store.uri]

@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,12 @@ def build(store: Store, runs: int) -> None:
     store.write_json("studies/large/study.json", {"name": "large", "hypothesis": "", "spec_hash": "0"})
 
 
-def curves(run: RunRecord) -> Iterator[tuple[str, int, float]]:
-    """Every curve of a run."""
-    for curve in range(CURVES):
-        for point in range(POINTS):
-            yield f"probe/curve_{curve:02d}", point * STEPS // POINTS, run.seed + curve / (1 + point)
+def curves(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, int, float]]:
+    """Every curve of some runs."""
+    for run in runs:
+        for curve in range(CURVES):
+            for point in range(POINTS):
+                yield run.run_id, f"probe/curve_{curve:02d}", point * STEPS // POINTS, run.seed + curve / (1 + point)
 
 
 def by_log_batch(folder: Path, runs: int) -> float:
@@ -69,7 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(Path(scratch) / "root")
         build(store, runs)
-        Tracker(f"sqlite:///{store.path('mlflow.db')}", "other", None)
+        assert Tracker(f"sqlite:///{store.path('mlflow.db')}", "other", None).experiment
         begun = time.monotonic()
         sync(store, "large", {}, curves)
         written = time.monotonic()

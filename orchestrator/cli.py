@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands import COMMANDS, EXAMPLES
+from grokstudy.orchestrator.commands import COMMANDS, EXAMPLES, GROUPS
 from grokstudy.orchestrator.commands.common import BAD_INPUT, INTERRUPTED, say
 from grokstudy.orchestrator.commands.ends import close_streams, leave, open_streams
 from grokstudy.trainables.messages import first_line
@@ -21,8 +22,27 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 some runs failed, 2 bad input, 3 interrupted and resumable.",
 )
 
-for name, function in COMMANDS.items():
-    app.command(name, epilog=f"Example: {EXAMPLES[name]}")(function)
+for group, names in GROUPS.items():
+    for name in names:
+        app.command(name, epilog=f"Example: {EXAMPLES[name]}", rich_help_panel=group)(COMMANDS[name])
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        say(f"grokstudy {version('grokstudy')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Say the version and exit.", callback=_say_version, is_eager=True)
+]
+
+
+@app.callback()
+def _options(version: Version = False) -> None:
+    """Options of the command line itself."""
 
 
 REMEDIES = {
@@ -78,10 +98,16 @@ def _command() -> None:
     except KeyboardInterrupt:
         say("interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
-    except (ValueError, OSError) as error:
+    except Exception as error:
+        from grokstudy.trainables.plugins import at_fault, told
         from grokstudy.trainables.storage.store import DamagedError, RefusedError, StorageError
 
-        if not isinstance(error, DamagedError | OSError) or os.environ.get("GROKSTUDY_TRACEBACK"):
+        if os.environ.get("GROKSTUDY_TRACEBACK"):
+            raise
+        if at_fault(error):
+            say(told(error), err=True)
+            raise SystemExit(BAD_INPUT) from None
+        if not isinstance(error, DamagedError | OSError):
             raise
         say(_message(error), err=True)
         passing = isinstance(error, StorageError) and not isinstance(error, RefusedError)

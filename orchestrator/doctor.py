@@ -80,9 +80,10 @@ def _compiler() -> Check:
 def _ray() -> Check:
     """Start Ray for real, or join the cluster of RAY_ADDRESS, and end it again."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
+    from grokstudy.orchestrator.execution.resources import cluster_address
     from grokstudy.orchestrator.execution.tuner import ray_session, set_environment
 
-    address, began = os.environ.get("RAY_ADDRESS"), time.monotonic()
+    address, began = cluster_address(), time.monotonic()
     set_environment()
     import ray
 

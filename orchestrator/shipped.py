@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from grokstudy.trainables.options import known_words
+
 HOME = Path(__file__).parent.parent
 FOR_THE_CHECKOUT = "# yaml-language-server: $schema=../docs/study.schema.json\n"
 """First line of a shipped study, for editors; it leads nowhere from another folder."""
@@ -54,4 +56,4 @@ def near(word: str, known: Iterable[str]) -> str:
     """The names that may have been meant, or all there are."""
     names = list(known)
     close = difflib.get_close_matches(word, names, n=3) or [name for name in names if word and name.startswith(word)]
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
+    return f"did you mean {' or '.join(close)}?" if close else known_words(word, names)

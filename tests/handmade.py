@@ -28,6 +28,7 @@ from grokstudy.trainables.models.decoder import Transformer
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.lookup import Lookup
 from grokstudy.trainables.probes.queries import Queries
+from grokstudy.trainables.tasks.base import Shape
 from grokstudy.trainables.tasks.graph import Examples, GraphData, chain_shape
 from grokstudy.trainables.tasks.two_hop import TwoHop, TwoHopOptions
 
@@ -43,37 +44,36 @@ def graph(seed: int = 0, **changes: object) -> GraphData:
 
 
 @dataclass
-class Handmade:
+class Written:
     """A model and one row of weights, written part by part."""
 
-    data: GraphData
     model: Transformer
     weights: dict[str, Tensor]
+    keys: int
+    """Size of the part of the residual stream that says which fact something is."""
 
-    @classmethod
-    def empty(cls, data: GraphData) -> Handmade:
+    @staticmethod
+    def blank(shape: Shape, keys: int = 0) -> tuple[Transformer, dict[str, Tensor], int]:
         """Embeddings, positions, unembedding; blocks that do nothing."""
-        vocabulary = data.vocabulary
-        width = 4 * vocabulary + 3 + len(data.graph.head)
+        width = 4 * shape.classes + shape.length + keys
         options = Model(layers=2, loops=1, width=width, heads=1, mlp_ratio=6, activation="relu", tied=False, bias=True)
-        shape = chain_shape(vocabulary, data.entities)
         model = Transformer(options, shape)
         weights = {
             name: value.clone() for name, value in model.unpack(torch.zeros(1, parameter_count(options, shape))).items()
         }
         for name in ("0.norm1", "0.norm2", "1.norm1", "1.norm2", "norm_final"):
             weights[name][:] = 1.0
-        made = cls(data, model, weights)
-        weights["embed"][0][:, made.part("token")] = torch.eye(vocabulary)
-        weights["position"][0][:, made.part("position")] = torch.eye(3)
-        weights["unembed"][0][made.part("out")] = SHARP * torch.eye(vocabulary)
-        return made
+        made = Written(model, weights, keys)
+        weights["embed"][0][:, made.part("token")] = torch.eye(shape.classes)
+        weights["position"][0][:, made.part("position")] = torch.eye(shape.length)
+        weights["unembed"][0][made.part("out")] = SHARP * torch.eye(shape.classes)
+        return model, weights, keys
 
     def part(self, name: str) -> slice:
         """Dimensions of the residual stream that hold one thing."""
-        v = self.data.vocabulary
-        starts = {"token": 0, "brought": v, "fetched": 2 * v, "out": 3 * v, "position": 4 * v, "fact": 4 * v + 3}
-        size = {"position": 3, "fact": len(self.data.graph.head)}.get(name, v)
+        v, places = self.model.shape.classes, self.model.shape.length
+        starts = {"token": 0, "brought": v, "fetched": 2 * v, "out": 3 * v, "position": 4 * v, "fact": 4 * v + places}
+        size = {"position": places, "fact": self.keys}.get(name, v)
         return slice(starts[name], starts[name] + size)
 
     def attend(self, block: int, source: dict[int, int], what: str, into: str, norm: float) -> None:
@@ -85,7 +85,7 @@ class Handmade:
         qkv, out = self.weights[f"{block}.qkv"][0], self.weights[f"{block}.out"][0]
         query, key, value = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
         position = self.part("position").start
-        for place in range(3):
+        for place in range(self.model.shape.length):
             query[position + place, place] = SHARP
             key[position + source.get(place, place), place] = SHARP
         scale = math.sqrt(width) / norm
@@ -107,6 +107,18 @@ class Handmade:
             up[self.part(part).start + torch.as_tensor(tokens), units] = 1.0
         self.weights[f"{block}.up.bias"][0][units] = -(len(inputs) - 0.5) * scale
         down[units, self.part(into).start + entries] = 2.0 * loud / scale
+
+
+@dataclass
+class Handmade(Written):
+    """Such a model for the chains of a graph."""
+
+    data: GraphData
+
+    @classmethod
+    def empty(cls, data: GraphData) -> Handmade:
+        """Blocks that do nothing."""
+        return cls(*cls.blank(chain_shape(data.vocabulary, data.entities), len(data.graph.head)), data)
 
     def scene(self, cap: int = 200) -> Scene:
         """This model on up to so many queries of each split."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from grokstudy.trainables import plugins
 from grokstudy.trainables.options import Problem, did_you_mean, fields_of, fits, flat, misfits, option
 from grokstudy.trainables.tasks import DEFAULT, TASKS
 from grokstudy.trainables.tasks.base import Shape
@@ -144,9 +145,20 @@ class Start:
     step: int
 
 
+@dataclass(frozen=True)
+class Unloaded:
+    """Options of a task whose code this process does not have: kept as they are, so that ids hold."""
+
+    text: str
+    """As JSON."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One training, fully resolved. `data` is the options class of the task (`TASKS[task].Options`)."""
+    """One training, fully resolved. `data` is the options class of the task (`TASKS[task].Options`).
+
+    A task or probe from outside is named together with its code (`plugins.py`), which is so a part of what a run is.
+    """
 
     task: str = DEFAULT
     seed: int = 0
@@ -171,10 +183,10 @@ class RunConfig:
             word = min(unknown)
             raise ValueError(f"{word} is unknown; {did_you_mean(word, known)}")
         task = raw.get("task", DEFAULT)
-        if not isinstance(task, str) or task not in TASKS:
+        if not isinstance(task, str) or not (task in TASKS or plugins.is_full(task)):
             raise ValueError(f"task: {task!r} is unknown; {did_you_mean(str(task), list(TASKS))}")
         given = {"eval": {}, **raw}
-        if isinstance(given["eval"], Mapping):
+        if isinstance(given["eval"], Mapping) and task in TASKS:
             given["eval"] = {"probes": TASKS[task].default_probes, **given["eval"]}
         sections = {name: _section(name, kind, given.get(name, {})) for name, kind in sections_of(task).items()}
         start = None if raw.get("start") is None else _start(raw["start"])
@@ -201,6 +213,8 @@ class RunConfig:
 
     def problems(self) -> list[Problem]:
         """Everything impossible about this configuration that can be told without building the data."""
+        if isinstance(self.data, Unloaded):
+            return [Problem("task", f"the code of {self.task} is not here")]
         own = getattr(self.data, "problems", list)
         return list(_misfits(self)) or [*_cross_checks(self), *own()]
 
@@ -262,6 +276,8 @@ def _digest(identity: Mapping[str, Any]) -> str:
 
 
 def _as_json(options: Any) -> str:
+    if isinstance(options, Unloaded):
+        return options.text
     return str(_kept(options, "_json", lambda section: json.dumps(dataclasses.asdict(section))))
 
 
@@ -277,7 +293,7 @@ def _kept(options: Any, name: str, make: Callable[[Any], Any]) -> Any:
 
 def sections_of(task: str) -> dict[str, type[Any]]:
     """The options class of each section of a configuration for this task."""
-    return {"data": TASKS[task].Options, **SECTIONS}
+    return {"data": TASKS[task].Options if task in TASKS else Unloaded, **SECTIONS}
 
 
 def canonical_json(value: Any) -> str:
@@ -319,6 +335,8 @@ def _whole(name: str, raw: Any) -> int:
 def _section(name: str, kind: type[Any], raw: Any) -> Any:
     if not isinstance(raw, Mapping):
         raise ValueError(f"{name}: {raw!r} is not possible; it must be a mapping of options")
+    if kind is Unloaded:
+        return Unloaded(json.dumps(raw))
     known = {f.name: f for f in dataclasses.fields(kind)}
     for key in raw:
         if key not in known:
@@ -402,7 +420,7 @@ def _excess(config: RunConfig, key: str) -> float:
 
 
 def _cross_checks(config: RunConfig) -> Iterator[Problem]:
-    from grokstudy.trainables.measurements import NEEDS, PROBES
+    from grokstudy.trainables.measurements import NEEDS, PROBES, needs
 
     model, train = config.model, config.train
     yield from _of_another_family(model)
@@ -417,6 +435,7 @@ def _cross_checks(config: RunConfig) -> Iterator[Problem]:
     for probe in config.eval.probes:
         if probe not in PROBES:
             yield Problem("eval.probes", f"{probe!r} is unknown; {did_you_mean(probe, list(PROBES))}")
-        elif probe in NEEDS and probe not in (serves := TASKS[config.task].probes):
-            can = f"; its probes: {', '.join(serves)}" if serves else ""
-            yield Problem("eval.probes", f"{probe} needs {NEEDS[probe]}, which task {config.task} has not{can}")
+        elif (need := needs(probe)) is not None:
+            serves = TASKS[config.task].probes
+            if not serves or (probe in NEEDS and probe not in serves):
+                yield Problem("eval.probes", f"{probe} needs {need}, which task {config.task} has not")

@@ -1,18 +1,24 @@
 """Registry of probes. A probe is one file and one line here; contract tests run over every entry.
 
 `MEASURED` says what each measures, so that validation and the JSON Schema need no torch. A test holds that each probe
-measures exactly what its line says.
+measures exactly what its line says. A probe from outside says so itself, by the decorator `measures`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from grokstudy.trainables.registry import Registry
+from grokstudy.trainables.schema import METRICS
 
 if TYPE_CHECKING:
     from grokstudy.trainables.probes.base import Measurement
+
+
+Made = TypeVar("Made", bound=Callable[..., Any])
+_MEASUREMENT = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Measured(NamedTuple):
@@ -22,6 +28,8 @@ class Measured(NamedTuple):
     """Measured once per split."""
     sites: tuple[str, ...] = ()
     """Measured at each depth and position."""
+    of_graph: bool = False
+    """Of a probe from outside: it is a function of a Scene, which tasks over a graph have."""
 
 
 _LENS = tuple(f"lens_{token}_{kind}" for token in ("bridge", "answer", "r2") for kind in ("hit", "mrr", "rank", "prob"))
@@ -55,6 +63,8 @@ PROBES: Registry[Callable[[Any], Iterable[Measurement]]] = Registry(
         "circuit": "trainables.probes.circuit:circuit",
         "consistency": "trainables.probes.consistency:consistency",
     },
+    group="grokstudy.probes",
+    fault="trainables.measurements:fault",
 )
 
 MEASURED = {
@@ -68,13 +78,13 @@ MEASURED = {
     "circuit": Measured((*_HALVES, "circuit_strength"), _HALVES),
     "consistency": Measured(_SHARES),
 }
-"""What each probe measures."""
+"""What each probe measures, but those that measure what a task declares."""
 NEEDS = dict.fromkeys(MEASURED, "a graph of facts and chains")
 """What a probe cannot do without, in words: it looks into models of tasks that have it alone (`Task.probes`)."""
+MEASURED["head_ablation"] = Measured((), ("ablated_loss", "ablated_accuracy"))
 DECLARED = {"attention_mass": ("looks", "mass_"), "lens": ("latents", "lens_"), "value_lens": ("truths", "follows_"),
             "swap": ("swaps", "swap_")}  # fmt: skip
 """Probes that measure what a task declares: the attribute where it does, and how the measurements' names begin."""
-ABLATION = Measured((), ("ablated_loss", "ablated_accuracy"))
 
 
 class Declaring(Protocol):
@@ -87,16 +97,6 @@ class Declaring(Protocol):
     swaps: ClassVar[Mapping[str, str]]
 
 
-def measured(task: type[Declaring]) -> dict[str, Measured]:
-    """What each probe measures of a model of this task."""
-    of_task = dict(MEASURED)
-    of_task["head_ablation"] = ABLATION
-    for probe, (attribute, prefix) in DECLARED.items():
-        names = tuple(f"{prefix}{name}" for name in getattr(task, attribute))
-        of_task[probe] = Measured(names, names)
-    return of_task
-
-
 NO_SHARES = (
     *("lens_bridge_rank", "lens_answer_rank", "lens_r2_rank", "consistency_phi", *_COSINES, *_CHOICES),
     *("site_depth", "capacity_depth", "mediation_depth"),
@@ -107,20 +107,72 @@ _SHARE_WORDS = ("accuracy", "exact", "share", "rate", "hit", "hit_any", "prob", 
 """How the name of a share ends that no probe of ours measures."""
 
 
-def measured_by(metric: str, sited: bool, task: type[Declaring]) -> set[str]:
-    """The probes that measure this of a model of this task, at sites or as a summary."""
-    return {name for name, probe in measured(task).items() if metric in (probe.sites if sited else probe.summaries)}
+def measures(*summaries: str, sites: tuple[str, ...] = (), of_graph: bool = False) -> Callable[[Made], Made]:
+    """Say what a probe from outside measures: once per split, and at each depth and position.
+
+    It is a function of a `Subject` (`probes/subject.py`); with `of_graph` of a `Scene` (`probes/base.py`), with
+    queries over the graph of facts.
+    """
+
+    def declared(probe: Made) -> Made:
+        probe.measured = Measured(summaries, sites, of_graph)  # type: ignore[attr-defined]
+        return probe
+
+    return declared
+
+
+def measured(probe: str, task: type[Declaring] | None = None) -> Measured:
+    """What a probe measures of a model of this task; without a task, what it measures of every one."""
+    if probe in DECLARED:
+        attribute, prefix = DECLARED[probe]
+        names = tuple(f"{prefix}{name}" for name in getattr(task, attribute, ()))
+        return Measured(names, names)
+    found: Measured = MEASURED[probe] if probe in MEASURED else PROBES[probe].measured  # type: ignore[attr-defined]
+    return found
+
+
+def fault(probe: Any) -> str | None:
+    """What keeps something from outside from being a probe; None where it is one."""
+    declared = getattr(probe, "measured", None)
+    if not callable(probe):
+        return f"it is {type(probe).__name__}, and should be a function"
+    if not isinstance(declared, Measured):
+        return 'it does not say what it measures; write @measures("name") above it (grokstudy.trainables.measurements)'
+    names = [*declared.summaries, *declared.sites]
+    if not names:
+        return "it measures nothing; name at least one measurement in @measures(...)"
+    for name in names:
+        if not isinstance(name, str) or not _MEASUREMENT.fullmatch(name):
+            return f"{name!r} is no name for a measurement; use lower-case letters, digits and _"
+        if name in METRICS or name in measurements():
+            owners = " or ".join(sorted(measured_by(name, True) | measured_by(name, False))) or "every evaluation"
+            return f"{name} is measured by {owners} already; give yours another name"
+    return None
+
+
+def needs(probe: str) -> str | None:
+    """What a probe cannot do without, in words; None for one that serves every task."""
+    if probe in NEEDS:
+        return NEEDS[probe]
+    return "a graph of facts and chains" if probe not in MEASURED and measured(probe).of_graph else None
+
+
+def measured_by(metric: str, sited: bool, task: type[Declaring] | None = None, also: Iterable[str] = ()) -> set[str]:
+    """The probes that measure this of a model of a task, at sites or as a summary: of ours, and of those named."""
+    known = {name: measured(name, task) for name in {*PROBES, *also} if name in PROBES}
+    return {name for name, probe in known.items() if metric in (probe.sites if sited else probe.summaries)}
 
 
 def is_share(metric: str) -> bool:
     """Whether a metric lies between 0 and 1: `accuracy`, what probes measure but NO_SHARES, and what is called so."""
     known = metric in measurements() and metric not in NO_SHARES
-    known = known or metric.startswith(("mass_", "lens_", "swap_"))
-    return known or metric.endswith(tuple(f"_{word}" for word in _SHARE_WORDS)) or metric in _SHARE_WORDS
+    declared = metric not in measurements() and metric.startswith(("mass_", "lens_", "swap_"))
+    return known or declared or metric.endswith(tuple(f"_{word}" for word in _SHARE_WORDS)) or metric in _SHARE_WORDS
 
 
-def measurements(*tasks: type[Declaring]) -> list[str]:
-    """Everything that a probe measures of a graph, or of a model of these tasks, and their own metrics."""
-    probes = [probe for task in tasks for probe in measured(task).values()] or list(MEASURED.values())
-    own = {name for task in tasks for name in task.metrics}
-    return sorted({name for probe in probes for name in (*probe.summaries, *probe.sites)} | own)
+def measurements(tasks: Iterable[type[Declaring]] = (), also: Iterable[str] = ()) -> list[str]:
+    """Everything that a probe of ours measures, or one of those named, of models of these tasks; and their metrics."""
+    of = [None, *tasks]
+    probes = [measured(name, task) for task in of for name in {*PROBES, *also}]
+    own = {name for task in of if task is not None for name in task.metrics}
+    return sorted({name for names in probes for name in (*names.summaries, *names.sites)} | own)

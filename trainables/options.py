@@ -16,6 +16,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from grokstudy.trainables.messages import shown
 
+MOST_KNOWN, NEAREST = 20, 6
+"""Most known words that a message lists, and how many of them it names when there are more."""
+
 
 def option(
     default: Any,
@@ -207,6 +210,46 @@ def spelled(hint: Any) -> str:
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """Suggest the nearest known word, else list them all."""
+    """Suggest the nearest known word, else list them; of many, the nearest."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+    return f"did you mean {near[0]!r}?" if near else known_words(word, known)
+
+
+def known_words(word: str, known: list[str]) -> str:
+    """What could stand here: all there is, or of many the nearest and how many more there are."""
+    if len(known) <= MOST_KNOWN:
+        return f"known: {', '.join(sorted(known))}"
+    nearest = difflib.get_close_matches(word, known, n=NEAREST, cutoff=0)
+    return f"nearest: {', '.join(nearest)} (and {len(known) - len(nearest)} more)"
+
+
+def option_faults(options: Any) -> str | None:
+    """What keeps a class from outside from declaring options; None where it does."""
+    if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
+        return "its Options are no dataclass; write @dataclass(frozen=True, kw_only=True) above the class"
+    if not options.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return "its Options can be changed; write @dataclass(frozen=True, kw_only=True) above the class"
+    try:
+        fields = fields_of(options)
+    except (NameError, TypeError) as error:
+        return f"its Options have a type that is not known: {error}"
+    for key, field in fields.items():
+        if field.block is not None and (found := option_faults(field.block)):
+            return f"option {key}: {found}"
+        if field.block is None and not _can_stand_in_a_file(field.hint):
+            kinds = "int, float, bool, str, Literal, tuple[str, ...], or one of them | None"
+            return f"option {key} is {getattr(field.hint, '__name__', field.hint)}; an option is {kinds}"
+        if field.required:
+            return f"option {key} has no default"
+        misfit = None if field.block is not None else field.misfit(field.default)
+        if misfit:
+            return f"the default of option {key} {misfit}"
+    return None
+
+
+def _can_stand_in_a_file(hint: Any) -> bool:
+    if get_origin(hint) in (Union, UnionType):
+        return all(map(_can_stand_in_a_file, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return get_args(hint) == (str, ...)
+    return get_origin(hint) is Literal or hint in (int, float, bool, str, NoneType)

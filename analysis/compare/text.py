@@ -10,7 +10,7 @@ import polars as pl
 from grokstudy.analysis.compare.compare import Comparison
 from grokstudy.analysis.compare.select import Side
 from grokstudy.analysis.labels import share_text, steps_text
-from grokstudy.analysis.report.html import document, escape, figure, table
+from grokstudy.analysis.report.html import render
 
 Row = dict[str, str]
 
@@ -88,15 +88,8 @@ def compare_page(sides: Sequence[Side], comparison: Comparison) -> str:
     """The comparison as one HTML file that fetches nothing."""
     figures = overlaid(sides)
     names = " against ".join(side.name for side in sides)
-    blocks = [f"<h2>{escape(title)}</h2>{_block(rows(comparison))}" for title, rows in SECTIONS]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
-    shown = [figure(drawn, links=()) for drawn in figures]
-    parts = [f"<p class=soft>comparison</p><h1>{escape(names)}</h1>", *blocks, f"<ul class=soft>{notes}</ul>"]
-    return document(names, [*parts, "<h2>Curves</h2>", *shown], figures)
-
-
-def _block(rows: Sequence[Row]) -> str:
-    return table(rows, stack=True) if rows else "<p>None.</p>"
+    blocks = [(title, rows(comparison)) for title, rows in SECTIONS]
+    return render("compare.html", figures, title=names, blocks=blocks, notes=comparison.notes)
 
 
 def overlaid(sides: Sequence[Side]) -> list[Any]:

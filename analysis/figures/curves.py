@@ -5,6 +5,7 @@ A filled dot is an event, a hollow one the end of a run in which it has not happ
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import altair as alt
@@ -15,9 +16,13 @@ from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.events import Event
 
 CAPTION = (
-    "Thin lines are seeds, thick lines their median. Filled dots: the event is reached. "
-    "Hollow dots: the run ended without it (censored). Dashed: the event's threshold."
+    "Thin lines are seeds, thick lines their median over runs of one setting, drawn slightly apart so that none hides "
+    "another. Dashed: the event's threshold."
 )
+SHAPES = {
+    "observed": ("circle", "event reached"),
+    "censored": ("diamond", "run ended without it (censored)"),
+}
 
 
 def curves(tables: StudyTables) -> list[theme.Figure] | None:
@@ -81,12 +86,26 @@ def _chart(name: str, event: Event, lines: pl.DataFrame, ends: pl.DataFrame, kno
     hint = ["regime:N", "seed:Q", "step:Q", "value:Q"]
     base = alt.Chart(lines).encode(x=theme.step_axis(), y=y, color=colour, tooltip=hint)
     seeds = base.transform_filter("datum.line == 'seed'").mark_line(strokeWidth=0.8, strokeOpacity=0.35)
-    middle = base.transform_filter("datum.line == 'median'").mark_line(strokeWidth=2.2)
+    medians = lines.filter(pl.col("line") == "median")["regime"].unique()
+    apart = theme.offsets([name for name in known["regime"].unique(maintain_order=True) if name in medians])
+    middle = [
+        base.transform_filter(f"datum.line == 'median' && datum.regime == {json.dumps(regime)}").mark_line(
+            strokeWidth=1.8, yOffset=offset
+        )
+        for regime, offset in apart.items()
+    ]
     level = alt.Chart(pl.DataFrame({"value": [event.threshold]}))
     rule = level.mark_rule(strokeDash=[4, 3], color=theme.FAINT).encode(y="value:Q")
-    dots = alt.Chart(ends).mark_point(size=34, strokeWidth=1.4, opacity=1).encode(
-        x=theme.step_axis(), y=y, color=colour, tooltip=[*hint, alt.Tooltip("state:N")],
-        fill=alt.condition("datum.state == 'observed'", colour, alt.value("white")),
-    )  # fmt: skip
-    layers = alt.layer(rule, seeds.encode(detail="trial_id:N"), middle, dots)
+    shape = theme.shape("state", SHAPES)
+    dots = alt.Chart(ends).encode(
+        x=theme.step_axis(), y=y, color=colour, tooltip=[*hint, alt.Tooltip("state:N")], shape=shape
+    )
+    parts = [
+        dots.transform_filter(f"datum.state == '{state}'").mark_point(
+            size=34, strokeWidth=1.4, opacity=1, filled=filled
+        )
+        for state, filled in (("observed", True), ("censored", False))
+        if state in ends["state"]
+    ]
+    layers = alt.layer(rule, seeds.encode(detail="trial_id:N"), *middle, *parts)
     return layers.properties(width=theme.WIDTH, height=theme.HEIGHT, title=alt.Title(name, subtitle=str(event)))

@@ -59,7 +59,7 @@ def _chart(paths: pl.DataFrame, answer: Event, circuit: Event, known: pl.DataFra
         tooltip=["regime:N", "seed:Q", "step:Q", "circuit:Q", "answer:Q"],
     )
     lines = base.mark_line(strokeWidth=1.1, strokeOpacity=0.6).encode(detail="trial_id:N", order="step:Q")
-    ends = base.mark_point(size=55, filled=True, opacity=1).encode(shape=alt.Shape("regime:N", legend=None))
+    ends = base.mark_point(size=55, filled=True, opacity=1).encode(shape=theme.regime_shape(known))
     ends.data = paths.group_by("trial_id", maintain_order=True).last()
     style = {"strokeDash": [4, 3], "color": theme.FAINT}
     across = alt.Chart(pl.DataFrame({"answer": [answer.threshold]})).mark_rule(**style).encode(y="answer:Q")
@@ -74,7 +74,7 @@ def _corners(level: float) -> list[Any]:
     places = [("answer alone", "neither", 6, "left"), ("both", "circuit alone", theme.WIDTH - 6, "right")]
     return [
         alt.Chart(pl.DataFrame({"answer": [level], "text": [word]}))
-        .mark_text(align=side, dy=dy, color="#666666", fontStyle="italic", fontSize=11)
+        .mark_text(align=side, dy=dy, color=theme.NOTE, fontStyle="italic", fontSize=11)
         .encode(x=alt.value(x), y="answer:Q", text="text:N")
         for above, below, x, side in places
         for word, dy in ((above, -10), (below, 10))

@@ -57,17 +57,18 @@ def share_probes(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
 def _figure(name: str, rows: pl.DataFrame, split: str, known: pl.DataFrame) -> theme.Figure:
     order = known["regime"].unique(maintain_order=True).to_list()[:REGIMES]
     shown = rows.filter(pl.col("regime").is_in(order))
+    positions = shown["position"].unique(maintain_order=True).to_list()
     depths = sorted(shown["layer"].unique().to_list(), reverse=True)
     base = alt.Chart(shown).encode(
-        x=alt.X("position:N", sort=["h", "r1", "r2"], title="position", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("layer:O", sort=depths, title="depth"),
+        x=alt.X("position:N", sort=positions, title="token position", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("layer:O", sort=depths, title="depth (blocks)"),
         tooltip=["regime:N", "layer:Q", "position:N", "value:Q", "trials:Q"],
     )
     fill = alt.Color("value:Q", scale=theme.BLUES, title=None, legend=None)
-    tiles = base.mark_rect(stroke="white").encode(color=fill)
+    tiles = base.mark_rect(stroke=theme.PAPER).encode(color=fill)
     number = alt.Text("value:Q", format=".2f")
     words = base.mark_text(fontSize=9).encode(text=number, color=theme.on_blue("value"))
-    layers = alt.layer(tiles, words).properties(width=38 * 3, height=22 * len(depths))
+    layers = alt.layer(tiles, words).properties(width=38 * len(positions), height=22 * len(depths))
     header = alt.Facet("regime:N", sort=order, title=None)
     chart = layers.facet(header, columns=4).properties(title=f"{name.replace('_', ' ')} on {split}")
     return theme.Figure(f"layer_position_{name}", chart, shown, CAPTION)

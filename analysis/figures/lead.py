@@ -18,12 +18,16 @@ from grokstudy.analysis.tables.study import StudyTables
 
 CAPTION = (
     "Lead = log10 t(generalised) - log10 t(circuit), one mark per seed; bars span the evaluations around both "
-    "crossings. Grey: within 0.1 decades. Triangles are bounds from censored runs: the lead is at least that far out."
+    "crossings. Grey: within 0.1 decades. Bounds are from censored runs."
 )
 AXIS_WIDTH = 150
 LABEL_WIDTH = 400
 """Most px for the name of a group."""
-SHAPES = {"lead": "circle", "at_most": "triangle-left", "at_least": "triangle-right"}
+SHAPES = {
+    "lead": ("circle", "lead"),
+    "at_most": ("triangle-left", "at most (bound)"),
+    "at_least": ("triangle-right", "at least (bound)"),
+}
 """What a mark stands for; `neither` has none."""
 
 
@@ -64,13 +68,13 @@ def _chart(rows: pl.DataFrame, known: pl.DataFrame) -> Any:
     )
     beside = alt.YOffset("offset:Q", scale=alt.Scale(domain=[0, 1]))
     colour = theme.colour(known, legend=None)
-    shape = alt.Shape("mark:N", scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values())), legend=None)
+    shape = theme.shape("mark", {name: SHAPES[name] for name in SHAPES if name in rows["mark"]})
     hint = ["group:N", "seed:Q", "kind:N", "at:Q", "lead_low:Q", "lead_high:Q"]
     base = alt.Chart(rows.filter(pl.col("kind") != "neither")).encode(y=y, yOffset=beside, color=colour)
     bars = base.mark_rule(strokeWidth=1.2, strokeOpacity=0.6).encode(x="lead_low:Q", x2="lead_high:Q")
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, shape=shape, tooltip=hint)
     height = alt.Step(max(14, min(44, 600 // len(order))))
-    together = alt.Chart(pl.DataFrame({"from": [-DELTA], "to": [DELTA]})).mark_rect(color="#bbbbbb", opacity=0.35)
+    together = alt.Chart(pl.DataFrame({"from": [-DELTA], "to": [DELTA]})).mark_rect(color=theme.BAND, opacity=0.35)
     zero = alt.Chart(pl.DataFrame({"at": [0]})).mark_rule(color=theme.FAINT).encode(x="at:Q")
     layers = [together.encode(x="from:Q", x2="to:Q"), zero, bars, dots, _neither(rows, y)]
     return alt.layer(*layers).properties(width=AXIS_WIDTH, height=height)
@@ -81,5 +85,5 @@ def _neither(rows: pl.DataFrame, y: Any) -> Any:
     count = (pl.col("kind") == "neither").sum()
     counts = rows.group_by("group", maintain_order=True).agg(count=count, of=pl.len())
     words = pl.when(pl.col("count") > 0).then(pl.format("{}/{} neither", "count", "of")).otherwise(pl.lit(""))
-    text = alt.Chart(counts.with_columns(words=words)).mark_text(align="left", fontSize=10, color="#666666")
+    text = alt.Chart(counts.with_columns(words=words)).mark_text(align="left", fontSize=10, color=theme.NOTE)
     return text.encode(y=y, x=alt.value(AXIS_WIDTH + 4), text="words:N")

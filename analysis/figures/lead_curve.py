@@ -20,14 +20,17 @@ from grokstudy.analysis.tables.thresholds import SCALES, THRESHOLDS
 
 CAPTION = (
     "Lead = log10 t(generalised) - log10 t(circuit) with the same threshold for both. Thin: runs; marks: their median, "
-    "with the interval over seeds that the sign test gives. Triangles are bounds from censored runs. Grey: within 0.1 "
-    "decades."
+    "with the interval over seeds that the sign test gives. Bounds are from censored runs. Grey: within 0.1 decades."
 )
 LEAD = "lead of the circuit (decades of steps)"
 TITLES = {"absolute": "threshold of both", "of_ceiling": "threshold, share of each ceiling"}
 APART = 0.012
 """Between the marks of two regimes, in units of the threshold."""
-SHAPES = {"median": "circle", "at_most": "triangle-down", "at_least": "triangle-up"}
+SHAPES = {
+    "median": ("circle", "median"),
+    "at_most": ("triangle-down", "at most (bound)"),
+    "at_least": ("triangle-up", "at least (bound)"),
+}
 
 
 def lead_curve(tables: StudyTables) -> list[theme.Figure] | None:
@@ -109,11 +112,11 @@ def _panel(
     base = alt.Chart(own_marks).encode(x=alt.X("beside:Q", title=TITLES[scale]), color=colour)
     both = base.transform_filter("isValid(datum.low) && isValid(datum.high)")
     bars = both.mark_rule(strokeWidth=1.4).encode(y=alt.Y("low:Q", title=LEAD), y2="high:Q")
-    shape = alt.Shape("mark:N", scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values())), legend=None)
+    shape = theme.shape("mark", SHAPES)
     dots = base.mark_point(filled=True, size=45, opacity=1).encode(y=y, shape=shape, tooltip=hint)
     level = pl.DataFrame({"from": [-DELTA], "to": [DELTA]})
     together = (
-        alt.Chart(level).mark_rect(color="#bbbbbb", opacity=0.35).encode(y=alt.Y("from:Q", title=LEAD), y2="to:Q")
+        alt.Chart(level).mark_rect(color=theme.BAND, opacity=0.35).encode(y=alt.Y("from:Q", title=LEAD), y2="to:Q")
     )
     zero = alt.Chart(pl.DataFrame({"at": [0]})).mark_rule(color=theme.FAINT).encode(y=y)
     chart = alt.layer(together, zero, runs, bars, dots).properties(width=theme.WIDTH, height=theme.HEIGHT)

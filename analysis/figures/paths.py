@@ -15,14 +15,14 @@ from grokstudy.analysis.statistics.paths import (
     BEFORE,
     MEASURES,
     OTHERS,
-    POSITIONS,
-    SPLITS,
     STAGES,
     UNTRAINED,
     maps,
     similarities,
+    splits_of,
 )
 from grokstudy.analysis.tables.study import StudyTables
+from grokstudy.trainables.tasks.graph import POSITIONS
 
 CAPTION = (
     "Median over the runs that memorised and generalised: when they had memorised, when they had generalised, and at "
@@ -48,8 +48,9 @@ def paths(tables: StudyTables) -> list[theme.Figure] | None:
         return None
     regimes = known["regime"].unique(maintain_order=True).to_list()[:REGIMES]
     places = found.join(known.select("trial_id", "regime"), on="trial_id").filter(pl.col("regime").is_in(regimes))
-    drawn = [_maps(split, places.filter(pl.col("split") == split), regimes) for split in SPLITS]
-    return [*(figure for figure in drawn if figure is not None), *_similarity(similarities(found), known)]
+    drawn = [_maps(split, places.filter(pl.col("split") == split), regimes) for split in splits_of(tables)]
+    alike = _similarity(similarities(found), splits_of(tables), known)
+    return [*(figure for figure in drawn if figure is not None), *alike]
 
 
 def _maps(split: str, rows: pl.DataFrame, regimes: list[str]) -> theme.Figure | None:
@@ -63,11 +64,11 @@ def _maps(split: str, rows: pl.DataFrame, regimes: list[str]) -> theme.Figure | 
     ).sort(site)  # fmt: skip
     depths = sorted(medians["layer"].unique().to_list(), reverse=True)
     base = alt.Chart(medians).encode(
-        x=alt.X("position:N", sort=list(POSITIONS), title="position", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("layer:O", sort=depths, title="depth"),
+        x=alt.X("position:N", sort=list(POSITIONS), title="token position", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("layer:O", sort=depths, title="depth (blocks)"),
         tooltip=["panel:N", "stage:N", "layer:Q", "position:N", "value:Q", "trials:Q"],
     )
-    tiles = base.mark_rect(stroke="white").encode(color=alt.Color("value:Q", scale=theme.BLUES, legend=None))
+    tiles = base.mark_rect(stroke=theme.PAPER).encode(color=alt.Color("value:Q", scale=theme.BLUES, legend=None))
     number = alt.Text("value:Q", format=".2f")
     words = base.mark_text(fontSize=9).encode(text=number, color=theme.on_blue("value"))
     layers = alt.layer(tiles, words).properties(width=38 * 3, height=22 * len(depths))
@@ -80,7 +81,7 @@ def _maps(split: str, rows: pl.DataFrame, regimes: list[str]) -> theme.Figure | 
     return theme.Figure(f"paths_{split}", chart, medians, CAPTION)
 
 
-def _similarity(found: pl.DataFrame, known: pl.DataFrame) -> list[theme.Figure]:
+def _similarity(found: pl.DataFrame, splits: tuple[str, ...], known: pl.DataFrame) -> list[theme.Figure]:
     """What is compared, and beside it what chance gives."""
     named = found.with_columns(pl.col("comparison").replace(WORDS))
     chance = named.filter(pl.col("comparison") == WORDS[BEFORE])
@@ -105,6 +106,6 @@ def _similarity(found: pl.DataFrame, known: pl.DataFrame) -> list[theme.Figure]:
     middle = base.mark_tick(thickness=2, size=BAR).encode(x=value.aggregate("median").field("r").type("quantitative"))
     layers = alt.layer(runs, middle)
     sized = layers.properties(width=170, height=max(18, BAR * count) * len(present))
-    panels = [f"{measure.replace('_', ' ')} on {split}" for split in SPLITS for measure in MEASURES]
+    panels = [f"{measure.replace('_', ' ')} on {split}" for split in splits for measure in MEASURES]
     header = alt.Facet("panel:N", sort=panels, title=None)
     return [theme.Figure("paths_similarity", sized.facet(header, columns=2), shown, ALIKE)]

@@ -13,6 +13,7 @@ import polars as pl
 
 from grokstudy.analysis.answer import answer, classed
 from grokstudy.analysis.figures import theme
+from grokstudy.analysis.labels import axis_title, number
 from grokstudy.analysis.statistics.decoupling import CLASSES, shares
 from grokstudy.analysis.tables.study import StudyTables
 
@@ -25,13 +26,15 @@ COLOURS = {
     "latent": "#0072B2",
     "neither": "#d9d9d9",
     "undecided": "#E69F00",
-    NO_DATA: "#ffffff",
+    NO_DATA: theme.PAPER,
 }
 CAPTIONS = {
     "classes": "Each tile is divided by the share of its trials in each class; the number is how many have a class.",
-    "accuracy": "Median final value of the generalised event's metric; numbers are the median over seeds.",
-    "circuit": "Median final value of the circuit event's metric; numbers are the median over seeds.",
+    "accuracy": "Median over seeds of the generalised event's metric at the end, and how many seeds there are.",
+    "circuit": "Median over seeds of the circuit event's metric at the end, and how many seeds there are.",
 }
+NUMBERS = "!isValid(datum.value) ? 'none' : abs(datum.value) >= 1000 ? format(datum.value, '.3~s') : datum.label"
+"""A setting as the study file has it; 1k for a thousand."""
 TILE = (40, 36)
 """Width and height in px."""
 
@@ -87,7 +90,7 @@ def _columns(values: pl.Series) -> list[float | None]:
 
 def _classes(rows: pl.DataFrame, x: str, y: str) -> theme.Figure:
     columns = _columns(rows["x"])
-    words = ["none" if value is None else f"{value:.3g}" for value in columns]
+    words = ["none" if value is None else number(value) for value in columns]
     labels = f"{words}[floor(datum.value)]"
     axis = alt.Axis(values=[i + 0.5 for i in range(len(columns))], labelExpr=labels, labelAngle=0, grid=False)
     scale = alt.Scale(domain=[0, len(columns)], nice=False)
@@ -95,15 +98,17 @@ def _classes(rows: pl.DataFrame, x: str, y: str) -> theme.Figure:
     kinds = alt.Scale(domain=shown, range=[COLOURS[kind] for kind in shown])
     base = alt.Chart(rows).encode(y=_rows(rows, y))
     tiles = base.mark_rect().encode(
-        x=alt.X("begin:Q", title=x, axis=axis, scale=scale),
+        x=alt.X("begin:Q", title=axis_title(x), axis=axis, scale=scale),
         x2="end:Q",
         color=alt.Color("kind:N", scale=kinds, title=None),
         tooltip=["panel:N", alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y), "kind:N", "count:Q", "n:Q"],
     )
     edges = base.transform_calculate(left="datum.centre - 0.5", right="datum.centre + 0.5")
-    frames = edges.mark_rect(fillOpacity=0, stroke="white", strokeWidth=3).encode(x="left:Q", x2="right:Q")
-    halo = base.mark_text(fontSize=9, stroke="white", strokeWidth=3, strokeJoin="round")
-    counts = [mark.encode(x="centre:Q", text="n:Q") for mark in (halo, base.mark_text(fontSize=9, color=theme.INK))]
+    frames = edges.mark_rect(fillOpacity=0, stroke=theme.PAPER, strokeWidth=3).encode(x="left:Q", x2="right:Q")
+    halo = base.mark_text(fontSize=9, stroke=theme.ON_DEEP, strokeWidth=2, strokeJoin="round")
+    counts = [
+        mark.encode(x="centre:Q", text="n:Q") for mark in (halo, base.mark_text(fontSize=9, color=theme.ON_LIGHT))
+    ]
     chart = _panels(alt.layer(tiles, frames, *counts), rows, len(columns))
     return theme.Figure("phase_classes", chart, rows, CAPTIONS["classes"])
 
@@ -111,19 +116,22 @@ def _classes(rows: pl.DataFrame, x: str, y: str) -> theme.Figure:
 def _final(name: str, column: str, cells: pl.DataFrame, x: str, y: str) -> theme.Figure:
     columns = _columns(cells["x"])
     base = alt.Chart(cells).encode(
-        x=alt.X("x:O", sort=columns, title=x, axis=alt.Axis(labelAngle=0, format=".3~g")),
+        x=alt.X("x:O", sort=columns, title=axis_title(x), axis=alt.Axis(labelAngle=0, labelExpr=NUMBERS)),
         y=_rows(cells, y),
         tooltip=[alt.Tooltip(f"{field}:{'N' if field == 'panel' else 'Q'}") for field in cells.columns],
     )
     title = "final accuracy" if name == "accuracy" else "final circuit strength"
-    tiles = base.mark_rect(stroke="white").encode(color=alt.Color(f"{column}:Q", scale=theme.BLUES, title=title))
-    words = base.mark_text(fontSize=9).encode(text=alt.Text(f"{column}:Q", format=".2f"), color=theme.on_blue(column))
+    tiles = base.mark_rect(stroke=theme.PAPER).encode(color=alt.Color(f"{column}:Q", scale=theme.BLUES, title=title))
+    words = base.mark_text(fontSize=9, dy=-5).encode(color=theme.on_blue(column))
+    words = words.encode(text=alt.Text("middle:N")).transform_calculate(
+        middle=f"isValid(datum['{column}']) ? [format(datum['{column}'], '.2f'), 'n=' + datum.seeds] : ''"
+    )
     chart = _panels(alt.layer(tiles, words), cells, len(columns))
     return theme.Figure(f"phase_{name}", chart, cells, CAPTIONS[name])
 
 
 def _rows(frame: pl.DataFrame, y: str) -> Any:
-    return alt.Y("y:O", sort=_columns(frame["y"])[::-1], title=y, axis=alt.Axis(format=".3~g"))
+    return alt.Y("y:O", sort=_columns(frame["y"])[::-1], title=axis_title(y), axis=alt.Axis(labelExpr=NUMBERS))
 
 
 def _panels(layers: Any, frame: pl.DataFrame, columns: int) -> Any:

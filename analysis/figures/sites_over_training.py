@@ -55,7 +55,7 @@ def _figure(name: str, rows: pl.DataFrame, split: str, known: pl.DataFrame) -> t
         .mark_rect()
         .encode(
             x=alt.X("step:O", title="training step", axis=axis),
-            y=alt.Y("layer:O", sort=depths, title="depth"),
+            y=alt.Y("layer:O", sort=depths, title="depth (blocks)"),
             color=alt.Color("value:Q", scale=theme.BLUES, title=None),
             tooltip=["panel:N", "step:Q", "layer:Q", "value:Q"],
         )

@@ -19,12 +19,12 @@ from grokstudy.trainables.events import Event
 CAPTION = (
     "Kaplan-Meier estimate per regime of the share of runs in which the event has happened. "
     "Ticks: runs that were followed up to there without it (censored). With six runs or more per regime, bands are "
-    "95 % limits. Lines are drawn slightly apart, so that none hides another."
+    "95 % limits. Lines are drawn slightly apart (by up to .05), so that none hides another."
 )
 BANDS = 4
 """Most regimes that are drawn with a band."""
-APART, SPREAD = 2.0, 8.0
-"""Px between the lines of two regimes, and of all."""
+ROOM = 0.05
+"""Share of the axis in which the lines of regimes lie beside each other: it goes from 0 to 1 all the same."""
 ENOUGH = 6
 """Fewest runs per regime for a band to mean something."""
 
@@ -32,6 +32,8 @@ ENOUGH = 6
 def survival(tables: StudyTables) -> list[theme.Figure] | None:
     """One panel per event of the study."""
     known = theme.regimes(tables)
+    if not theme.has_own_colours(known):
+        return None
     labels = known.lazy().select("trial_id", "regime")
     events = of_results(tables.events, tables).join(labels, on="trial_id").sort("trial_id")
     ends = _ends(events)
@@ -93,11 +95,11 @@ def _censored(sample: estimate.Sample, start: float) -> pl.DataFrame:
 def _chart(name: str, event: Event, steps: pl.DataFrame, censored: pl.DataFrame, known: pl.DataFrame) -> Any:
     regimes, colour = known["regime"].unique(maintain_order=True).to_list(), theme.colour(known)
     ticks = alt.Axis(values=[0, 0.2, 0.4, 0.6, 0.8, 1], labelOverlap=False)
-    y = alt.Y("happened:Q", scale=alt.Scale(domain=[-0.03, 1.03], nice=False), axis=ticks, title="share of runs")
+    y = alt.Y("drawn:Q", scale=alt.Scale(domain=[0, 1], nice=False), axis=ticks, title="share of runs")
     hint = ["regime:N", "step:Q", "happened:Q", "n:Q", "n_censored:Q"]
     base = alt.Chart(steps).encode(x=theme.step_axis(), color=colour)
     marks = alt.Chart(censored).encode(x=theme.step_axis(), y=y, color=colour, tooltip=["regime:N", "step:Q", "runs:Q"])
-    layers = _lines(base.encode(y=y, tooltip=hint), marks, regimes)
+    layers = _lines(base.encode(y=y, tooltip=hint), marks, regimes, set(steps["regime"]), set(censored["regime"]))
     if steps["regime"].n_unique() <= BANDS and (steps["n"] >= ENOUGH).all():
         band = base.mark_area(interpolate="step-after", opacity=0.1)
         layers.insert(0, band.encode(y=alt.Y("low:Q", title="share of runs"), y2="high:Q"))
@@ -105,14 +107,16 @@ def _chart(name: str, event: Event, steps: pl.DataFrame, censored: pl.DataFrame,
     return alt.layer(*layers).properties(width=theme.WIDTH, height=theme.HEIGHT, title=title)
 
 
-def _lines(curves: Any, censored: Any, regimes: list[str]) -> list[Any]:
-    """Lines and ticks, each regime a little below the one before."""
-    apart = min(APART, SPREAD / len(regimes))
+def _lines(curves: Any, censored: Any, regimes: list[str], followed: set[str], cut: set[str]) -> list[Any]:
+    """Lines and ticks, each regime a little below the one before; none without data, whose extent is infinite."""
     layers = []
     for place, regime in enumerate(regimes):
-        offset = apart * (place - (len(regimes) - 1) / 2)
         of_regime = alt.FieldEqualPredicate(field="regime", equal=regime)
-        line, tick = curves.transform_filter(of_regime), censored.transform_filter(of_regime)
-        layers.append(line.mark_line(interpolate="step-after", strokeCap="butt", strokeWidth=1.6, yOffset=offset))
-        layers.append(tick.mark_tick(thickness=2, size=9, orient="vertical", opacity=1, yOffset=offset))
+        share = (place + 0.5) / len(regimes)
+        drawn = f"datum.happened * {1 - ROOM} + {ROOM * (1 - share):.4f}"
+        line, tick = (part.transform_filter(of_regime).transform_calculate(drawn=drawn) for part in (curves, censored))
+        if regime in followed:
+            layers.append(line.mark_line(interpolate="step-after", strokeCap="butt", strokeWidth=1.6))
+        if regime in cut:
+            layers.append(tick.mark_tick(thickness=2, size=9, orient="vertical", opacity=1))
     return layers

@@ -7,7 +7,9 @@ letters are then 6.75 points. Charts carry their data inline, so lines are thinn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,18 +17,28 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from grokstudy.analysis.labels import in_reading_order, label
+from grokstudy.analysis.labels import axis_title, in_reading_order, label
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.events import Event
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-INK, FAINT = "#222222", "#8a8a8a"
+INK, FAINT, NOTE, GRID, BAND, PAPER = "#222222", "#8a8a8a", "#666666", "#ececec", "#bbbbbb", "#ffffff"
+ON_LIGHT, ON_DEEP = "#212121", "#fefefe"
+"""Letters on a tile, which keeps its colour on a dark page: not the ink and the paper, which change there."""
+ON_DARK = {
+    INK: "#e8eaed", FAINT: "#7d8590", NOTE: "#a3aab5", GRID: "#2c3138", BAND: "#4a515b", PAPER: "#16181c",
+    "#555555": "#a3aab5", "#000000": "#ffffff", "#0072b2": "#3d9bd9", "#d9d9d9": "#555b64",
+}  # fmt: skip
+"""What stands on a dark page for a colour of the charts; those not named stay."""
 BLUES = alt.Scale(scheme=alt.SchemeParams("blues", extent=[0, 0.85]), domain=[0, 1], clamp=True)
 """Colours of a share between 0 and 1."""
+MARKS = ("circle", "square", "cross", "diamond", "triangle-up", "triangle-down", "triangle-right", "triangle-left")
 COLUMN, PAGE = 317, 672
 """Widest figure in px: 3.3 and 7 inches."""
 WIDTH, HEIGHT = 256, 180
 """Size of a panel in px: two beside each other fill the page."""
+APART, SPREAD = 2.0, 8.0
+"""Px between equal lines of two regimes, and of all: none hides another."""
 FEW_TICKS = alt.Axis(tickCount=5)
 LINE_POINTS = 400
 """Most points of one line."""
@@ -35,13 +47,13 @@ CHART_ROWS = 12_000
 
 CONFIG: dict[str, Any] = {
     "font": "Helvetica, Arial, Liberation Sans, sans-serif",
-    "background": "white",
+    "background": PAPER,
     "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT},
     "axis": {
         "labelFontSize": 10,
         "titleFontSize": 11,
         "titleFontWeight": "normal",
-        "gridColor": "#ececec",
+        "gridColor": GRID,
         "domainColor": FAINT,
         "tickColor": FAINT,
         "labelColor": INK,
@@ -63,8 +75,10 @@ CONFIG: dict[str, Any] = {
         "columns": 4,
         "labelLimit": 220,
         "symbolOpacity": 1,
+        "labelColor": INK,
+        "titleColor": INK,
     },
-    "header": {"labelFontSize": 11, "titleFontSize": 11},
+    "header": {"labelFontSize": 11, "titleFontSize": 11, "labelColor": INK, "titleColor": INK},
     "line": {"strokeJoin": "round", "strokeCap": "round"},
 }
 
@@ -131,9 +145,40 @@ def colour(known: pl.DataFrame, **options: Any) -> Any:
     """The colour channel of the regimes: the same in every figure of a study."""
     domain = known["regime"].unique(maintain_order=True).to_list()
     scale = alt.Scale(domain=domain, range=list(PALETTE[: len(domain)]))
+    return alt.Color("regime:N", scale=scale, title=_legend_title(known), **options)
+
+
+def _legend_title(known: pl.DataFrame) -> str | None:
+    """The axis in words where it is a number; words speak for themselves."""
     axes = known.columns[len(KNOWN) :]
-    named = axes[0] if len(axes) == 1 and known[axes[0]].dtype.is_numeric() else None
-    return alt.Color("regime:N", scale=scale, title=named, **options)
+    return axis_title(axes[0]) if len(axes) == 1 and known[axes[0]].dtype.is_numeric() else None
+
+
+def shape(field: str, known: Mapping[str, tuple[str, str]]) -> Any:
+    """The shape channel with its legend: what a mark stands for -> its shape, and the words for it."""
+    words = {name: text for name, (_, text) in known.items()}
+    scale = alt.Scale(domain=list(known), range=[drawn for drawn, _ in known.values()])
+    said = f"{json.dumps(words)}[datum.value]"
+    legend = alt.Legend(labelExpr=said, orient="bottom", symbolFillColor=FAINT, symbolStrokeColor=FAINT)
+    return alt.Shape(f"{field}:N", scale=scale, title=None, legend=legend)
+
+
+def regime_shape(known: pl.DataFrame) -> Any:
+    """The shape channel of the regimes; it shares the legend of their colours."""
+    domain = known["regime"].unique(maintain_order=True).to_list()
+    shapes = itertools.islice(itertools.cycle(MARKS), len(domain))
+    return alt.Shape("regime:N", scale=alt.Scale(domain=domain, range=list(shapes)), title=_legend_title(known))
+
+
+def has_own_colours(known: pl.DataFrame) -> bool:
+    """Whether a colour is one setting: only then do its runs have a median, or a share that came to an event."""
+    return bool((known["group"] == known["regime"]).all())
+
+
+def offsets(regimes: Sequence[str]) -> dict[str, float]:
+    """Px by which the line of each regime is moved, so that equal lines lie beside each other."""
+    apart = min(APART, SPREAD / max(1, len(regimes)))
+    return {regime: apart * (place - (len(regimes) - 1) / 2) for place, regime in enumerate(regimes)}
 
 
 def step_axis(title: str = "training step (log scale)") -> Any:
@@ -187,4 +232,4 @@ def drawn_of(known: pl.DataFrame) -> str:
 
 def on_blue(column: str) -> Any:
     """The colour of a number written on a tile of `BLUES`."""
-    return alt.condition(f"datum['{column}'] > 0.6", alt.value("white"), alt.value(INK))
+    return alt.condition(f"datum['{column}'] > 0.6", alt.value(ON_DEEP), alt.value(ON_LIGHT))

@@ -1,6 +1,6 @@
-"""The report's HTML page: hypothesis, answer, figures, what did not finish, the study file and the versions.
+"""The report's HTML page: what was asked, the answer in sentences, what carries it, the figures, what did not finish.
 
-Self-contained: the charting library is inlined once, data and styles are in the page, nothing is fetched.
+This module says what is shown; how it looks is in `templates/`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from grokstudy.analysis import summary
 from grokstudy.analysis.answer import of_results
 from grokstudy.analysis.answer_text import NO_VERDICT, NOTE, NOTE_LEAD, cells, is_decoupling
-from grokstudy.analysis.contrasts import findings
+from grokstudy.analysis.contrasts import Finding, findings
 from grokstudy.analysis.labels import steps_text
-from grokstudy.analysis.report.html import details, document, escape, figure, table
+from grokstudy.analysis.report.html import render
 from grokstudy.analysis.statistics import paths
 from grokstudy.analysis.statistics.decoupling import CLASSES
 from grokstudy.analysis.statistics.lead_curve import ORDERS
@@ -40,6 +41,14 @@ MOVED = (
 )
 ROWS = 200
 """Most rows of a list in the page; the rest is counted."""
+FEW = 12
+"""Most rows of a table that stands open; with more groups than that a map of them comes first."""
+TRACES = 20
+"""Most tracebacks that are shown."""
+JUDGED = ("group", "split", "measure", "verdict")
+"""What comes first of a verdict about paths."""
+MAP = "phase_classes"
+"""The figure that shows many groups at once."""
 
 
 def page(
@@ -48,40 +57,84 @@ def page(
     figures: Sequence[Figure],
     versions: Mapping[str, Any],
     failures: pl.DataFrame,
+    methods: str = "not known",
+    missing: Sequence[str] = (),
 ) -> str:
-    """The whole page."""
-    hypothesis = str(tables.spec.get("hypothesis") or "")
+    """The whole page; `missing` are figures that could not be drawn, each with its reason."""
+    ordered = sorted(figures, key=lambda shown: shown.name != MAP)
+    first, others = next(iter(ordered), None), ordered[1:]
+    found, drawn = findings(tables), {shown.name for shown in figures}
+    judged, moved = paths.verdicts(tables), paths.transplanted(tables)
     pairs = {**versions, "spec_hash": tables.spec.get("spec_hash", "")}.items()
-    parts = [
-        f"<p class=soft>study</p><h1>{escape(tables.name)}</h1><p class=lead>{escape(hypothesis)}</p>",
-        *_warnings(tables),
-        f"<h2>Answer</h2>{_answer(frame)}{_legend(tables)}",
-        *(["<h2>Figures</h2>"] if figures else []),
-        *map(figure, figures),
-        *_paths(tables),
-        *_findings(findings(tables)),
-        f"<h2>Not finished, diverged or failed</h2>{_failures(failures)}",
-        f"<h2>Censored</h2>{_censored(tables)}",
-        f"<h2>Study file</h2><pre>{escape(tables.text or json.dumps(tables.spec, indent=1))}</pre>",
-        f"<h2>Versions</h2>{table([{'name': name, 'version': str(version)} for name, version in pairs])}",
+    censored = _censored(tables)
+    return render(
+        "report.html",
+        figures,
+        title=f"{tables.name}: report",
+        name=tables.name,
+        hypothesis=str(tables.spec.get("hypothesis") or ""),
+        skipped=len(tables.skipped),
+        warnings=tables.warnings[:ROWS],
+        sections=_sections(bool(others), not (judged.is_empty() and moved.is_empty())),
+        few=FEW,
+        sentences=summary.sentences(frame),
+        carrying=_part(summary.carrying(frame.head(ROWS)), frame.height),
+        used_words=summary.used_words(frame),
+        answer=_part([_verdict_first(row) for row in cells(frame.head(ROWS))], frame.height),
+        notes=f"{NOTE} {NOTE_LEAD if is_decoupling(frame.columns) else NO_VERDICT}",
+        words=_words(tables),
+        methods=methods,
+        first=first,
+        others=others,
+        statistics={name: [_titled(finding) for finding in found if finding.figure == name] for name in drawn},
+        remaining=[_titled(finding) for finding in found if finding.figure not in drawn],
+        judged=None if judged.is_empty() else _listed(judged.select(*JUDGED, pl.exclude(JUDGED)), _number),
+        judged_note=PATHS,
+        path_words=paths.VERDICTS,
+        moved=None if moved.is_empty() else _listed(moved, _number),
+        moved_note=MOVED,
+        missing=missing,
+        code=_code(tables),
+        failures=_failures(failures),
+        censored={**_listed(censored), "height": censored.height},
+        text=tables.text or json.dumps(tables.spec, indent=1),
+        versions=[{"name": name, "version": str(version)} for name, version in pairs],
+    )
+
+
+def _sections(figures: bool, routes: bool) -> list[tuple[str, str]]:
+    """Places in the page and their headings."""
+    return [
+        ("answer", "Answer"),
+        *([("figures", "Figures")] if figures else []),
+        *([("paths", "Paths")] if routes else []),
+        ("failures", "Not finished"),
+        ("censored", "Censored"),
+        ("file", "Study file"),
+        ("versions", "Versions"),
     ]
-    return document(f"{tables.name}: report", parts, figures)
 
 
-def _warnings(tables: StudyTables) -> list[str]:
-    if not tables.skipped:
-        return []
-    items = "".join(f"<li><code>{escape(line)}</code></li>" for line in tables.warnings[:ROWS])
-    heading = f"{len(tables.skipped)} files could not be read and are left out:"
-    return [f"<div class=warn><p>{heading}</p><ul>{items}</ul></div>"]
+def _code(tables: StudyTables) -> list[dict[str, str]]:
+    """What code from outside made the study, and where it is kept."""
+    digests = {word: name.rpartition("@")[2] for word, name in (tables.spec.get("code") or {}).items()}
+    folder = f"studies/{tables.name}/code"
+    return [{"name": word, "code": digest, "kept in": f"{folder}/{digest}"} for word, digest in digests.items()]
 
 
-def _answer(frame: pl.DataFrame) -> str:
-    rows = [_verdict_first(row) for row in cells(frame.head(ROWS))]
-    if not rows:
-        return "<p>There are no trials yet.</p>"
-    notes = f"{NOTE} {NOTE_LEAD if is_decoupling(frame.columns) else NO_VERDICT}"
-    return f"{table(rows, stack=True)}{_more(frame.height)}<p class=soft>{escape(notes)}</p>"
+def _part(rows: Sequence[Mapping[str, str]], height: int) -> dict[str, Any]:
+    """Rows to show, and how many more there are."""
+    return {"rows": rows, "more": max(0, height - ROWS)}
+
+
+def _listed(frame: pl.DataFrame, text: Callable[[Any], str] = str) -> dict[str, Any]:
+    rows = [{name: text(value) for name, value in row.items()} for row in frame.head(ROWS).iter_rows(named=True)]
+    return _part(rows, frame.height)
+
+
+def _titled(finding: Finding) -> dict[str, Any]:
+    """Estimates and tests, rounded; null is a dash."""
+    return {"title": finding.title, **_listed(finding.rows, _number)}
 
 
 def _verdict_first(row: dict[str, str]) -> dict[str, str]:
@@ -89,25 +142,10 @@ def _verdict_first(row: dict[str, str]) -> dict[str, str]:
     return {name: row[name] for name in (next(iter(row)), "verdict") if name in row} | row
 
 
-def _legend(tables: StudyTables) -> str:
+def _words(tables: StudyTables) -> dict[str, str]:
     """What the events, the classes and the orders mean."""
-    events = [(name, str(event)) for name, event in tables.declared.items()]
-    pairs = [*events, *CLASSES.items(), *((f"order {name}", meaning) for name, meaning in ORDERS.items())]
-    items = "".join(f"<li><b>{escape(name)}</b>: {escape(meaning)}</li>" for name, meaning in pairs)
-    return f"<details><summary>What the words mean</summary><ul class=soft>{items}</ul></details>"
-
-
-def _findings(titled: Sequence[tuple[str, pl.DataFrame]]) -> list[str]:
-    """Estimates and tests, rounded; null is a dash."""
-    blocks = [f"<details><summary>{escape(title)}</summary>{_listed(frame, _number)}</details>"
-              for title, frame in titled]  # fmt: skip
-    return ["<h2>Statistics</h2>", *blocks] if blocks else []
-
-
-def _listed(frame: pl.DataFrame, text: Callable[[Any], str] = str) -> str:
-    """The first rows as a table of texts, and how many more there are."""
-    rows = [{name: text(value) for name, value in row.items()} for row in frame.head(ROWS).iter_rows(named=True)]
-    return f"{table(rows)}{_more(frame.height)}"
+    events = {name: str(event) for name, event in tables.declared.items()}
+    return {**events, **CLASSES, **{f"order {name}": meaning for name, meaning in ORDERS.items()}}
 
 
 def _number(value: Any) -> str:
@@ -116,38 +154,18 @@ def _number(value: Any) -> str:
     return steps_text(value) if 1e3 <= value < inf else f"{value:.3g}"
 
 
-def _paths(tables: StudyTables) -> list[str]:
-    """Whether answers run through the same sites before and after generalising, where that was measured."""
-    judged, moved = paths.verdicts(tables), paths.transplanted(tables)
-    parts = []
-    if not judged.is_empty():
-        first = ("group", "split", "measure", "verdict")
-        meanings = "".join(f"<li><b>{word}</b>: {escape(meaning)}</li>" for word, meaning in paths.VERDICTS.items())
-        listed = _listed(judged.select(*first, pl.exclude(first)), _number)
-        parts += [f"<p>{escape(PATHS)}</p>{listed}<ul class=soft>{meanings}</ul>"]
-    if not moved.is_empty():
-        parts += [f"<p>{escape(MOVED)}</p>{_listed(moved, _number)}"]
-    return ["<h2>Paths before and after generalising</h2>", *parts] if parts else []
-
-
-def _failures(failures: pl.DataFrame) -> str:
-    if failures.is_empty():
-        return "<p>Every trial is done.</p>"
+def _failures(failures: pl.DataFrame) -> dict[str, Any]:
+    """Trials that are no results, counted by state, with the first tracebacks."""
     counts = failures["state"].value_counts().sort("state").iter_rows()
-    summary = ", ".join(f"{count} {state}" for state, count in counts)
-    traces = failures.filter(pl.col("traceback") != "").head(20).iter_rows(named=True)
-    opened = "".join(details(f"Traceback of {row['run_id']}", row["traceback"]) for row in traces)
-    return f"<p>{escape(summary)}.</p>{_listed(failures.drop('traceback'))}{opened}"
+    traces = failures.filter(pl.col("traceback") != "").head(TRACES).iter_rows(named=True)
+    return {
+        "summary": ", ".join(f"{count} {state}" for state, count in counts),
+        **_listed(failures.drop("traceback")),
+        "traces": [(row["run_id"], row["traceback"]) for row in traces],
+    }
 
 
-def _censored(tables: StudyTables) -> str:
+def _censored(tables: StudyTables) -> pl.DataFrame:
     """Trials in which an event did not happen, and up to which step they were followed."""
     censored = of_results(tables.events, tables).filter(pl.col("state") == "censored").sort("trial_id", "event")
-    rows = censored.select("trial_id", "seed", *tables.axes, "event", followed_to="lower").collect()
-    if rows.is_empty():
-        return "<p>Every event happened in every trial.</p>"
-    return f"<details><summary>{rows.height} events not reached</summary>{_listed(rows)}</details>"
-
-
-def _more(height: int) -> str:
-    return f"<p class=soft>and {height - ROWS} more</p>" if height > ROWS else ""
+    return censored.select("trial_id", "seed", *tables.axes, "event", followed_to="lower").collect()

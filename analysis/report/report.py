@@ -7,7 +7,7 @@ tables give the same bytes, but for the order of fonts in a PDF; the page does n
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import polars as pl
 
 from grokstudy.analysis.answer import answer, as_json_text
-from grokstudy.analysis.answer_text import as_text
+from grokstudy.analysis.report.methods import methods
 from grokstudy.analysis.report.page import page
+from grokstudy.analysis.summary import answer_text
 from grokstudy.analysis.tables.study import StudyTables, load
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
@@ -35,40 +36,60 @@ class ReportPaths:
     warnings: list[str]
 
 
-def write_report(root: str | Path, study: str, versions: Mapping[str, Any] | None = None) -> ReportPaths:
-    """Write the report of a study. Without `versions`, those that study.json names."""
-    from grokstudy.analysis.figures import draw
+def write_report(
+    root: str | Path,
+    study: str,
+    versions: Mapping[str, Any] | None = None,
+    own: Sequence[str] | None = None,
+    answered: Callable[[pl.DataFrame], None] | None = None,
+) -> ReportPaths:
+    """Write the report of a study. Without `versions`, or its `own` figures, those that study.json names.
+
+    `answered` is told the answer before figures are drawn, which takes longer than all the rest.
+    """
+    from grokstudy.analysis.figures import draw, with_own
     from grokstudy.analysis.report.images import pictures
 
     tables = load(root, study)
     versions = _versions(tables) if versions is None else versions
     frame = answer(tables)
-    figures = draw(tables)
+    if answered is not None:
+        answered(frame)
+    figures, missing = with_own(tables, draw(tables), own)
     files: dict[str, bytes] = {
         "answer.json": as_json_text(frame).encode(),
-        "answer.txt": as_text(frame).encode(),
+        "answer.txt": answer_text(frame).encode(),
         "answer.csv": frame.write_csv().encode(),
     }
     for figure in figures:
         files |= pictures(figure, _command(root, study, figure.name))
-    files["index.html"] = page(tables, frame, figures, versions, failures(root, tables)).encode()
     store = Store(root)
+    how = methods(store, tables, versions)
+    files["index.html"] = page(tables, frame, figures, versions, failures(root, tables), how, missing).encode()
     folder = StudyDir(store, study).report
     _write(store, folder, files)
     places = {name: store.path(f"{folder}/{name}") for name in files}
-    return ReportPaths(places["index.html"], places, frame, tables.warnings)
+    return ReportPaths(places["index.html"], places, frame, [*tables.warnings, *missing])
 
 
-def write_figure(root: str | Path, study: str, name: str, column: bool = False) -> list[str]:
-    """Draw one figure anew; returns its files. Raises ValueError naming the figures that the study has."""
-    from grokstudy.analysis.figures import FIGURES, draw
+def write_figure(
+    root: str | Path, study: str, name: str, column: bool = False, own: Sequence[str] | None = None
+) -> list[str]:
+    """Draw one figure anew; returns its files. Raises ValueError naming the figures that the study has.
+
+    Its `own` figures are those given, or those that study.json names.
+    """
+    from grokstudy.analysis.figures import FIGURES, draw, with_own
     from grokstudy.analysis.report.images import pictures
 
     tables, first = load(root, study), name.split("_")[0]
     near = [figure for known in FIGURES if known.split("_")[0] == first for figure in FIGURES[known](tables) or ()]
     named = [figure for figure in near if figure.name == name]
     if not named:
-        names = ", ".join(figure.name for figure in draw(tables)) or "none"
+        all_of_it, missing = with_own(tables, draw(tables), own)
+        named = [figure for figure in all_of_it if figure.name == name]
+    if not named:
+        names = "; ".join([", ".join(figure.name for figure in all_of_it) or "none", *missing])
         raise ValueError(f"{study} has no figure {name!r}; it has: {names}")
     store = Store(root)
     folder = StudyDir(store, study).report

@@ -35,11 +35,17 @@ class Permuted:
     error: float | None
 
 
-def scores(time: Array, observed: Array) -> Array:
-    """Observed minus expected events of each run: 1[observed] less the Nelson-Aalen hazard up to its time."""
+def risk_table(time: Array, observed: Array) -> tuple[Array, Array, Array]:
+    """The times at which events came, each once, in order; how many runs had been without until then; how many came."""
     points = np.unique(time[observed])
     at_risk = (time[:, None] >= points).sum(axis=0)
     happened = ((time[:, None] == points) & observed[:, None]).sum(axis=0)
+    return points, at_risk, happened
+
+
+def scores(time: Array, observed: Array) -> Array:
+    """Observed minus expected events of each run: 1[observed] less the Nelson-Aalen hazard up to its time."""
+    points, at_risk, happened = risk_table(time, observed)
     hazard = ((time[:, None] >= points) * (happened / at_risk)).sum(axis=1)
     difference: Array = observed - hazard
     return difference

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from grokstudy.analysis.labels import label
-from grokstudy.analysis.statistics.permutation import Permuted, permutation, scores
+from grokstudy.analysis.statistics.permutation import Permuted, permutation, risk_table, scores
 
 Array = np.ndarray[Any, np.dtype[Any]]
 CURVE = pl.Schema(
@@ -125,19 +125,6 @@ def _first_below(curve: pl.DataFrame, column: str) -> float | None:
     return None if times.is_empty() else float(times[0])
 
 
-def kaplan_meier_curves(events: pl.LazyFrame, event: str, by: Sequence[str]) -> pl.DataFrame:
-    """Kaplan-Meier curves of one event, per group, with n and n_censored."""
-    parts = [
-        kaplan_meier(sample).with_columns(
-            **{name: pl.lit(value) for name, value in sample.group.items()},
-            n=pl.lit(sample.n),
-            n_censored=pl.lit(sample.n_censored),
-        )
-        for sample in samples(events, event, by)
-    ]
-    return pl.concat(parts).select(*by, *CURVE, "n", "n_censored") if parts else pl.DataFrame(schema=CURVE)
-
-
 def log_rank(events: pl.LazyFrame, event: str, by: Sequence[str]) -> pl.DataFrame:
     """Log-rank test of every pair of groups, p also after Holm's correction for the number of pairs.
 
@@ -193,9 +180,7 @@ def restricted_mean(time: Array, observed: Array, limit: float) -> float:
     """Mean of log10 time up to log10 `limit`: the area under the Kaplan-Meier curve, in decades from step 1."""
     logs = np.log10(np.maximum(time, 1))
     end = math.log10(max(limit, 1))
-    points = np.unique(logs[observed & (logs < end)])
-    at_risk = (logs[:, None] >= points).sum(axis=0)
-    happened = ((logs[:, None] == points) & observed[:, None]).sum(axis=0)
+    points, at_risk, happened = risk_table(logs, observed & (logs < end))
     survival = np.concatenate([[1.0], np.cumprod(1 - happened / at_risk)])
     return float((survival * np.diff(np.concatenate([[0.0], points, [end]]))).sum())
 

@@ -10,11 +10,11 @@ not know is null.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -42,6 +42,8 @@ _THREADS = 4
 _AT_ONCE = 512
 """Parts that are decoded before their rows are handed on."""
 _VERIFY = "grokstudy verify names every fault of the root and what to do"
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,22 @@ class _Part:
     path: str
     place: str
     """Its path inside the file system."""
-    run: int
-    """Place of its run among those that are asked for."""
     start: int
     end: int | None
     """Where the next part begins; None for the last."""
+    trials: tuple[tuple[int, int], ...]
+    """The trials that may have rows in it: the place of each among the trials, and the first step that is not its."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What was wanted of a part: rows in the order of their steps."""
+
+    columns: pa.Table
+    """With `step` where a trial ends within the part."""
+    height: int
+    last: int
+    """The largest step."""
 
 
 class _FaultError(Exception):
@@ -78,20 +91,30 @@ def polars_schema(columns: Iterable[Column]) -> pl.Schema:
 
 @dataclass
 class Scan:
-    """The rows of some runs in one table, read again at each query; `skipped` is known once they have been read."""
+    """The rows of some trials in one table, read again at each query; `skipped` is known once they have been read.
+
+    A trial is the beginning of its run: steps before its `horizon`, evaluations up to it. A run that serves two trials
+    is there twice.
+    """
 
     store: Store
     table: str
-    run_ids: Sequence[str]
     columns: tuple[Column, ...]
+    trials: pl.DataFrame
+    """Their `run_id` and `horizon`; the other columns follow those of the table."""
     skipped: dict[str, Skipped] = field(default_factory=dict)
 
     @property
     def frame(self) -> pl.LazyFrame:
-        """Every readable row, with `run_id` in front."""
-        return register_io_source(
-            self._read, schema=pl.Schema([("run_id", pl.String), *polars_schema(self.columns).items()])
-        )
+        """Every readable row, `run_id` in front, the rest of the trials behind."""
+        cheapest = sorted(self._schema, key=lambda name: name not in self.trials.columns)  # polars counts by the first
+        asked = register_io_source(self._read, schema=pl.Schema({name: self._schema[name] for name in cheapest}))
+        return asked.select(self._schema.names())
+
+    @cached_property
+    def _schema(self) -> pl.Schema:
+        ours = [("run_id", pl.String()), *polars_schema(self.columns).items()]
+        return pl.Schema([*ours, *self.trials.drop("run_id").schema.items()])
 
     @cached_property
     def _arrow(self) -> pa.Schema:
@@ -101,75 +124,118 @@ class Scan:
         self, with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
         """What polars asks for: some columns of the rows that meet a condition, in pieces."""
-        wanted = ["run_id", *self._arrow.names] if with_columns is None else with_columns
-        ids, left = pl.Series("run_id", self.run_ids, dtype=pl.String), n_rows
-        with ThreadPoolExecutor(_THREADS) as pool:
-            parts = [part for own in pool.map(self._parts, range(len(self.run_ids))) for part in own]
-            for first in range(0, len(parts), _AT_ONCE):
-                group = parts[first : first + _AT_ONCE]
-                tables = list(pool.map(lambda part: self._decoded(part, wanted), group))
-                read = [(part, rows) for part, rows in zip(group, tables, strict=True) if rows is not None]
-                if read:
-                    frame = pl.DataFrame(pa.concat_tables([rows for _, rows in read]))
-                    if "run_id" in wanted:
-                        places = np.repeat([part.run for part, _ in read], [len(rows) for _, rows in read])
-                        frame = frame.with_columns(ids.gather(places))
-                    frame = frame.select(wanted) if predicate is None else frame.select(wanted).filter(predicate)
-                    yield frame if left is None else frame.head(left)
-                    left = None if left is None else left - min(left, frame.height)
-                if left == 0:
-                    return
+        wanted = self._schema.names() if with_columns is None else with_columns
+        trials, left = self._asked(predicate), n_rows
+        parts = self._parts(trials)
+        for first in range(0, len(parts), _AT_ONCE):
+            frame = self._frame(parts[first : first + _AT_ONCE], trials, wanted)
+            if predicate is not None:
+                frame = frame.filter(predicate)
+            yield frame if left is None else frame.head(left)
+            left = None if left is None else left - min(left, frame.height)
+            if left == 0:
+                return
 
-    def _parts(self, run: int) -> list[_Part]:
-        """The parts of one run, in the order of their steps."""
-        folder, starts = RunDir(self.store, self.run_ids[run]).parts(self.table), {}
+    def _asked(self, predicate: pl.Expr | None) -> pl.DataFrame:
+        """The trials that can have rows for which a condition holds."""
+        own = set(self.trials.columns)
+        about = [] if predicate is None else [term for term in _terms(predicate) if {*term.meta.root_names()} <= own]
+        return self.trials.filter(pl.col("run_id").is_not_null(), *about)
+
+    def _parts(self, trials: pl.DataFrame) -> list[_Part]:
+        """The parts that can have rows of these trials, in the order of runs and steps."""
+        beyond = 0 if self.table == "steps" else 1
+        ends: dict[str, list[tuple[int, int]]] = {}
+        for number, (run_id, horizon) in enumerate(trials.select("run_id", "horizon").iter_rows()):
+            ends.setdefault(run_id, []).append((number, horizon + beyond))
+        folders = [(RunDir(self.store, run_id).parts(self.table), tuple(asked)) for run_id, asked in ends.items()]
+        return [part for own in self._each(lambda pair: self._parts_of(*pair), folders) for part in own]
+
+    def _parts_of(self, folder: str, asked: tuple[tuple[int, int], ...]) -> list[_Part]:
+        starts = {}
         for name, place in self.store.places(folder).items():
             if match := PART.fullmatch(name):
                 starts[int(match["start"])] = (f"{folder}/{name}", place)
             else:
                 self._skip(f"{folder}/{name}", "foreign: not named part-<first step>.parquet; move it out of the root")
-        ends = [*list(starts)[1:], None]
-        return [_Part(*paths, run, start, end) for (start, paths), end in zip(starts.items(), ends, strict=False)]
+        parts = []
+        for (start, paths), end in zip(starts.items(), [*list(starts)[1:], None], strict=False):
+            trials = tuple((number, until) for number, until in asked if start < until)
+            if trials:
+                parts.append(_Part(*paths, start, end, trials))
+        return parts
 
-    def _decoded(self, part: _Part, wanted: Sequence[str]) -> pa.Table | None:
-        """The wanted columns of a part, less the rows of the parts after it; None when it cannot be used."""
+    def _each(self, read: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+        """In order; several at a time where each waits for a network, which here would only wait for one another."""
+        if self.store.local:
+            return [read(item) for item in items]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return list(pool.map(read, items))
+
+    def _frame(self, parts: Sequence[_Part], trials: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
+        """The wanted columns of some parts: of each the rows of every trial."""
+        names = [name for name in self._arrow.names if name in wanted]
+        read = self._each(lambda part: self._decoded(part, names), parts)
+        pieces, numbers, heights = [], [], []
+        for part, found in zip(parts, read, strict=True):
+            if found is None:
+                continue
+            for number, until in part.trials:
+                table, height = found.columns, found.height
+                if found.last >= until:
+                    table = table.filter(pc.less(table["step"], until))
+                    height = table.num_rows
+                pieces.append(table.select(names))
+                numbers.append(number)
+                heights.append(height)
+        whose = np.repeat(np.array(numbers, np.int64), heights)
+        about = [trials[name].gather(whose) for name in trials.columns if name in wanted]
+        empty = pl.DataFrame(schema={name: self._schema[name] for name in names})
+        rows = pl.DataFrame(pa.concat_tables(pieces)) if names and pieces else empty
+        return pl.DataFrame([*rows.get_columns(), *about]).select(wanted)
+
+    def _decoded(self, part: _Part, names: Sequence[str]) -> _Rows | None:
+        """Columns of a part, less the rows of the parts after it; None when it cannot be used."""
         try:
             opened = self.store.fs.open_input_file(part.place)  # not by its name, which Arrow would look up again
             with opened, pq.ParquetFile(opened, page_checksum_verification=True) as source:
-                schema = source.schema_arrow
-                if not schema.equals(self._arrow):
-                    self._check(schema)
-                doubled = part.end is not None and _last_step(source, schema.names.index("step")) >= part.end
-                names = [name for name in self._arrow.names if name in wanted and name in schema.names]
-                rows = source.read(
-                    columns=[*names, "step"] if doubled and "step" not in names else names, use_threads=False
-                )
+                return self._rows(part, source, names)
+        except PermissionError:
+            raise
         except _FaultError as fault:
-            return self._skip(part.path, f"foreign: {fault}; move it out of the root")
-        except OSError as error:
-            if isinstance(error, PermissionError):
-                raise
-            return self._skip(part.path, f"torn or not Parquet ({first_line(error)}); {_VERIFY}")
+            self._skip(part.path, f"foreign: {fault}; move it out of the root")
         except Exception as error:  # pyarrow raises many kinds; whatever it is, the file cannot be used
-            return self._skip(part.path, f"torn or not Parquet ({first_line(error)}); {_VERIFY}")
-        try:
-            return self._conformed(part, rows, wanted, doubled)
-        except pa.ArrowException as error:
-            return self._skip(part.path, f"damaged pages ({first_line(error)}); {_VERIFY}")
+            self._skip(part.path, f"torn or not Parquet ({first_line(error)}); {_VERIFY}")
+        return None
 
-    def _conformed(self, part: _Part, rows: pa.Table, wanted: Sequence[str], doubled: bool) -> pa.Table:
+    def _rows(self, part: _Part, source: pq.ParquetFile, names: Sequence[str]) -> _Rows:
+        schema = source.schema_arrow
+        if not schema.equals(self._arrow):
+            self._check(schema)
+        last = _last_step(source, schema.names.index("step"))
+        doubled = part.end is not None and last >= part.end
+        cut = doubled or any(last >= until for _, until in part.trials)
+        wanted = [name for name in self._arrow.names if name in names or (cut and name == "step")]
+        if not wanted:
+            return _Rows(pa.table({}), source.metadata.num_rows, last)
+        known = [name for name in wanted if name in schema.names]
+        rows = source.read(columns=known or ["step"], use_threads=False)
         if doubled:
-            self._skip(
-                part.path, f"holds rows of the part at {part.end}, too, taken once; grokstudy compact merges them"
-            )
-            rows = rows.filter(pc.less(rows["step"], part.end))
+            reason = f"holds rows of the part at {part.end}, too, taken once; grokstudy compact merges them"
+            self._skip(part.path, reason)
+            rows, last = rows.filter(pc.less(rows["step"], part.end)), (part.end or 0) - 1
+        return _Rows(self._conformed(rows, wanted), len(rows), last)
+
+    def _conformed(self, rows: pa.Table, names: Sequence[str]) -> pa.Table:
+        """The columns as this table has them; null where the writer did not know one."""
         arrays = {}
-        for column in (column for column in self._arrow if column.name in wanted):
-            array = rows[column.name] if column.name in rows.column_names else pa.nulls(len(rows), column.type)
+        for name in names:
+            kind = self._arrow.field(name).type
+            array = rows[name] if name in rows.column_names else pa.nulls(len(rows), kind)
             if pa.types.is_string(array.type):
                 array.validate(full=True)  # text that is not UTF-8 would end the process later
-            arrays[column.name] = array if array.type == column.type else array.cast(column.type)
-        return pa.table(arrays) if arrays else pa.table({"": pa.nulls(len(rows))})
+            arrays[name] = array if array.type == kind else array.cast(kind)
+        return pa.table(arrays)
 
     def _check(self, schema: pa.Schema) -> None:
         """Whether a part has this table's columns. Raises _FaultError."""
@@ -182,9 +248,16 @@ class Scan:
             if column.name in kinds and _family(kinds[column.name]) != _family(column.kind):
                 raise _FaultError(f"column {column.name} is {kinds[column.name]}, expected {column.kind}")
 
-    def _skip(self, path: str, reason: str) -> pa.Table | None:
+    def _skip(self, path: str, reason: str) -> None:
         self.skipped[path] = Skipped(path, reason)
-        return None
+
+
+def _terms(condition: pl.Expr) -> list[pl.Expr]:
+    """The conditions that must all hold for this one to hold."""
+    sides = condition.meta.pop()
+    if len(sides) == 2 and any(condition.meta.eq(one & other) for one, other in (sides, sides[::-1])):
+        return [term for side in sides for term in _terms(side)]
+    return [condition]
 
 
 def _last_step(source: pq.ParquetFile, place: int) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from grokstudy.analysis.events import DEPTHS, find_events, measures, series_of, sites_of
+from grokstudy.analysis.stops import carried, read_stops
 from grokstudy.analysis.tables.parquet import Scan, Skipped, polars_schema
 from grokstudy.analysis.tables.thresholds import equal_thresholds
 from grokstudy.trainables.events import Event, events_of
@@ -48,6 +49,7 @@ class StudyTables:
     probes: pl.LazyFrame
     transplants: pl.DataFrame
     """States of one checkpoint of a run written into another; empty where nobody asked for them."""
+    store: Store
     scans: tuple[Scan, ...] = ()
     damaged: tuple[Skipped, ...] = ()
 
@@ -112,8 +114,18 @@ class StudyTables:
 
     @cached_property
     def events(self) -> pl.LazyFrame:
-        """Every event of every trial, with seed and axes. Computed once."""
-        return self._about(find_events(self.series, self.declared, self.sites)).collect().lazy()
+        """Every event of every trial, with seed and axes. Computed once.
+
+        Where a trial was stopped because an event was out of reach, it counts as followed to its horizon without it
+        (`analysis.stops.carried`).
+        """
+        found = find_events(self.series, self.declared, self.sites)
+        return self._about(carried(found, self.trials, self.stops)).collect().lazy()
+
+    @cached_property
+    def stops(self) -> pl.DataFrame:
+        """Trials that a scheduler stopped, with the events that were out of reach (`analysis.stops.STOPS`)."""
+        return read_stops(self.store, self.trials.filter(pl.col("state") == "stopped").collect())
 
     @property
     def onsets(self) -> pl.LazyFrame:
@@ -143,12 +155,12 @@ def load(root: str | Path, study: str) -> StudyTables:
     spec = _spec(folder)
     trials, damaged = _trials(folder, axes_of(spec))
     transplants, torn = _transplants(folder)
-    run_ids = trials["run_id"].drop_nulls().unique(maintain_order=True).to_list()
-    scans = {table: Scan(store, table, run_ids, columns) for table, columns in TABLES.items()}
-    frames = {name: _of_trials(scan.frame, trials, axes_of(spec), last=name != "steps") for name, scan in scans.items()}
+    about = trials.select("run_id", "trial_id", "horizon", "seed", *axes_of(spec))
+    scans = {table: Scan(store, table, columns, about) for table, columns in TABLES.items()}
+    frames = {name: scan.frame for name, scan in scans.items()}
     declared, text, readers = events_of(spec), folder.read_text(), tuple(scans.values())
     return StudyTables(
-        study, spec, declared, text, trials.lazy(), **frames, transplants=transplants, scans=readers,
+        study, spec, declared, text, trials.lazy(), **frames, transplants=transplants, store=store, scans=readers,
         damaged=(*damaged, *torn),
     )  # fmt: skip
 
@@ -190,10 +202,3 @@ def _transplants(folder: StudyDir) -> tuple[pl.DataFrame, list[Skipped]]:
     except pl.exceptions.PolarsError:
         reason = f"torn or not ours; grokstudy transplants {folder.name} writes it again"
         return pl.DataFrame(schema=schema), [Skipped(folder.transplants, reason)]
-
-
-def _of_trials(frame: pl.LazyFrame, trials: pl.DataFrame, axes: Sequence[str], *, last: bool) -> pl.LazyFrame:
-    """Rows of each trial's own prefix; a run that serves two trials appears in both."""
-    about = trials.lazy().select("run_id", "trial_id", "horizon", "seed", *axes)
-    within = pl.col("step") <= pl.col("horizon") if last else pl.col("step") < pl.col("horizon")
-    return frame.join(about, on="run_id", how="inner").filter(within)

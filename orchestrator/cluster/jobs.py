@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,6 +51,11 @@ class Jobs:
 
     def __init__(self, address: str) -> None:
         """Connect to the Jobs API at an address such as http://127.0.0.1:8265. Raises ClusterError."""
+        if not re.match("https?://[^/]", address):
+            raise ClusterError(
+                f"{address!r} is no address of a dashboard; write it as http://HOST:8265 (http://127.0.0.1:8265 for a "
+                "cluster on this machine), or name the file of `ray up` with --cluster"
+            )
         self.address = address
         os.environ["RAY_API_SERVER_ADDRESS"] = address
         token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")

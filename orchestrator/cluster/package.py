@@ -1,9 +1,10 @@
-"""What of this project travels with a job: the three packages and the study file, well below 5 MB.
+"""What of this project travels with a job: the three packages, the study file and the files of code from outside that
+it names, well below 5 MB. The job's runtime environment takes them to the head; what workers are given brings the text.
 
 Each package is taken from where it is imported from: an installed copy, or a checkout with or without its links.
 
-No data, no environment, no history: the nodes have the packages of constraints.txt installed, and read and write
-the shared root.
+No data, no environment, no history: the nodes have the packages of constraints.txt installed, the package of an entry
+point that the study names likewise, and read and write the shared root.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import grokstudy
 from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.plugins import code_of
 
 MOST_BYTES = 5_000_000
 PACKAGES = ("orchestrator", "trainables", "analysis")
@@ -31,6 +33,10 @@ def pack(study: Study, folder: Path) -> str:
     place = f"studies/{study.name}.yaml"
     (folder / "studies").mkdir()
     (folder / place).write_text(study.text, encoding="utf-8")
+    for name in study.code.values():
+        for path, text in code_of(name).files.items() if name.startswith("./") else ():
+            (folder / "studies" / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "studies" / path).write_text(text, encoding="utf-8")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > MOST_BYTES:
         places = ", ".join(map(str, homes.values()))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -50,6 +52,24 @@ Local = Annotated[
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers at a time instead of the study's.")]
 
 
+CodeAsBefore = Annotated[
+    bool,
+    typer.Option(
+        "--code-as-before",
+        help="Code from outside as the study's last run had it, kept in the root, whatever its files hold now.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="OPTION=VALUE",
+        help="Replace an option of base, e.g. train.batch=512; may be given several times.",
+        show_default=False,
+    ),
+]
+
+
 def say(text: str, err: bool = False) -> None:
     """Print text for people: what a label or a marker of a stranger holds does not steer the terminal."""
     typer.echo(printable(text), err=err)
@@ -62,7 +82,8 @@ def emit(text: str, newline: bool = True) -> None:
 
 def stop(message: str) -> NoReturn:
     """Say what is wrong on standard error and exit as bad input."""
-    say(message, err=True)
+    plain = os.environ.get("NO_COLOR") or not sys.stderr.isatty()
+    typer.secho(printable(message), err=True, fg=None if plain else typer.colors.RED)
     raise typer.Exit(BAD_INPUT)
 
 
@@ -91,14 +112,26 @@ def study_name(asked: str) -> str:
     return asked.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml") if named else asked
 
 
-def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, workers: int | None = None) -> Study:
-    """Read a study, as `study_file` finds it, or stop with its mistakes. The rest replaces its resources."""
+def read_study(
+    path: Path,
+    cpu: float | None = None,
+    gpu: float | None = None,
+    workers: int | None = None,
+    settings: Sequence[str] | None = None,
+    code_of_root: str | None = None,
+) -> Study:
+    """Read a study, as `study_file` finds it, or stop with its mistakes.
+
+    The numbers replace its resources, `settings` (`train.batch=512`) its options. With `code_of_root`, code from
+    outside is what this root keeps of the study's last run.
+    """
     from grokstudy.orchestrator.study.errors import StudyError
     from grokstudy.orchestrator.study.load import load_study
 
     path = study_file(path)
     try:
-        study = load_study(path)
+        before = None if code_of_root is None else kept_code(code_of_root, path.stem)
+        study = load_study(path, settings or (), before)
     except StudyError as error:
         stop(str(error))
     except OSError as error:
@@ -106,6 +139,36 @@ def read_study(path: Path, cpu: float | None = None, gpu: float | None = None, w
     given = {"cpu": cpu, "gpu": gpu, "workers": workers}
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(study, resources=dataclasses.replace(study.resources, **changed))
+
+
+def kept_code(root: str, study: str) -> dict[str, str]:
+    """Make the code of a study's last run known, as the root keeps it; its full names by word."""
+    from grokstudy.trainables.storage.study_dir import StudyDir
+
+    folder = StudyDir(existing(root), study)
+    names = folder.code_names()
+    if not names:
+        stop(f"{folder.store.uri}: keeps no code of a study {study!r}; leave out --code-as-before")
+    folder.load_code(names.values())
+    return names
+
+
+def study_of(
+    asked: Path, store: Store, settings: Sequence[str] | None = None, code_of_root: str | None = None
+) -> Study:
+    """The study of a file; of a name that no file has, as the root keeps it from when it was run last."""
+    from grokstudy.orchestrator.shipped import shipped_studies
+    from grokstudy.trainables.storage.study_dir import NAME, StudyDir
+
+    name = str(asked)
+    is_file = asked.exists() or Path("studies", f"{name}.yaml").exists() or name in shipped_studies()
+    text = "" if is_file or not NAME.fullmatch(name) else StudyDir(store, name).read_text()
+    if not text:
+        return read_study(asked, settings=settings, code_of_root=code_of_root)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder, f"{name}.yaml")
+        kept.write_text(text, encoding="utf-8")
+        return read_study(kept, settings=settings, code_of_root=code_of_root)
 
 
 def warn_of(warnings: Iterable[str]) -> None:

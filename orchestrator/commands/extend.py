@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grokstudy.orchestrator.commands.common import (
+    CodeAsBefore,
     Cpu,
     Gpu,
     Json,
     Local,
     Quiet,
     Root,
+    Settings,
     StudyFile,
     Workers,
     driving,
@@ -47,7 +49,9 @@ def extend(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     local: Local = None,
+    code_as_before: CodeAsBefore = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -58,28 +62,37 @@ def extend(
 
     if (steps is None) == (until_event is None) or (until_event is None) != (max_steps is None):
         stop("say how far: either --steps N, or --until-event NAME with --max-steps N")
-    read, store, silent = read_study(study), Store(root), quiet or as_json
+    read = read_study(study, settings=settings, code_of_root=root if code_as_before else None)
+    store, silent = Store(root), quiet or as_json
+    how = (cpu, gpu, workers, local, code_as_before, silent, settings)
     if extensions(store, read.name) and not study_state(read, store).idle():  # an extension that was cut short
-        _go_on(read.path, root, cpu, gpu, workers, local, silent)
+        _go_on(read.path, root, *how)
     while lengths := _ask(read, store, steps, where, until_event, max_steps):
         if not silent:
             say(f"{read.name}: {len(lengths)} runs to {max(lengths.values()):,} steps")
         if until_event is None:
             break
-        _go_on(read.path, root, cpu, gpu, workers, local, silent)
+        _go_on(read.path, root, *how)
     if until_event is None:
-        run(read.path, root, cpu=cpu, gpu=gpu, workers=workers, local=local, as_json=as_json, quiet=quiet)
+        run(
+            read.path, root, cpu=cpu, gpu=gpu, workers=workers, local=local, settings=settings,
+            code_as_before=code_as_before, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
     if not silent:
         say(f"{read.name}: every run has reached {until_event}, or {max_steps:,} steps")
-    report(read.name, root, as_json=as_json, quiet=quiet)
+    report(read.name, root, code_as_before=code_as_before, as_json=as_json, quiet=quiet)
 
 
 def _go_on(
-    study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None, quiet: bool
-) -> None:
+    study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None,
+    code_as_before: bool, quiet: bool, settings: list[str] | None,
+) -> None:  # fmt: skip
     """Train, and come back only if all went well."""
     try:
-        run(study, root, cpu=cpu, gpu=gpu, workers=workers, local=local, report=False, quiet=quiet)
+        run(
+            study, root, cpu=cpu, gpu=gpu, workers=workers, local=local, settings=settings, report=False,
+            code_as_before=code_as_before, quiet=quiet,
+        )  # fmt: skip
     except typer.Exit as ended:
         if ended.exit_code:
             raise

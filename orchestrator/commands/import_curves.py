@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Quiet, Root, emit, say, stop
+from grokstudy.orchestrator.commands.common import Json, Quiet, Root, say, stop
 from grokstudy.orchestrator.commands.mlflow import try_to_sync
 from grokstudy.orchestrator.commands.report import draw_report
 
@@ -48,9 +48,9 @@ def import_curves(
         count = import_external(store, name, source, dict(Event.parse(text) for text in event))
     except ValueError as error:
         stop(str(error))
-    text, index, _ = draw_report(store, name, as_json)
+    if not (as_json or quiet):
+        say(f"{count} curves imported as study {name}\n")
+    index, _ = draw_report(store, name, as_json, quiet)
     try_to_sync(store, name)
-    if as_json:
-        emit(text)
-    elif not quiet:
-        say(f"{count} curves imported as study {name}\n\n{text}\n\nreport: {index}")
+    if not (as_json or quiet):
+        say(f"report: {index}")

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from grokstudy.orchestrator.commands.common import Cpu, Gpu, Json, Local, Quiet, Root, StudyFile, Workers
-from grokstudy.orchestrator.commands.run import Report, Yes, settle
+from grokstudy.orchestrator.commands.common import (
+    CodeAsBefore,
+    Cpu,
+    Gpu,
+    Json,
+    Local,
+    Quiet,
+    Root,
+    Settings,
+    StudyFile,
+    Workers,
+)
+from grokstudy.orchestrator.commands.run import Asked, Report, Yes, settle
 
 
 def measure(
@@ -12,9 +23,11 @@ def measure(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     local: Local = None,
     report: Report = True,
     yes: Yes = False,
+    code_as_before: CodeAsBefore = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -22,4 +35,8 @@ def measure(
 
     States come from checkpoints that are there, and from steps that are replayed in between.
     """
-    settle(study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, only_measure=True)
+    asked = Asked(
+        study=study, root=root, cpu=cpu, gpu=gpu, workers=workers, local=local, only_measure=True, report=report,
+        yes=yes, settings=settings, code_as_before=code_as_before, as_json=as_json, quiet=quiet,
+    )  # fmt: skip
+    settle(asked)

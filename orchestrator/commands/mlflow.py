@@ -12,7 +12,7 @@ from grokstudy.orchestrator.commands.common import Json, Quiet, Root, emit, exis
 from grokstudy.orchestrator.commands.complete import studies as studies_of_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from grokstudy.analysis.tables.parquet import Skipped
     from grokstudy.orchestrator.runs.status import RunRecord
@@ -74,9 +74,10 @@ def sync_study(store: Store, name: str, rebuild: bool = False) -> tuple[Synced, 
     first = [event.metric for event in tables.declared.values()]
     skipped: dict[str, Skipped] = {}
 
-    def curves(run: RunRecord) -> Iterator[tuple[str, int, float]]:
-        reached = times.get(run.run_id, {}).values()
-        return tracked_curves(store, run.run_id, run.horizon, reached, first, skipped).iter_rows()
+    def curves(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, int, float]]:
+        horizons = {run.run_id: run.horizon for run in runs}
+        reached = {run.run_id: times.get(run.run_id, {}).values() for run in runs}
+        return tracked_curves(store, horizons, reached, first, skipped).iter_rows()
 
     synced = sync(store, name, times, curves, rebuild)
     return synced, [*tables.warnings, *map(str, skipped.values())]

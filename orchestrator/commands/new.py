@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Quiet, say, stop
+from grokstudy.orchestrator.commands.common import Quiet, say, stop, study_file
+from grokstudy.orchestrator.commands.complete import study_files
 
-NewName = Annotated[str, typer.Argument(help="Name of the study, lower-case: the file's name.", show_default=False)]
+NewName = Annotated[
+    str | None, typer.Argument(help="Name of the study, lower-case: the file's name.", show_default=False)
+]
+Like = Annotated[
+    Path | None,
+    typer.Option("--like", help="Begin with this study: a shipped one, or a file.", autocompletion=study_files),
+]
+SCHEMA = "study.schema.json"
+MODELINE = "# yaml-language-server:"
+SCHEMA_LINE = f"{MODELINE} $schema={SCHEMA}\n"
 Folder = Annotated[Path, typer.Option("--folder", help="Where study files lie.")]
+NewTask = Annotated[Path | None, typer.Option("--task", help="Write a task of your own to start from to this file.")]
 
 
-def new(name: NewName, folder: Folder = Path("studies"), quiet: Quiet = False) -> None:
-    """Write a study file to start from: complete, valid, every line explained. Replaces nothing."""
+def new(
+    name: NewName = None, folder: Folder = Path("studies"), like: Like = None, task: NewTask = None,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Write a study file to start from, or with --task a task: complete, valid, explained. Replaces nothing.
+
+    Beside a study a schema for editors is written, which its first line names.
+    """
+    if (name is None) == (task is None):
+        stop("say what to write: the name of a study, or --task and a file such as parity.py")
+    lines = _new_task(task) if task is not None else _new_study(str(name), folder, like)
+    if not quiet:
+        say(lines)
+
+
+def _new_study(name: str, folder: Path, like: Path | None) -> str:
+    from grokstudy.orchestrator.study.json_schema import study_schema
     from grokstudy.orchestrator.study.template import study_text
-    from grokstudy.trainables.storage.store import Store
     from grokstudy.trainables.storage.study_dir import NAME
 
     path = folder / f"{name.removesuffix('.yaml')}.yaml"
@@ -25,6 +51,33 @@ def new(name: NewName, folder: Folder = Path("studies"), quiet: Quiet = False) -
     if not NAME.fullmatch(path.stem):
         rule = "choose another, with lower-case letters, digits, _ and ."
         stop(f"{path}: {path.stem!r} is no name for a study: {rule}")
-    Store(path.parent).write(path.name, study_text(path.stem).encode())
-    if not quiet:
-        say(f"{path}: edit it, then\n  grokstudy plan {path}\n  grokstudy run {path}")
+    text = study_text(path.stem) if like is None else _without_schema(study_file(like).read_text(encoding="utf-8"))
+    _write(path, f"{SCHEMA_LINE}{text}")
+    _write(folder / SCHEMA, f"{json.dumps(study_schema(), indent=1)}\n")
+    return f"{path}: edit it, then\n  grokstudy plan {path}\n  grokstudy run {path}"
+
+
+def _new_task(path: Path) -> str:
+    from grokstudy.trainables.tasks.outside import skeleton
+
+    if path.exists():
+        stop(f"{path}: is there already; choose another name")
+    if path.suffix != ".py" or not path.stem.isidentifier():
+        stop(f"{path}: is no name for a task's file; write letters, digits and _, and .py behind it")
+    name = "".join(word.capitalize() for word in path.stem.split("_"))
+    if not name.isidentifier():
+        stop(f"{path}: is no name for a task's file; it needs a letter first")
+    _write(path, skeleton(path.name, name))
+    used = f"base: {{task: ./{path.name}:{name}}}"
+    return f"{path}: edit it, then\n  grokstudy check {path}:{name}\nand in a study file beside it\n  {used}"
+
+
+def _write(path: Path, text: str) -> None:
+    from grokstudy.trainables.storage.store import Store
+
+    Store(path.parent).write(path.name, text.encode())
+
+
+def _without_schema(text: str) -> str:
+    """A study's text without the line that names a schema, which lies elsewhere."""
+    return text.partition("\n")[2] if text.startswith(MODELINE) else text

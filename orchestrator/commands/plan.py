@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from grokstudy.orchestrator.commands.common import (
+    CodeAsBefore,
     Cpu,
     First,
     Gpu,
     Json,
     Root,
+    Settings,
     Steps,
     StudyFile,
     Workers,
@@ -23,7 +27,21 @@ from grokstudy.orchestrator.commands.common import (
 
 if TYPE_CHECKING:
     from grokstudy.orchestrator.planning.cost import Measure
+    from grokstudy.orchestrator.planning.precision import Precision
+    from grokstudy.orchestrator.study.study import Study
     from grokstudy.trainables.config import RunConfig
+    from grokstudy.trainables.storage.store import Store
+
+
+def _precision(study: Study, store: Store, decades: float | None, wanted: float) -> Precision | None:
+    """How wide the contrast of two groups will be; None where there is nothing to compare, or no spread is known."""
+    from grokstudy.orchestrator.planning.precision import Spread, precision, spread_in_root
+
+    event = next((name for name in ("generalised", *study.events) if name in study.events), None)
+    if event is None or not study.axes:
+        return None
+    spread = Spread(decades, 0, 0.0, ()) if decades else spread_in_root(study, store, event)
+    return None if spread is None else precision(study, event, spread, wanted)
 
 
 def _announced(speed: Measure) -> Measure:
@@ -37,6 +55,15 @@ def _announced(speed: Measure) -> Measure:
     return measured
 
 
+SpreadOf = Annotated[
+    float | None,
+    typer.Option("--spread", min=0.001, help="Spread of event times over seeds, in decades, instead of the root's."),
+]
+Width = Annotated[
+    float, typer.Option("--width", min=0.001, help="Half width that a contrast is wanted to have, in decades.")
+]
+
+
 def plan(
     study: StudyFile,
     root: Root = "results",
@@ -45,18 +72,25 @@ def plan(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
+    code_as_before: CodeAsBefore = False,
+    spread: SpreadOf = None,
+    width: Width = 0.1,
     as_json: Json = False,
 ) -> None:
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
-    from grokstudy.orchestrator.console.describe import plan_text, starts_json, starts_text
+    from grokstudy.orchestrator.console.describe import code_json, code_text, plan_text, starts_json, starts_text
     from grokstudy.orchestrator.execution.driver import Cut, Driver
+    from grokstudy.orchestrator.execution.simulator import late_warning
     from grokstudy.orchestrator.planning.cost import Pace, costly, make_plan, workers_here
     from grokstudy.orchestrator.planning.extensions import event_rows, extensions_of, extensions_text
+    from grokstudy.orchestrator.runs.changes import orphaned
     from grokstudy.orchestrator.runs.state import older_runs, older_text
     from grokstudy.trainables.bench.speed import evaluation_seconds, steps_per_second
     from grokstudy.trainables.storage.store import Store
 
-    read, store = read_study(study, cpu, gpu, workers), Store(root)
+    read = read_study(study, cpu, gpu, workers, settings, root if code_as_before else None)
+    store = Store(root)
     driver = Driver(read, store, Cut(steps, first))
     state = driver.state()
     _, shares = driver.shared(state.ledger)
@@ -68,16 +102,27 @@ def plan(
     often = costly([run.config for run in state.ledger.unsettled()], pace)
     configs = {run.run_id: run.config for run in state.runs}
     words = [str(study), *(["--root", root] if root != "results" else [])]
+    words += [word for setting in settings or () for word in ("--set", setting)]
     rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
     longer = extensions_of(rows, read.events, configs, words, pace, at_a_time)
+    lost = orphaned(store, read, state.trials)
+    sharp = _precision(read, store, spread, width)
     if as_json:
         extensions = {"extensions": [asdict(extension) for extension in longer]}
         cadence = {"evaluation": None if often is None else asdict(often)}
-        emit(json.dumps({**asdict(made), **cadence, **extensions, **starts_json(state.trials)}, indent=1))
+        code = code_json(read, [] if lost is None else lost.run_ids)
+        precision = {"precision": None if sharp is None else asdict(sharp)}
+        told = {**asdict(made), **cadence, **extensions, **code, **precision, **starts_json(state.trials)}
+        emit(json.dumps(told, indent=1))
     else:
         line = "" if often is None else f"\n  {'evaluation':<11} {often}"
-        say(plan_text(read, made, state.complete) + line + extensions_text(longer))
+        line += "" if sharp is None else f"\n  {'precision':<11} {sharp}"
+        say(plan_text(read, made, state.complete) + line + code_text(read) + extensions_text(longer))
+        if lost is not None:
+            say(str(lost))
         if line := older_text(older_runs(store, state.ledger.unsettled())):
             say(line)
         if line := starts_text(state.trials):
             say(line)
+        if warning := late_warning(read, store):
+            say(f"warning: {warning}", err=True)

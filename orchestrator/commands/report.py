@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from grokstudy.orchestrator.commands.common import (
+    CodeAsBefore,
     Json,
     Quiet,
     Root,
     StudyName,
     emit,
     existing,
+    kept_code,
+    read_study,
     say,
     stop,
     study_name,
@@ -20,6 +24,8 @@ from grokstudy.orchestrator.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from grokstudy.trainables.storage.store import Store
 
 
@@ -32,44 +38,70 @@ def report(
     root: Root = "results",
     figure: OneFigure = None,
     column: Column = False,
+    code_as_before: CodeAsBefore = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Answer the study's question from the tables, and draw its report anew."""
     from grokstudy.trainables.storage.store import Store
 
+    own = _own_figures(study, Store(root), code_as_before)
     if figure is not None:
-        _draw_figure(root, study_name(study), figure, column, quiet)
+        _draw_figure(root, study_name(study), figure, column, quiet, own)
         return
-    text, index, warnings = draw_report(Store(root), study_name(study), as_json)
-    if as_json:
-        emit(text)
-    elif not quiet:
-        say(f"{text}\nreport: {index}")
+    index, warnings = draw_report(Store(root), study_name(study), as_json, quiet, own)
+    if not (as_json or quiet):
+        say(f"report: {index}")
     warn_of(warnings)
 
 
-def _draw_figure(root: str, name: str, figure: str, column: bool, quiet: bool) -> None:
+def _own_figures(study: str, store: Store, as_before: bool) -> tuple[str, ...] | None:
+    """The study's own figures as its file has them now; None for those of its last run.
+
+    Code that the root keeps may be a stranger's, who sent the study: it is run only where that is asked for.
+    """
+    from grokstudy.trainables.storage.study_dir import StudyDir
+
+    name = study_name(study)
+    if as_before:
+        kept_code(store.uri, name)
+        return None
+    files = [path for path in (Path(study), Path("studies", f"{name}.yaml")) if path.is_file()]
+    return read_study(files[0]).figures if files and StudyDir(store, name).code_names() else None
+
+
+def _draw_figure(root: str, name: str, figure: str, column: bool, quiet: bool, own: tuple[str, ...] | None) -> None:
     from grokstudy.analysis.report.report import write_figure
 
     try:
-        files = write_figure(existing(root).uri, name, figure, column)
+        files = write_figure(existing(root).uri, name, figure, column, own)
     except (FileNotFoundError, ValueError) as error:
         stop(str(error))
     if not quiet:
         say("\n".join(files))
 
 
-def draw_report(store: Store, name: str, as_json: bool = False) -> tuple[str, str, list[str]]:
-    """Write the report of a study; returns the answer as text or JSON, the page's path, and what was left out."""
+def draw_report(
+    store: Store, name: str, as_json: bool = False, quiet: bool = False, own: tuple[str, ...] | None = None
+) -> tuple[str, list[str]]:
+    """Print the answer as text or JSON, then draw the report; returns the page's path, and what was left out.
+
+    The answer is there in a moment, the figures are not: it is printed before they are drawn. Its own figures are
+    those given, or those of study.json.
+    """
     from grokstudy.analysis.answer import as_json_text
-    from grokstudy.analysis.answer_text import as_text
     from grokstudy.analysis.report.report import write_report
+    from grokstudy.analysis.summary import answer_text
     from grokstudy.orchestrator.console.tables import width
 
+    def answered(frame: DataFrame) -> None:
+        if as_json:
+            emit(as_json_text(frame))
+        elif not quiet:
+            say(f"{answer_text(frame, min(80, width() or 80)).rstrip()}\n")
+
     try:
-        written = write_report(store.uri, name)
+        written = write_report(store.uri, name, own=own, answered=answered)
     except (FileNotFoundError, ValueError) as error:
         stop(str(error))
-    text = as_json_text(written.answer) if as_json else as_text(written.answer, min(80, width() or 80)).rstrip()
-    return text, written.index, written.warnings
+    return written.index, written.warnings

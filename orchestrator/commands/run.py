@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -14,6 +15,7 @@ from grokstudy.orchestrator.commands.common import (
     DONE,
     INTERRUPTED,
     SOME_FAILED,
+    CodeAsBefore,
     Cpu,
     First,
     Gpu,
@@ -21,6 +23,7 @@ from grokstudy.orchestrator.commands.common import (
     Local,
     Quiet,
     Root,
+    Settings,
     Steps,
     StudyFile,
     Workers,
@@ -37,13 +40,21 @@ from grokstudy.orchestrator.commands.report import draw_report
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from grokstudy.orchestrator.execution.budget import Budget
     from grokstudy.orchestrator.execution.driver import Driver, StudyState
     from grokstudy.orchestrator.runs.trials import Run
     from grokstudy.orchestrator.study.study import Study
-    from grokstudy.trainables.storage.store import Store
 
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again, too.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask when the study file contradicts runs trained before.")]
+MaxHours = Annotated[
+    float | None,
+    typer.Option("--max-hours", min=0.0, help="Begin nothing more after so many hours; what trains goes on."),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", min=0.0, help="The same once workers x hours x resources.price come to so much."),
+]
 Report = Annotated[bool, typer.Option("--report/--no-report", help="Answer and draw the report at the end.")]
 
 
@@ -55,50 +66,98 @@ def run(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     local: Local = None,
     retry_failed: RetryFailed = False,
     report: Report = True,
     yes: Yes = False,
+    code_as_before: CodeAsBefore = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    max_hours: MaxHours = None,
+    max_cost: MaxCost = None,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
-    settle(study, root, cpu, gpu, workers, local, report, yes, as_json, quiet, retry_failed, steps, first)
+    asked = Asked(
+        study=study, root=root, steps=steps, first=first, cpu=cpu, gpu=gpu, workers=workers, local=local,
+        settings=settings, retry_failed=retry_failed, report=report, yes=yes, code_as_before=code_as_before,
+        as_json=as_json, quiet=quiet, max_hours=max_hours, max_cost=max_cost,
+    )  # fmt: skip
+    settle(asked)
 
 
-def settle(
-    study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None, report: bool,
-    yes: bool, as_json: bool, quiet: bool, retry_failed: bool = False, steps: int | None = None,
-    first: int | None = None, only_measure: bool = False,
-) -> None:  # fmt: skip
-    """What the command does, and `measure` with it, which leaves out what would have to be trained."""
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What was asked of `run`, or of `measure`: the options of the commands, by their names."""
+
+    study: Path
+    root: str
+    steps: int | None = None
+    first: int | None = None
+    settings: list[str] | None = None
+    cpu: float | None = None
+    gpu: float | None = None
+    workers: int | None = None
+    local: bool | None = None
+    retry_failed: bool = False
+    only_measure: bool = False
+    """Leave out what would have to be trained: `measure`."""
+    report: bool = True
+    yes: bool = False
+    code_as_before: bool = False
+    as_json: bool = False
+    quiet: bool = False
+    max_hours: float | None = None
+    max_cost: float | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether standard output is not for people."""
+        return self.quiet or self.as_json
+
+
+def settle(asked: Asked) -> None:
+    """What the command does, and `measure` with it."""
     from grokstudy.orchestrator.execution.driver import Cut, Driver
+    from grokstudy.orchestrator.execution.simulator import late_warning
     from grokstudy.orchestrator.runs.study_dir import write_study
     from grokstudy.trainables.storage.store import Store
 
     heed_signals()
-    quiet = quiet or as_json
     with _told_when_interrupted("nothing was trained yet"):
-        read, store = read_study(study, cpu, gpu, workers), Store(root)
-        driver = Driver(read, store, Cut(steps, first))
+        code = asked.root if asked.code_as_before else None
+        study = read_study(asked.study, asked.cpu, asked.gpu, asked.workers, asked.settings, code)
+        driver = Driver(study, Store(asked.root), Cut(asked.steps, asked.first))
         before = driver.state()
-        _ask_if_contradicted(read, store, before, yes)
-        if before.idle(retry_failed):
-            if _is_answered(read, store, before) and not before.without_start:
-                _say_nothing_to_do(read, store, before, quiet)
+        if not asked.yes:
+            _ask_if_contradicted(driver, before)
+        if before.idle(asked.retry_failed):
+            if _is_answered(driver, before) and not before.without_start:
+                _say_nothing_to_do(driver, before, asked.silent)
             else:
-                write_study(store, read, before.trials, before.ledger)
-                _conclude(read, store, before, report, quiet)
-            _end(read, store, before, as_json)
-        if only_measure:
+                write_study(driver.store, study, before.trials, before.ledger)
+                _conclude(driver, before, asked)
+            _end(driver, before, asked.as_json)
+        if asked.only_measure:
             _say_what_is_untrained(driver, before)
+    if warning := late_warning(study, driver.store):
+        say(f"warning: {warning}", err=True)
     with _told_when_interrupted("at once, without a last checkpoint"):
-        _drive(driver, before, local, retry_failed, quiet, only_measure)
+        _drive(driver, before, asked, _budget(study, asked))
         after = driver.state()
-    if only_measure and driver.untrained(after.ledger):
+    if asked.only_measure and driver.untrained(after.ledger):
         raise typer.Exit(INTERRUPTED)
-    _conclude(read, store, after, report, quiet)
-    _end(read, store, after, as_json)
+    _conclude(driver, after, asked)
+    _end(driver, after, asked.as_json)
+
+
+def _budget(study: Study, asked: Asked) -> Budget:
+    """What this command may take."""
+    from grokstudy.orchestrator.execution.budget import Budget
+
+    if asked.max_cost is not None and not study.resources.price:
+        stop("--max-cost needs a price: resources: {price: 0.9} in the study file, of an hour of one worker")
+    return Budget(asked.max_hours, asked.max_cost, study.resources.price)
 
 
 def _say_what_is_untrained(driver: Driver, before: StudyState) -> None:
@@ -113,9 +172,7 @@ def _say_what_is_untrained(driver: Driver, before: StudyState) -> None:
         say(text, err=True)
 
 
-def _drive(
-    driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool, only_measure: bool
-) -> None:
+def _drive(driver: Driver, before: StudyState, asked: Asked, budget: Budget) -> None:
     """Train, or only measure, and say what ended that before its time."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
     from grokstudy.orchestrator.execution.executor import RayLostError
@@ -125,7 +182,7 @@ def _drive(
 
     try:
         with driver_lock(driver.store, driver.study.name):
-            _train(driver, before, local, retry_failed, quiet, only_measure)
+            _train(driver, before, asked, budget)
     except (RootBusyError, ResourcesError, RefusedError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
@@ -152,25 +209,24 @@ def _resume_text(what: str, again: str | None = None) -> str:
     return f"interrupted ({what}). Nothing is lost; resume with:\n  {command}"
 
 
-def _ask_if_contradicted(study: Study, store: Store, before: StudyState, yes: bool) -> None:
+def _ask_if_contradicted(driver: Driver, before: StudyState) -> None:
     """Show what a changed study file drops, and go on only when told to."""
     from grokstudy.orchestrator.runs.changes import contradiction
 
-    change = None if yes else contradiction(store, study, before.trials)
+    change = contradiction(driver.store, driver.study, before.trials)
     if change is None:
         return
     say(str(change), err=True)
     if not sys.stdin.isatty():  # nobody is there to answer
-        stop("To go on with the changed file, add --yes; to keep both, give the changed file another name.")
+        earlier = "; to go on with the code as it was, add --code-as-before" if driver.study.code else ""
+        stop(f"To go on with what was changed, add --yes; to keep both, give the study file another name{earlier}.")
     try:
         typer.confirm("Go on with the changed file?", abort=True, err=True)
     except typer.Abort:
         stop("nothing was changed")
 
 
-def _train(
-    driver: Driver, before: StudyState, local: bool | None, retry_failed: bool, quiet: bool, only_measure: bool
-) -> None:
+def _train(driver: Driver, before: StudyState, asked: Asked, budget: Budget) -> None:
     from rich.console import Console
 
     from grokstudy.orchestrator.console.describe import measures_text
@@ -178,53 +234,66 @@ def _train(
     from grokstudy.orchestrator.execution.executor import Executor
     from grokstudy.orchestrator.runs.state import older_runs, older_text
 
-    study, store, console = driver.study, driver.store, Console(quiet=quiet)
-    todo, shares = driver.shared(before.ledger, retry_failed)
-    if only_measure:
+    study, store, console = driver.study, driver.store, Console(quiet=asked.silent)
+    todo, shares = driver.shared(before.ledger, asked.retry_failed)
+    if asked.only_measure:
         todo = [run for run in todo if shares[run.run_id].measured]
     steps = {run_id: state.step for run_id, state in before.ledger.states.items()}
     if message := older_text(older_runs(store, todo)):
         say(message, err=True)
     left = [(run.config, run.config.train.steps - steps[run.run_id] - shares[run.run_id].jumped) for run in todo]
-    executor = Executor.choose(study, left, local)
+    executor = Executor.choose(study, left, asked.local)
     measured = [shares[run.run_id] for run in todo if shares[run.run_id].measured]
     words = [] if todo and len(measured) == len(todo) else [f"{len(todo) - len(measured)} runs to train"]
     words += [measures_text(measured)] if measured else []
-    settled = len(before.runs) - len(before.ledger.unsettled(retry_failed))
+    settled = len(before.runs) - len(before.ledger.unsettled(asked.retry_failed))
     console.print(f"{study.name}: {', '.join(words)}, {settled} already done; {executor}", highlight=False)
 
-    def execute(runs: list[Run]) -> None:
-        with Display(Board({run.run_id: run for run in runs}, steps), console) as display:
-            executor.launch(study, runs, store, display, lambda message: say(message, err=True))
+    def execute(runs: list[Run]) -> bool:
+        shown = {run.run_id: run for run in runs}
 
-    driver.train(execute, retry_failed, only_measure)
+        def more() -> list[Run]:
+            new = driver.more()
+            shown.update({run.run_id: run for run in new})
+            return new
+
+        with Display(Board(shown, steps), console) as display:
+            return executor.launch(study, runs, store, display, lambda message: say(message, err=True), more, budget)
+
+    after = driver.train(execute, asked.retry_failed, asked.only_measure)
+    if budget.gone and (undone := after.ledger.unsettled()):
+        steps_left = sum(run.config.train.steps - after.ledger.states[run.run_id].step for run in undone)
+        say(f"{budget}; left undone: {len(undone)} runs, {steps_left:,} run-steps", err=True)
 
 
-def _conclude(study: Study, store: Store, state: StudyState, report: bool, quiet: bool) -> None:
+def _conclude(driver: Driver, state: StudyState, asked: Asked) -> None:
     """Say what was reached: the answer when all is settled, how to go on when not."""
     from grokstudy.orchestrator.console.describe import failures_text, starts_text
     from grokstudy.trainables.storage.study_dir import StudyDir
 
+    study, store = driver.study, driver.store
     if state.ledger.counts().get("failed"):
         say(failures_text(state.ledger), err=True)
     if state.without_start:
         say(starts_text(state.trials), err=True)
     if not state.idle():
         counts = ", ".join(f"{n} {name}" for name, n in sorted(state.ledger.counts().items()))
-        say(_resume_text(counts), err=quiet)
+        say(_resume_text(counts), err=asked.silent)
         return
-    if not report or not state.runs:
-        if not quiet:
+    if not asked.report or not state.runs:
+        if not asked.silent:
             say(f"{study.name}: all {len(state.runs)} runs are settled")
         return
     with _told_when_interrupted("the runs are settled, the answer was not drawn"):
         store.delete(StudyDir(store, study.name).page)  # one of before must not pass for this answer
-        text, index, warnings = draw_report(store, study.name)
+        if not asked.silent:
+            say("")
+        index, warnings = draw_report(store, study.name, quiet=asked.silent)
     again = f"grokstudy mlflow sync {study.name} --root {shlex.quote(store.uri)}"
     with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", again):
         uri = try_to_sync(store, study.name)
-    if not quiet:
-        say(f"\n{text}\n\nreport:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
+    if not asked.silent:
+        say(f"report:  {index}\nmetrics: {store.path('metrics')} (Parquet)")
         if uri is not None:
             say(f"MLflow:  {_how_to_open(uri)}")
     warn_of(warnings)
@@ -236,33 +305,34 @@ def _how_to_open(uri: str) -> str:
     return uri if uri.startswith("http") else f"{command} ui --backend-store-uri {uri}"
 
 
-def _is_answered(study: Study, store: Store, state: StudyState) -> bool:
+def _is_answered(driver: Driver, state: StudyState) -> bool:
     """Whether the root has the answer to the study as it is asked now, not as before an edit or a trial run."""
     from grokstudy.orchestrator.runs.study_dir import is_written
     from grokstudy.trainables.storage.study_dir import StudyDir
 
-    report = store.exists(StudyDir(store, study.name).page)
-    return report and is_written(store, study, state.trials, state.ledger)
+    page = StudyDir(driver.store, driver.study.name).page
+    return driver.store.exists(page) and is_written(driver.store, driver.study, state.trials, state.ledger)
 
 
-def _say_nothing_to_do(study: Study, store: Store, state: StudyState, quiet: bool) -> None:
+def _say_nothing_to_do(driver: Driver, state: StudyState, silent: bool) -> None:
     from grokstudy.orchestrator.console.describe import failures_text
     from grokstudy.trainables.storage.study_dir import StudyDir
 
     if state.ledger.counts().get("failed"):
         say(failures_text(state.ledger), err=True)
-    if not quiet:
-        say(f"{study.name}: all {len(state.runs)} runs are settled, nothing to do.")
-        say(f"report: {store.path(StudyDir(store, study.name).page)}")
+    if not silent:
+        page = StudyDir(driver.store, driver.study.name).page
+        say(f"{driver.study.name}: all {len(state.runs)} runs are settled, nothing to do.")
+        say(f"report: {driver.store.path(page)}")
 
 
-def _end(study: Study, store: Store, state: StudyState, as_json: bool) -> NoReturn:
+def _end(driver: Driver, state: StudyState, as_json: bool) -> NoReturn:
     """Print the answer as the report has it, if it was asked for as JSON; exit by how the runs ended."""
     from grokstudy.trainables.storage.study_dir import StudyDir
 
-    answer = StudyDir(store, study.name).answer
-    if as_json and state.finished() and store.exists(answer):
-        emit(store.read(answer).decode().rstrip())
+    answer = StudyDir(driver.store, driver.study.name).answer
+    if as_json and state.finished() and driver.store.exists(answer):
+        emit(driver.store.read(answer).decode().rstrip())
     if not state.finished():
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(SOME_FAILED if state.ledger.counts().get("failed") else DONE)

@@ -7,12 +7,28 @@ from typing import Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, StudyFile, emit, read_study, say
+from grokstudy.orchestrator.commands.common import (
+    CodeAsBefore,
+    Json,
+    Root,
+    Settings,
+    StudyFile,
+    emit,
+    say,
+    study_of,
+)
 
 Failed = Annotated[bool, typer.Option("--failed", help="Only the failed runs, by cause.")]
 
 
-def status(study: StudyFile, root: Root = "results", failed: Failed = False, as_json: Json = False) -> None:
+def status(
+    study: StudyFile,
+    root: Root = "results",
+    failed: Failed = False,
+    settings: Settings = None,
+    code_as_before: CodeAsBefore = False,
+    as_json: Json = False,
+) -> None:
     """Show how far a study is, read from the root alone: one look of `watch`, and what needs attention."""
     from grokstudy.orchestrator.console.describe import failures_text, starts_json, starts_text, status_text
     from grokstudy.orchestrator.execution.driver import study_state
@@ -21,7 +37,8 @@ def status(study: StudyFile, root: Root = "results", failed: Failed = False, as_
     from grokstudy.orchestrator.runs.study_dir import trial_table
     from grokstudy.trainables.storage.store import Store
 
-    read, store = read_study(study), Store(root)
+    store = Store(root)
+    read = study_of(study, store, settings, root if code_as_before else None)
     state, driver = study_state(read, store, trust=True), driver_of(store)
     if as_json:
         states = {run_id: vars(one) for run_id, one in state.ledger.states.items()}

@@ -13,10 +13,12 @@ from grokstudy.orchestrator.commands.cluster import Address, Cluster, jobs_of
 from grokstudy.orchestrator.commands.common import (
     DONE,
     INTERRUPTED,
+    CodeAsBefore,
     Cpu,
     First,
     Gpu,
     Root,
+    Settings,
     Steps,
     StudyFile,
     Workers,
@@ -44,11 +46,13 @@ def submit(
     cpu: Cpu = None,
     gpu: Gpu = None,
     workers: Workers = None,
+    settings: Settings = None,
     retry_failed: RetryFailed = False,
+    code_as_before: CodeAsBefore = False,
     follow: Follow = False,
 ) -> None:
     """Run a study on a Ray cluster, driven on its head: you can close this machine. Asking twice finds the first."""
-    read = read_study(study, cpu, gpu, workers)
+    read = read_study(study, cpu, gpu, workers, settings, root if code_as_before else None)
     _check_root(root)
     options = {"root": root, "steps": steps, "first": first, "cpu": cpu, "gpu": gpu, "workers": workers}
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from grokstudy.orchestrator.console.tables import table, width
@@ -13,10 +14,14 @@ from grokstudy.orchestrator.runs.siblings import Share
 from grokstudy.orchestrator.runs.state import Ledger, cause
 from grokstudy.orchestrator.runs.status import StudyStatus
 from grokstudy.orchestrator.runs.trials import Trial
+from grokstudy.orchestrator.search.space import plain
+from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.resolve import point_text
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.orchestrator.units import bytes_text, duration
 from grokstudy.trainables.messages import printable
+from grokstudy.trainables.options import fields_of
+from grokstudy.trainables.plugins import code_of
 
 NO_START = {
     "waiting": "waiting for the run to start from",
@@ -46,10 +51,54 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
         "time": _time(plan),
         "disk": f"{bytes_text(plan.disk_bytes)}, of which {bytes_text(plan.checkpoint_bytes)} checkpoints",
     }
+    if study.resources.price:
+        hours = plan.seconds / 3600 * plan.workers
+        lines["cost"] = (
+            f"{hours * study.resources.price:.2f}, {hours:.1f} hours of workers at {study.resources.price:g}"
+        )
     if any(event.metric in TRAINED_ON for event in study.events.values()):
         lines["circuit"] = EARLIER
     title = textwrap.fill(printable(f"{study.name}: {study.hypothesis}".strip()), min(79, width() or 79))
     return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items())])
+
+
+def code_text(study: Study) -> str:
+    """What code from outside the study names, its files, and the options that it declares; empty without any."""
+    lines: list[str] = []
+    for word, name in study.code.items():
+        code = code_of(name)
+        lines.append(f"  {'code' if not lines else '':<11} {word} ({code.digest}: {', '.join(sorted(code.files))})")
+        lines += [f"{'':14}  {key} = {value}: {doc}" for key, value, doc in _own_options(study, name)]
+    return printable("\n".join(["", *lines])) if lines else ""
+
+
+def code_json(study: Study, orphaned: list[str]) -> dict[str, Any]:
+    """The same as plain values, under `code`, with the runs that an edit orphans; empty without any."""
+    named = {
+        word: {"name": name, "files": sorted(code_of(name).files),
+               "options": {key: value for key, value, _ in _own_options(study, name)}}
+        for word, name in study.code.items()
+    }  # fmt: skip
+    return {"code": named, "orphaned": orphaned} if named else {}
+
+
+def _own_options(study: Study, name: str) -> list[tuple[str, Any, str]]:
+    """Key, value and meaning of each option that code from outside declares for the study."""
+    if name == study.search_kind:
+        values = asdict(study.search)
+        return [
+            (f"search.{key}", values[field.attribute], field.doc)
+            for key, field in fields_of(type(study.search)).items()
+        ]
+    if name != study.task:
+        return []
+    varied = {key for axis in study.axes for value in axis.corners() for key in axis.settings(value)}
+    settings = plain({**study.settings, **study.derived})
+    return [
+        (key, "varied" if key in varied else settings.get(key, field.default), field.doc)
+        for key, field in config_fields(study.task).items()
+        if key.startswith("data.")
+    ]
 
 
 def measures_text(shares: list[Share]) -> str:

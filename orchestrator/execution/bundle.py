@@ -17,6 +17,7 @@ from grokstudy.orchestrator.runs.state import read_states
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.plugins import Code, code_of
 from grokstudy.trainables.storage.retention import Keep
 from grokstudy.trainables.storage.siblings import Siblings
 from grokstudy.trainables.storage.store import Store
@@ -29,10 +30,12 @@ Sizes = Mapping[str, int]
 """Members of a pack that pay, by kind of GPU; empty when nothing was measured."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bundle:
     """What one worker is given."""
 
+    code: tuple[Code, ...] = ()
+    """From outside. It stands first: what comes behind is unpickled with it."""
     root: str
     packs: list[list[RunConfig]]
     sizes: list[Sizes]
@@ -44,6 +47,8 @@ class Bundle:
     engine: Mode
     siblings: Mapping[str, Siblings] = field(default_factory=dict)
     """By run_id, of the runs that have any."""
+    heard: bool = False
+    """Whether a scheduler listens to its evaluations."""
 
     @property
     def threads(self) -> int:
@@ -68,7 +73,7 @@ class Bundle:
         def open_pack(configs: list[RunConfig]) -> Pack:
             return Pack(configs, store, self.device, self.threads, self.engine, self.keep, self.siblings)
 
-        return PackQueue(self.packs if packs is None else packs, store, open_pack, self.max_failures)
+        return PackQueue(self.packs if packs is None else packs, store, open_pack, self.max_failures, self.heard)
 
 
 def make_bundles(
@@ -77,18 +82,18 @@ def make_bundles(
 ) -> list[Bundle]:  # fmt: skip
     """Put runs together as far as that pays, and packs into bundles.
 
-    Packs are as large as the study says, or as `size` measures. A scheduler that stops trials needs each run by itself.
+    Packs are as large as the study says, or as `size` measures.
     """
     horizons = {run.run_id: run.config.train.steps for run in runs}
     steps = {run_id: state.step for run_id, state in read_states(store, horizons, scheduler_stops=False).items()}
-    alone, asked = study.scheduler.stops, study.resources.pack
-    fixed = 1 if alone else asked
+    fixed = study.resources.pack
     packs = packs_of(runs, steps, size if isinstance(fixed, str) else lambda _, most: min(fixed, most), workers)
-    groups = [[pack] for pack in packs] if alone else bundles_of(packs, workers)
+    groups = bundles_of(packs, workers)
     kept = study.resources
     keep = Keep(tuple(study.events.values()), kept.checkpoint_bytes, kept.keep_checkpoints == "all")
     return [
         Bundle(
+            code=tuple({name: code_of(name) for name in study.code.values()}.values()),
             root=store.uri,
             packs=[[run.config for run in pack] for pack in group],
             sizes=[sizes(pack[0].config) for pack in group],
@@ -97,6 +102,7 @@ def make_bundles(
             max_failures=study.resources.max_failures,
             keep=keep,
             engine=study.resources.engine,
+            heard=study.scheduler.stops,
             siblings={run.run_id: run.siblings for pack in group for run in pack if run.siblings.run_ids},
         )
         for group in groups

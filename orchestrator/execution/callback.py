@@ -6,14 +6,18 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 
 from grokstudy.orchestrator.execution.breaker import Breaker
+from grokstudy.orchestrator.execution.budget import Budget
 from grokstudy.orchestrator.execution.executor import OnProgress
+from grokstudy.orchestrator.execution.stopping import Stopping
 from grokstudy.orchestrator.execution.watchdog import LIMIT_S, Watchdog
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
@@ -22,13 +26,13 @@ from grokstudy.trainables.storage.store import Store
 class LaunchCallback(tune.Callback):  # type: ignore[misc]
     """Hears every report of every pack."""
 
-    def __init__(self, on_progress: OnProgress, store: Store, breaker: Breaker) -> None:
-        """Pass progress to `on_progress` and `breaker`; look at markers in `store`."""
-        self.on_progress, self.store, self.breaker = on_progress, store, breaker
-        self.stopped: list[str] = []
-        """Runs that the scheduler ended early."""
+    def __init__(self, on_progress: OnProgress, store: Store, breaker: Breaker, stopping: Stopping) -> None:
+        """Pass progress to `on_progress`, `breaker` and `stopping`; look at markers in `store`."""
+        self.on_progress, self.store, self.breaker, self.stopping = on_progress, store, breaker, stopping
         self.watchdog = Watchdog(float(os.environ.get("GROKSTUDY_SILENCE_S", LIMIT_S)), self._kill)
         self._trials: dict[str, Any] = {}
+        self.running: set[str] = set()
+        """Bundles that a worker has."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore that never happens."""
@@ -37,6 +41,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker has begun, or begun again."""
         self._trials[trial.trial_id] = trial
+        self.running.add(trial.trial_id)
         self.watchdog.beat(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
@@ -47,13 +52,14 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         for line in result["progress"]:
             self.breaker.hear(line)
         self.on_progress(result["progress"])
+        frozen = self.stopping.hear(result["progress"])
+        if frozen and not result["done"]:  # before Tune asks for the next stretch of training
+            trial.temporary_state.ray_actor.freeze.remote(frozen)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A pack has ended by itself, or by the scheduler."""
+        """A worker has ended its bundle."""
+        self.running.discard(trial.trial_id)
         self.watchdog.forget(trial.trial_id)
-        if self.breaker.reason is None:
-            unfinished = [line for line in trial.last_result["progress"] if line["outcome"] is None]
-            self.stopped.extend(line["run_id"] for line in unfinished)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker process has died; Tune starts it again when there is room."""
@@ -61,6 +67,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A pack has ended in a way that is not retried."""
+        self.running.discard(trial.trial_id)
         self.watchdog.forget(trial.trial_id)
         for config in chain.from_iterable(trial.config["bundle"].packs):
             record_loss(RunDir(self.store, config.run_id), trial.get_error())
@@ -79,9 +86,9 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
 class Brake(tune.Stopper):  # type: ignore[misc]
     """Stops the whole launch once the breaker has a reason to."""
 
-    def __init__(self, breaker: Breaker) -> None:
-        """Ask this breaker."""
-        self.breaker = breaker
+    def __init__(self, breaker: Breaker, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Ask this breaker, and whether there is nothing left to wait for."""
+        self.breaker, self._is_over = breaker, is_over
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Never one trial alone."""
@@ -89,7 +96,20 @@ class Brake(tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Whether to stop."""
-        return self.breaker.reason is not None
+        return self.breaker.reason is not None or self._is_over()
+
+
+class Gate(FIFOScheduler):  # type: ignore[misc]
+    """Begins no more bundles once the budget is gone."""
+
+    def __init__(self, budget: Budget) -> None:
+        """Ask this budget."""
+        super().__init__()
+        self.budget = budget
+
+    def choose_trial_to_run(self, tune_controller: Any, **options: Any) -> Any:
+        """The next in line."""
+        return None if self.budget.gone else super().choose_trial_to_run(tune_controller, **options)
 
 
 def record_loss(folder: RunDir, error: Exception | None) -> None:
@@ -99,11 +119,3 @@ def record_loss(folder: RunDir, error: Exception | None) -> None:
     text = "the worker process ended without a message" if error is None else str(error).strip()
     last_line = text.splitlines()[-1] if text else type(error).__name__
     folder.write("FAILED.json", {"error": last_line, "traceback": text, "attempt": None, "step": 0})
-
-
-def mark_stopped(folder: RunDir) -> None:
-    """Mark a run that the scheduler ended early, at its newest checkpoint."""
-    from grokstudy.trainables.storage import checkpoint
-
-    available = checkpoint.steps(folder)
-    folder.write("DONE.json", {"step": max(available, default=0), "reason": "stopped"})

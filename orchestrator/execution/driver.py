@@ -6,25 +6,22 @@ settled in the root get their value at once, so resuming after an interruption i
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from grokstudy.orchestrator.runs.outcomes import scores_of
 from grokstudy.orchestrator.runs.siblings import Share, Trainings
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.study_dir import extended, extensions, reached_before, write_study
 from grokstudy.orchestrator.runs.trials import Run, Trial, runs_of, trials_of
 from grokstudy.orchestrator.runs.warm_start import Sources
 from grokstudy.orchestrator.search import SEARCHERS
-from grokstudy.orchestrator.search.base import Batch
-from grokstudy.orchestrator.search.space import Point
+from grokstudy.orchestrator.search.base import Batch, Goal, Score, Searcher
 from grokstudy.orchestrator.study.study import Study
-from grokstudy.trainables.schema import METRICS
-from grokstudy.trainables.storage import records
-from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
-Execute = Callable[[list[Run]], None]
+Execute = Callable[[list[Run]], bool | None]
+"""Trains these runs; true when the scheduler has paused some that are to go on now."""
 
 
 @dataclass(frozen=True)
@@ -81,35 +78,46 @@ def study_state(study: Study, store: Store, cut: Cut = WHOLE, trust: bool = Fals
 
 
 class Driver:
-    """One study on its way: its searcher, and the batch of points that it waits for."""
+    """One study on its way: its searcher, and the points that it has asked for and that have no score yet."""
 
     def __init__(self, study: Study, store: Store, cut: Cut = WHOLE, trust: bool = False) -> None:
-        """Start before the first batch."""
+        """Start before the first point."""
         self.study, self.store, self.cut = study, store, cut
         self._searcher = SEARCHERS[study.search_kind](study.axes, study.search)
         self._sources = Sources(store, study.name)
         self._trainings = Trainings(store, study.resources.engine)
         self._extensions = extensions(store, study.name)
         self._reached = reached_before(store, study.name) if trust else None
-        self._values: dict[int, float | None] = {}
+        self._scores: dict[int, Score | None] = {}
         self._trials: list[Trial] = []
-        self._points = 0
-        self._batch: Batch = []
-        self._batch_trials: list[Trial] = []
-        self._refused: list[int] = []
+        self._open: dict[int, list[Trial]] = {}
+        self._launched: set[str] = set()
 
     def state(self) -> StudyState:
-        """Follow the searcher as far as the root has values."""
+        """Follow the searcher as far as the root has scores."""
         return self._follow(None, False)
 
     def train(self, execute: Execute, retry_failed: bool = False, only_measure: bool = False) -> StudyState:
-        """Train what is missing, batch by batch; returns early when a batch is left unfinished.
+        """Train what is missing, as the searcher asks for it; returns early when something is left unfinished.
 
         With `only_measure`, runs are left out whose training no other run of the root has done to its end.
         """
         state = self._follow(execute, retry_failed, only_measure)
         write_study(self.store, self.study, state.trials, state.ledger)
         return state
+
+    def more(self) -> list[Run]:
+        """While a launch is under way: the runs of points that can be asked for by now. For a worker without work."""
+        if self._searcher.finished:
+            return []
+        self._settle(self._ledger(self._open_trials))
+        new = [trial for trials in self._ask().values() for trial in trials]
+        runs = self._todo(self._ledger(new), False, False) if new else []
+        fresh = [run for run in runs if run.run_id not in self._launched]
+        if new:
+            write_study(self.store, self.study, self._trials, self._ledger(self._trials))
+        self._launched |= {run.run_id for run in fresh}
+        return fresh
 
     def shared(self, ledger: Ledger, retry_failed: bool = False) -> tuple[list[Run], dict[str, Share]]:
         """The runs to train now, with their siblings, and where the steps of each come from."""
@@ -121,6 +129,10 @@ class Driver:
         _, shares = self.shared(ledger)
         return {run_id: share.trained for run_id, share in shares.items() if not share.measured}
 
+    @property
+    def _open_trials(self) -> list[Trial]:
+        return [trial for trials in self._open.values() for trial in trials]
+
     def _todo(self, ledger: Ledger, retry_failed: bool, only_measure: bool) -> list[Run]:
         """The runs to train, or only those that need not be."""
         runs, shares = self.shared(ledger, retry_failed)
@@ -128,33 +140,51 @@ class Driver:
 
     def _follow(self, execute: Execute | None, retry_failed: bool, only_measure: bool = False) -> StudyState:
         ledger = None
-        while self._batch or self._ask():
-            ledger = self._ledger(self._batch_trials)
-            if execute is not None and (todo := self._todo(ledger, retry_failed, only_measure)):
-                write_study(self.store, self.study, self._trials, self._ledger(self._trials))
-                execute(todo)
-                ledger = self._ledger(self._batch_trials)
-            open_ = any(state.state in ("missing", "interrupted") for state in ledger.states.values())
-            if open_ or _waits(self._batch_trials):
+        while True:
+            self._ask()
+            if not self._open:
                 break
-            self._values |= _values(self.study, self.store, ledger, self._batch_trials, self._batch)
-            self._values |= dict.fromkeys(self._refused)
-            self._batch = []
-        complete = self._points == self._searcher.count(self.study.axes, self.study.search)
-        if ledger is None or len(self._trials) != len(self._batch_trials):  # else one batch was all, with its ledger
+            ledger = self._ledger(self._open_trials)
+            todo = self._todo(ledger, retry_failed, only_measure) if execute is not None else []
+            again = False
+            if execute is not None and todo:
+                write_study(self.store, self.study, self._trials, self._ledger(self._trials))
+                self._launched = {run.run_id for run in todo}
+                again = bool(execute(todo))
+                ledger = self._ledger(self._open_trials)
+                if not again and any(ledger.states[run_id].open for run_id in self._launched & ledger.states.keys()):
+                    execute = None  # it was cut short: train no more, follow what there is
+            if not self._settle(ledger) and not again:
+                break
+        if ledger is None or len(ledger.runs) != len(runs_of(self._trials)):
             ledger = self._ledger(self._trials)
+        complete = self._searcher.finished or (self.cut.first is not None and len(self._trials) >= self.cut.first)
         return StudyState(self._trials, list(ledger.runs.values()), ledger, complete)
 
-    def _ask(self) -> bool:
-        """Take the next batch of points; whether there is one."""
-        batch = self._searcher.next_points(self._values)
-        if batch:
-            self._batch, self._points = batch, self._points + len(batch)
-            possible, self._refused = _possible(self.study, batch)
-            trials = [self._sources.begin(trial) for trial in self.cut.of(possible)]
-            self._batch_trials = trials if self.cut.steps is not None else extended(trials, self._extensions)
-            self._trials = [*self._trials, *self._batch_trials]
-        return bool(batch)
+    def _settle(self, ledger: Ledger) -> bool:
+        """Score the points whose runs have ended; whether there was one."""
+        ended = {number: trials for number, trials in self._open.items() if not _is_open(trials, ledger)}
+        if ended and not self._searcher.goals:
+            self._scores |= dict.fromkeys(ended)
+        elif ended:
+            self._scores |= _scores(self.study, self.store, ledger, self._searcher.goals, ended)
+        self._open = {number: trials for number, trials in self._open.items() if number not in ended}
+        return bool(ended)
+
+    def _ask(self) -> dict[int, list[Trial]]:
+        """Take the points that can be asked for now, with their trials."""
+        asked: dict[int, list[Trial]] = {}
+        while batch := self._searcher.next_points(self._scores):
+            possible, refused = _possible(self.study, batch, self._searcher)
+            self._scores |= dict.fromkeys(refused)
+            left = None if self.cut.first is None else max(0, self.cut.first - len(self._trials))
+            trials = [self._sources.begin(trial) for trial in Cut(self.cut.steps, left).of(possible)]
+            new = trials if self.cut.steps is not None else extended(trials, self._extensions)
+            self._trials = [*self._trials, *new]
+            for trial in new:
+                asked.setdefault(trial.number, []).append(trial)
+        self._open |= asked
+        return asked
 
     def _ledger(self, trials: list[Trial]) -> Ledger:
         return Ledger(self.store, runs_of(trials), self.study.scheduler.stops, self._reached)
@@ -164,13 +194,19 @@ def _waits(trials: list[Trial]) -> bool:
     return any(trial.no_start.state == "waiting" for trial in trials if trial.no_start is not None)
 
 
-def _possible(study: Study, batch: list[tuple[int, Point]]) -> tuple[list[Trial], list[int]]:
-    """The trials of a batch, and the numbers of points that a search proposed but that cannot be trained."""
+def _is_open(trials: list[Trial], ledger: Ledger) -> bool:
+    """Whether something may still come of these trials."""
+    return _waits(trials) or any(ledger.states[trial.run_id].open for trial in trials if trial.run_id is not None)
+
+
+def _possible(study: Study, batch: Batch, searcher: Searcher) -> tuple[list[Trial], list[int]]:
+    """The trials of these points, and the numbers of those that a search proposed but that cannot be trained."""
     trials: list[Trial] = []
     refused: list[int] = []
     for number, point in batch:
         try:
-            seeds = trials_of(study, [(number, point)])
+            chosen = searcher.seeds(number, study.seeds)
+            seeds = [trial for trial in trials_of(study, [(number, point)]) if trial.seed in chosen]
         except ValueError:
             seeds = []
         if not seeds or seeds[0].config.problems():
@@ -180,31 +216,14 @@ def _possible(study: Study, batch: list[tuple[int, Point]]) -> tuple[list[Trial]
     return trials, refused
 
 
-def _values(
-    study: Study, store: Store, ledger: Ledger, trials: list[Trial], batch: list[tuple[int, Point]]
-) -> dict[int, float | None]:
-    objective = getattr(study.search, "objective", None)
-    if objective is None:
-        return {number: None for number, _ in batch}
-    by_point: dict[int, list[float | None]] = {}
-    for trial in trials:
-        lost = trial.run_id is None or ledger.states[trial.run_id].state in ("failed", "diverged")
-        value = None if lost else last_value(store, trial, objective.metric, objective.split)
-        by_point.setdefault(trial.number, []).append(value)
-    return {
-        number: None if None in values else statistics.fmean(v for v in values if v is not None)
-        for number, values in by_point.items()
+def _scores(
+    study: Study, store: Store, ledger: Ledger, goals: tuple[Goal, ...], points: dict[int, list[Trial]]
+) -> dict[int, Score | None]:
+    """The scores of points that have ended. A run that failed has none; nor has a metric of one that diverged."""
+    lost = ("failed", "diverged") if any(goal.kind == "metric" for goal in goals) else ("failed",)
+    whole = {
+        number: trials
+        for number, trials in points.items()
+        if all(trial.run_id is not None and ledger.states[trial.run_id].state not in lost for trial in trials)
     }
-
-
-def last_value(store: Store, trial: Trial, metric: str, split: str) -> float | None:
-    """The metric at the trial's last evaluation within its horizon; None when there is none."""
-    table = "evals" if metric in METRICS else "probes"
-    rows = records.read(RunDir(store, trial.config.run_id), table).to_pylist()
-    fitting = [row for row in rows if row["step"] <= trial.horizon and row["split"] == split]
-    if table == "probes":
-        fitting = [row for row in fitting if (row["probe"], row["layer"], row["position"]) == (metric, None, None)]
-    if not fitting:
-        return None
-    value = max(fitting, key=lambda row: int(row["step"]))[metric if table == "evals" else "value"]
-    return None if value is None else float(value)
+    return {**dict.fromkeys(points), **scores_of(study, store, goals, whole)}

@@ -6,18 +6,20 @@ Where the work is over in about a minute and no cluster is asked for, starting R
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import HaltedError
+from grokstudy.orchestrator.execution.budget import Budget
+from grokstudy.orchestrator.execution.resources import cluster_address
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig, eval_steps
 from grokstudy.trainables.storage.store import Store
 
 OnProgress = Callable[[list[dict[str, Any]]], None]
+More = Callable[[], list[Run]]
 SHORT_S, MOMENT_S = 60.0, 15.0
 """Seconds of one core, roughly estimated, up to which work is not worth starting Ray for, or more than one process."""
 FLOPS, LEAST_STEP_S = 2e10, 0.003
@@ -63,30 +65,32 @@ class Executor:
         if self.kind == "local":
             place = "in this process" if self.workers == 1 else f"in up to {self.workers} processes of this machine"
             return f"training {place}, without Ray (--ray starts it)"
-        address = os.environ.get("RAY_ADDRESS")
+        address = cluster_address()
         return "starting Ray Tune on this machine" if address is None else f"on the Ray cluster at {address}"
 
     def launch(
-        self, study: Study, runs: list[Run], store: Store, on_progress: OnProgress, say: Callable[[str], None]
-    ) -> None:
-        """Train these runs to their length. Where Ray does not start, this machine trains without it, and says so."""
+        self, study: Study, runs: list[Run], store: Store, on_progress: OnProgress, say: Callable[[str], None],
+        more: More = lambda: [], budget: Budget | None = None,
+    ) -> bool:  # fmt: skip
+        """Train these runs to their length, or until the scheduler ends them; whether paused ones are to go on now.
+
+        Where Ray does not start, this machine trains without it, and says so. `more` is asked for runs when a worker
+        has no more work; Ray Tune takes what comes of it with the next launch.
+        """
         from grokstudy.orchestrator.execution import local, tuner
 
         workers = self.workers
         if self.kind == "ray":
             try:
-                tuner.launch(study, runs, store, on_progress)
-                return
+                return tuner.launch(study, runs, store, on_progress, budget)
             except RayStartError as error:
-                if study.scheduler.stops:
-                    raise
                 workers = local.local_workers(study)
                 say(f"{error}\ntraining on this machine without Ray instead, as --local does")
-        local.launch(study, runs, store, on_progress, workers, self.measured)
+        return local.launch(study, runs, store, on_progress, workers, self.measured, more, budget)
 
 
 def _is_possible(study: Study) -> bool:
-    return "RAY_ADDRESS" not in os.environ and not study.scheduler.stops and not study.resources.gpu
+    return cluster_address() is None and not study.resources.gpu
 
 
 def _rough_seconds(left: Iterable[tuple[RunConfig, int]]) -> float:

@@ -21,10 +21,12 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
+from grokstudy.orchestrator.execution.budget import Budget
 from grokstudy.orchestrator.execution.bundle import HEARTBEAT_S, Bundle, make_bundles
-from grokstudy.orchestrator.execution.executor import OnProgress
+from grokstudy.orchestrator.execution.executor import More, OnProgress
 from grokstudy.orchestrator.execution.pack_queue import PackQueue
 from grokstudy.orchestrator.execution.resources import ResourcesError
+from grokstudy.orchestrator.execution.stopping import Stopping
 from grokstudy.orchestrator.execution.watchdog import LIMIT_S, Watchdog
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
@@ -40,18 +42,18 @@ STOP_WAIT_S = 60.0
 
 
 def launch(
-    study: Study, runs: list[Run], store: Store, on_progress: OnProgress, workers: int, measured: bool = True
-) -> None:
-    """Train these runs to their length, each with its retries, by so many workers.
+    study: Study, runs: list[Run], store: Store, on_progress: OnProgress, workers: int, measured: bool = True,
+    more: More = lambda: [], budget: Budget | None = None,
+) -> bool:  # fmt: skip
+    """Train these runs to their length, each with its retries, by so many workers; whether paused ones go on now.
 
-    Unless `measured`, runs of a pack of size `auto` train alone.
+    Unless `measured`, runs of a pack of size `auto` train alone. Where a worker has nothing to do, `more` is asked.
+    Once the `budget` is gone no pack is begun.
 
     A run that fails for good ends up as FAILED.json, not as an exception. On Ctrl-C every pack leaves a checkpoint at
     its next whole chunk of steps, then KeyboardInterrupt is raised; a second one ends at once. Raises HaltedError when
-    it is pointless to go on, ResourcesError where the study asks for what only Ray Tune has.
+    it is pointless to go on, ResourcesError where the study asks for more GPUs than there are.
     """
-    if study.scheduler.stops:
-        raise ResourcesError(f"scheduler: {study.scheduler_kind} is carried out by Ray Tune; run without --local")
     resources = local_resources(study)
     sizes: dict[Any, int] = {}
 
@@ -63,14 +65,29 @@ def launch(
             sizes[config.shape()] = pack_size(config, most, device, threads, min(resources["gpu"], 1.0))
         return sizes[config.shape()]
 
-    bundles = make_bundles(study, runs, store, resources, workers, size)
-    launcher = _Launch(on_progress, Breaker())
+    stopping = Stopping(study, runs, store)
+
+    def bundled(runs: list[Run]) -> list[Bundle]:
+        return make_bundles(study, runs, store, resources, workers, size) if runs else []
+
+    def refill() -> list[Bundle]:
+        new = more()
+        stopping.begin(new)
+        return bundled(new)
+
+    budget = budget or Budget()
+    budget.workers = workers
+    bundles = deque(bundled(stopping.admitted(runs)))
+    launcher = _Launch(on_progress, Breaker(), stopping, bundles, refill, budget)
+    if not launcher.bundles:
+        return False
     if workers == 1:
-        launcher.here(bundles)
+        launcher.here()
     else:
-        launcher.in_processes(bundles, min(workers, len(bundles)))
+        launcher.in_processes(workers)
     if launcher.breaker.reason is not None:
         raise HaltedError(launcher.breaker.reason)
+    return stopping.conclude()
 
 
 def local_resources(study: Study) -> dict[str, float]:
@@ -116,41 +133,59 @@ class _Worker:
 class _Launch:
     """Bundles on their way through the workers of this machine."""
 
-    def __init__(self, on_progress: OnProgress, breaker: Breaker) -> None:
-        self.on_progress, self.breaker = on_progress, breaker
+    def __init__(
+        self, on_progress: OnProgress, breaker: Breaker, stopping: Stopping, bundles: deque[Bundle],
+        refill: Callable[[], list[Bundle]], budget: Budget,
+    ) -> None:  # fmt: skip
+        self.on_progress, self.breaker, self.stopping, self.budget = on_progress, breaker, stopping, budget
+        self.bundles, self._refill = bundles, refill
         self._stillborn = 0
 
-    def here(self, bundles: list[Bundle]) -> None:
+    def here(self) -> None:
         """Train in this process."""
-        for bundle in bundles:
+        while bundle := self._next():
             queue = bundle.open()
             with _interrupts_stop(queue.stop):
                 while not queue.finished and not queue.stopping and self.breaker.reason is None:
-                    self._hear(queue.advance(HEARTBEAT_S), queue.halt)
+                    if frozen := self._hear(queue.advance(HEARTBEAT_S), queue.halt):
+                        queue.freeze(frozen)
+                        self._hear(queue.advance(0.0), queue.halt)
                 queue.checkpoint_now()
             if queue.stopping:
                 raise KeyboardInterrupt
             if self.breaker.reason is not None:
                 return
 
-    def in_processes(self, bundles: list[Bundle], count: int) -> None:
+    def _next(self) -> Bundle | None:
+        """The next bundle; None when there is none now, or nothing to pay for it."""
+        if self.budget.gone:
+            return None
+        if not self.bundles:
+            self.bundles.extend(self._refill())
+        return self.bundles.popleft() if self.bundles else None
+
+    def in_processes(self, count: int) -> None:
         """Train in processes, each given the next bundle when it has ended one."""
-        left = deque(bundles)
+        if len(self.bundles) < count:
+            self.bundles.extend(self._refill())
+        first = self.bundles[0]
+        count = min(count, len(self.bundles))
         workers: dict[str, _Worker] = {}
         limit = float(os.environ.get("GROKSTUDY_SILENCE_S", LIMIT_S))
         watchdog = Watchdog(limit, lambda name: workers[name].process.kill())
         try:
             for number in range(count):
-                workers[str(number)] = _start(number, bundles[0].gpu)
+                workers[str(number)] = _start(number, first.gpu)
             with watchdog:
                 while workers and self.breaker.reason is None:
                     for name, worker in list(workers.items()):
                         if worker.bundle is None:
-                            if not left:
+                            bundle = self._next()
+                            if bundle is None:
                                 self._end(workers.pop(name))
                                 watchdog.forget(name)
                                 continue
-                            worker.give(left.popleft())
+                            worker.give(bundle)
                             watchdog.beat(name)
                     ready = wait([worker.connection for worker in workers.values()], timeout=1.0)
                     for name, worker in workers.items():
@@ -175,7 +210,8 @@ class _Launch:
             while worker.connection.poll():
                 lines, halt, done = worker.connection.recv()
                 worker.spoke, self._stillborn = True, 0
-                self._hear(lines, halt)
+                if (frozen := self._hear(lines, halt)) and not done:
+                    worker.connection.send(frozen)
                 if done:
                     worker.bundle = None
         except (EOFError, OSError):
@@ -202,12 +238,14 @@ class _Launch:
             worker.process.kill()
             worker.process.join()
 
-    def _hear(self, lines: list[dict[str, Any]], halt: str | None) -> None:
+    def _hear(self, lines: list[dict[str, Any]], halt: str | None) -> list[str]:
+        """Take in where runs stand; returns those that the scheduler ends here."""
         if halt is not None:
             self.breaker.reason = halt
         for line in lines:
             self.breaker.hear(line)
         self.on_progress(lines)
+        return self.stopping.hear(lines)
 
 
 @contextlib.contextmanager
@@ -279,9 +317,14 @@ def _work(connection: Connection, environment: Mapping[str, str]) -> None:
         while not ended.is_set():
             if not connection.poll(0.2):
                 continue
-            queue = connection.recv().open()
+            message = connection.recv()
+            if not isinstance(message, Bundle):  # runs to freeze that have ended meanwhile
+                continue
+            queue = message.open()
             try:
                 while not queue.finished and not queue.stopping:
+                    if connection.poll():
+                        queue.freeze(connection.recv())
                     lines = queue.advance(HEARTBEAT_S)
                     connection.send((lines, queue.halt, queue.finished))
             finally:

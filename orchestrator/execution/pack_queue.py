@@ -11,7 +11,7 @@ import contextlib
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -36,8 +36,14 @@ class ProcessDiedError(RuntimeError):
 class PackQueue:
     """The packs of one worker, one after the other."""
 
-    def __init__(self, packs: list[list[RunConfig]], store: Store, open_pack: OpenPack, max_failures: int) -> None:
-        """Take over the runs of these packs; those that have ended already are only reported."""
+    def __init__(
+        self, packs: list[list[RunConfig]], store: Store, open_pack: OpenPack, max_failures: int, heard: bool = False
+    ) -> None:
+        """Take over the runs of these packs; those that have ended already are only reported.
+
+        With `heard`, the lines say what was measured at each evaluation, for a scheduler that stops runs.
+        """
+        self.heard = heard
         self.store, self.open_pack, self.max_failures = store, open_pack, max_failures
         self.lines: dict[str, dict[str, Any]] = {}
         self.halt: str | None = None
@@ -63,7 +69,25 @@ class PackQueue:
         began = time.monotonic()
         while not self.finished and not self.stopping and (left := seconds - (time.monotonic() - began)) > 0:
             self._advance(self._queue[0], left)
-        return list(self.lines.values())
+        lines = list(self.lines.values())
+        self.lines = {line["run_id"]: {**line, "evaluations": []} for line in lines}
+        return lines
+
+    def freeze(self, run_ids: Collection[str]) -> None:
+        """Train these runs no further: each keeps a checkpoint, and the others of its pack go on."""
+        begun = self.pack is not None
+        try:
+            if self.pack is not None:
+                self.pack.freeze(run_ids)
+                self._report(self.pack.progress())
+        except LeaseLostError:
+            self._next([])
+        except StorageError as error:
+            self.halt = str(error)
+        waiting = [[config for config in pack if config.run_id not in run_ids] for pack in self._queue[begun:]]
+        self._queue[begun:] = [pack for pack in waiting if pack]
+        if self.pack is not None and self.pack.finished:
+            self._next([])
 
     def stop(self) -> None:
         """Have `advance` return soon; may be called from a signal handler."""
@@ -145,7 +169,10 @@ class PackQueue:
             torch.cuda.empty_cache()
 
     def _report(self, progress: list[Progress]) -> None:
-        self.lines.update({line.run_id: vars(line) for line in progress})
+        for line in progress:
+            unsaid = self.lines.get(line.run_id, {}).get("evaluations", [])
+            evaluations = [*unsaid, *line.evaluations] if self.heard else []
+            self.lines[line.run_id] = {**vars(line), "evaluations": evaluations}
 
     def _has_ended(self, config: RunConfig) -> bool:
         """Whether an attempt of this launch has ended the run; it is reported then."""

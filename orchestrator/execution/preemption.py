@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import ray
@@ -36,10 +37,20 @@ class PreemptionNotice:
             self._go()
 
     def _drains(self) -> bool:
-        """A head that does not answer is no reason to go."""
-        with contextlib.suppress(Exception):
-            return self._node in ray._private.state.state.get_draining_nodes()
-        return False
+        """A head that does not answer is no reason to go.
+
+        It is asked in a thread: a dead one is waited for a minute, in which this thread would hear no signal.
+        """
+        found: list[bool] = []
+
+        def ask() -> None:
+            with contextlib.suppress(Exception):
+                found.append(self._node in ray._private.state.state.get_draining_nodes())
+
+        asking = threading.Thread(target=ask, daemon=True, name="draining")
+        asking.start()
+        asking.join()
+        return found == [True]
 
     def _tell(self, *_: object) -> None:
         self._told = True

@@ -22,11 +22,10 @@ class ClusterError(ResourcesError):
 
 def check_cluster(address: str | None) -> None:
     """Raise ClusterError, with what to set, unless a head answers at this address and takes our token."""
-    place = address or ""
-    host, _, port = place.rpartition(":")
-    if not host or not port.isdigit() or place.startswith("ray://"):
-        return  # `auto`, `local`: Ray finds out at once by itself; a Ray client has a server of its own
+    if address is None:
+        return
     asked = f"RAY_ADDRESS is {address}"
+    place = _head_of(asked, address)
     open_to_all = _takes(asked, place, ())
     if open_to_all and os.environ.get("RAY_AUTH_MODE") == "token":
         raise ClusterError(
@@ -40,6 +39,29 @@ def check_cluster(address: str | None) -> None:
             f"{asked}: this cluster asks for a token, and {found}; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to its "
             "token, with RAY_AUTH_MODE=token"
         )
+
+
+def _head_of(asked: str, address: str) -> str:
+    """HOST:PORT of the head, that of this machine for `auto`. Raises ClusterError for what is no such address."""
+    if address == "auto":
+        from ray._private.services import get_ray_address_from_environment
+
+        try:
+            return str(get_ray_address_from_environment("auto", None))
+        except ConnectionError:
+            raise ClusterError(
+                f"{asked}, and no Ray runs on this machine; start one with ray start --head, set RAY_ADDRESS to the "
+                "HOST:PORT of another, or unset it to train on this machine"
+            ) from None
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in address:
+        return address
+    kinds = {"ray": "the address of a Ray client server", "http": "the address of a dashboard, which submit takes"}
+    kind = kinds.get(address.partition("://")[0].removesuffix("s"), "no address of a head")
+    raise ClusterError(
+        f"{asked}, {kind}; set RAY_ADDRESS to the head's own HOST:PORT (its port is 6379 unless it was given another), "
+        "to auto for the one of this machine, or unset it to train here; grokstudy submit trains from elsewhere"
+    )
 
 
 def _token() -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 One of the few files that know Ray. What is left of a Ray that lost one of them cannot be used again in this process,
 nor shut down in time, so the launch ends, every commit is in the root, and the same command starts afresh. It is not
 started again by itself: what killed it once (mostly the system, for want of memory) would kill it again, unseen.
+Workers leave a last checkpoint where the GCS died; one whose raylet died ends in Ray's own code, before ours can run.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,8 @@ from grokstudy.orchestrator.execution.executor import RayLostError
 VITAL = ("gcs_server", "raylet")
 LOOK_S = 0.2
 NUDGE_S = 2.0
+GRACE_S = 10.0
+"""How long workers may take to leave a checkpoint: their stretch of training, and one commit."""
 
 
 @contextlib.contextmanager
@@ -99,14 +103,33 @@ class NodeWatch:
             self._ended.wait(NUDGE_S)
 
     def _bury(self) -> None:
-        """End what is left, without Ray's help: its processes, and the workers, which may wait for them for long."""
+        """End what is left, without Ray's help: the workers, which leave a checkpoint, then Ray's own processes."""
         living = [process for process in self._processes() if process.poll() is None]
-        workers = _children({process.pid for process in living})
+        children = _children({process.pid for process in living})
+        _end_workers([pid for pid in children if _title(pid).startswith(b"ray::")])
         for process in living:
             process.kill()
-        for pid in workers:
+        for pid in children:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _end_workers(pids: list[int]) -> None:
+    """Give workers notice (`preemption.py`), and wait until they have gone."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_S
+    while any(map(_title, pids)) and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+
+
+def _title(pid: int) -> bytes:
+    """What a process calls itself; nothing once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _children(parents: set[int]) -> list[int]:

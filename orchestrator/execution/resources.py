@@ -20,6 +20,12 @@ from grokstudy.orchestrator.study.study import Study
 LAUNCHED = Path("~/ray_bootstrap_config.yaml")
 
 
+def cluster_address() -> str | None:
+    """The cluster that RAY_ADDRESS names; None where Ray is to be started on this machine: unset, empty or `local`."""
+    address = os.environ.get("RAY_ADDRESS", "").strip()
+    return None if address in ("", "local") else address
+
+
 @dataclass(frozen=True)
 class NodeType:
     """A kind of worker node, and how many of it there may be."""
@@ -37,7 +43,7 @@ class NodeType:
 
 def node_types(path: Path = LAUNCHED) -> list[NodeType]:
     """The nodes that may train, or come to; none when this is not the head of a launched cluster."""
-    if "RAY_ADDRESS" not in os.environ or not path.expanduser().is_file():
+    if cluster_address() is None or not path.expanduser().is_file():
         return []
     config: dict[str, Any] = yaml.safe_load(path.expanduser().read_text())
     local = config["provider"]["type"] == "local"
@@ -80,7 +86,7 @@ def workers_here(study: Study) -> int:
     room = max(min(fit), workers_in_reach(node_types(), resources))
     requested = study.resources.workers
     if isinstance(requested, int):
-        return requested if "RAY_ADDRESS" in os.environ else max(1, min(room, requested))
+        return requested if cluster_address() is not None else max(1, min(room, requested))
     return max(1, room)
 
 
@@ -92,7 +98,7 @@ def check_resources(study: Study) -> None:
     """Raise ResourcesError where a worker could never be placed. A cluster may still grow, so it is not checked."""
     import ray
 
-    if "RAY_ADDRESS" in os.environ:
+    if cluster_address() is not None:
         return
     available = ray.cluster_resources()
     for name, asked in granted(study).items():

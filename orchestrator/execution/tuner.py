@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
+from grokstudy.orchestrator.execution.budget import Budget
 from grokstudy.orchestrator.execution.bundle import Bundle, make_bundles
 from grokstudy.orchestrator.execution.executor import OnProgress, RayStartError
 from grokstudy.orchestrator.execution.ray_cluster import check_cluster
 from grokstudy.orchestrator.execution.ray_node import NodeWatch, fewest_processes
-from grokstudy.orchestrator.execution.resources import check_resources, granted, workers_here
+from grokstudy.orchestrator.execution.resources import check_resources, cluster_address, granted, workers_here
+from grokstudy.orchestrator.execution.stopping import Stopping
 from grokstudy.orchestrator.runs.trials import Run
-from grokstudy.orchestrator.schedulers.asha import Asha
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.messages import first_line
-from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
 ENVIRONMENT = {
@@ -55,31 +55,36 @@ WARM, WARM_S = "import ray.dashboard.agent, ray._private.runtime_env.agent.main"
 """What Ray's agents import: once read, it comes from memory."""
 
 
-def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress) -> None:
-    """Train these runs to their length, each with its retries.
+def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress, budget: Budget | None = None) -> bool:
+    """Train these runs to their length, each with its retries; whether paused ones are to go on now.
 
     A run that fails for good ends up as FAILED.json, not as an exception. Returns early, with runs unfinished, when
     the process receives SIGINT. Raises HaltedError when it is pointless to go on.
     """
     set_environment()
-    from grokstudy.orchestrator.execution.callback import LaunchCallback, mark_stopped
+    from grokstudy.orchestrator.execution.callback import LaunchCallback
     from grokstudy.orchestrator.execution.pack_size import Sizer
 
     # Tune warns once per trial that its own loggers, which are off, left no file.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     breaker = Breaker()
-    callback = LaunchCallback(on_progress, store, breaker)
+    stopping = Stopping(study, runs, store)
+    runs = stopping.admitted(runs)
+    if not runs:
+        return False
+    callback = LaunchCallback(on_progress, store, breaker, stopping)
     with ray_session(), _scratch() as scratch:
         check_resources(study)
         resources = granted(study)
         sizer = Sizer(resources)
-        bundles = make_bundles(study, runs, store, resources, workers_here(study), sizer, sizer.sizes)
+        budget = budget or Budget()
+        budget.workers = workers_here(study)
+        bundles = make_bundles(study, runs, store, resources, budget.workers, sizer, sizer.sizes)
         with callback.watchdog:
-            _tuner(study, bundles, callback, scratch).fit()
-    for run_id in callback.stopped if study.scheduler.stops else ():
-        mark_stopped(RunDir(store, run_id))
+            _tuner(study, bundles, callback, scratch, budget).fit()
     if breaker.reason is not None:
         raise HaltedError(breaker.reason)
+    return stopping.conclude()
 
 
 @contextlib.contextmanager
@@ -97,7 +102,7 @@ def set_environment() -> None:
     """Settings that Ray reads when it is imported. A cluster of our own gets a token of its own."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if "RAY_ADDRESS" not in os.environ:
+    if cluster_address() is None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         for name, value in ON_THIS_MACHINE.items():
             os.environ.setdefault(name, value)
@@ -108,7 +113,7 @@ def _start_ray(ray: Any) -> None:
 
     Its processes inherit that SIGHUP is blocked: where a terminal goes away, the driver decides when they end.
     """
-    check_cluster(os.environ.get("RAY_ADDRESS"))
+    check_cluster(cluster_address())
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         _init(ray)
@@ -117,16 +122,26 @@ def _start_ray(ray: Any) -> None:
 
 
 def _init(ray: Any) -> None:
-    """Call it, and once more where it gave up on processes that were slow to start."""
+    """Call it, and once more where it gave up on processes that were slow to start.
+
+    Without an address Ray would join any Ray that somebody else has running on this machine.
+    """
+    address = cluster_address()
     for again in (False, True):
         try:
             with fewest_processes():
-                ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+                ray.init(
+                    address or "local",
+                    include_dashboard=False,
+                    logging_level="ERROR",
+                    log_to_driver=False,
+                    configure_logging=False,
+                )
             return
         except Exception as error:  # Ray raises plain Exception when its processes do not come up
             ray.shutdown()
-            if "RAY_ADDRESS" in os.environ:
-                raise HaltedError(f"Ray did not answer at {os.environ['RAY_ADDRESS']}: {first_line(error)}") from error
+            if address is not None:
+                raise HaltedError(f"Ray did not answer at {address}: {first_line(error)}") from error
             if again:
                 logs = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray/session_latest/logs")
                 raise RayStartError(f"Ray did not start: {first_line(error)} (its logs: {logs})") from error
@@ -156,10 +171,10 @@ def ray_session() -> Iterator[None]:
             ray.shutdown()
 
 
-def _tuner(study: Study, bundles: list[Bundle], callback: Any, scratch: str) -> Any:
+def _tuner(study: Study, bundles: list[Bundle], callback: Any, scratch: str, budget: Budget) -> Any:
     from ray import tune
 
-    from grokstudy.orchestrator.execution.callback import Brake
+    from grokstudy.orchestrator.execution.callback import Brake, Gate
     from grokstudy.orchestrator.execution.worker import PackTrainable
 
     resources = study.resources
@@ -167,7 +182,7 @@ def _tuner(study: Study, bundles: list[Bundle], callback: Any, scratch: str) -> 
         tune.with_resources(PackTrainable, granted(study)),
         param_space={"bundle": tune.grid_search(bundles)},
         tune_config=tune.TuneConfig(
-            scheduler=_scheduler(study, bundles),
+            scheduler=Gate(budget),
             reuse_actors=True,
             max_concurrent_trials=resources.workers if isinstance(resources.workers, int) else None,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -177,24 +192,8 @@ def _tuner(study: Study, bundles: list[Bundle], callback: Any, scratch: str) -> 
             storage_path=scratch,
             verbose=0,
             callbacks=[callback],
-            stop=Brake(callback.breaker),
+            stop=Brake(callback.breaker, lambda: budget.gone and not callback.running),
             failure_config=tune.FailureConfig(max_failures=-1),  # of processes; see pack_queue.py
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # would need storage shared by all nodes
         ),
-    )
-
-
-def _scheduler(study: Study, bundles: list[Bundle]) -> Any:
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
-
-    options = study.scheduler
-    if not isinstance(options, Asha):
-        return FIFOScheduler()
-    return ASHAScheduler(
-        time_attr="step",
-        metric=f"{options.metric}/{options.split}",
-        mode=options.mode,
-        max_t=max(config.train.steps for bundle in bundles for pack in bundle.packs for config in pack),
-        grace_period=options.grace_steps,
-        reduction_factor=options.reduction_factor,
     )

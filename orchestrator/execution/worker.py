@@ -49,11 +49,13 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
             "progress": lines,
             "done": self.pack_queue.finished,
             "halt": self.pack_queue.halt,
-            "step": lines[0]["step"] if lines else 0,
             "pid": os.getpid(),
             "host": socket.gethostname(),
-            **{f"accuracy/{split}": value for split, value in (lines[0]["accuracy"] if lines else {}).items()},
         }
+
+    def freeze(self, run_ids: list[str]) -> None:
+        """Train these runs no further; Ray carries this out between two heartbeats."""
+        self.pack_queue.freeze(run_ids)
 
     def cleanup(self) -> None:
         """Leave a checkpoint when ended from outside."""

@@ -70,7 +70,7 @@ def event_rows(study: Study, store: Store) -> list[dict[str, Any]]:
     tables = dataclasses.replace(load(store.uri, study.name), declared=dict(study.events))
     about = tables.trials.select("trial_id", "run_id", trial_horizon="horizon")
     last = tables.series.drop_nulls("value").sort("step").group_by("trial_id", "event").agg(last=pl.last("value"))
-    done = tables.events.filter(pl.col("trial_state") == "done").join(about, on="trial_id")
+    done = tables.events.filter(pl.col("trial_state").is_in(("done", "stopped"))).join(about, on="trial_id")
     rows = done.join(last, on=["trial_id", "event"], how="left").sort("trial_horizon", "trial_id").collect().to_dicts()
     return list({(row["run_id"], row["event"]): row for row in rows}.values())
 

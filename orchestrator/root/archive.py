@@ -92,7 +92,7 @@ def _put(store: Store, tar: tarfile.TarFile, entries: list[tarfile.TarInfo]) -> 
     for study in studies:
         _check_absent(store, StudyDir(store, study), tar)
     runs = {run_of(entry.name) for entry in entries} - {None}
-    kept = {run_id for run_id in runs if store.exists(f"{RunDir(store, str(run_id)).folder}/run.json")}
+    kept = {run_id for run_id in runs if RunDir(store, str(run_id)).has("run.json")}
     for entry in entries:
         if run_of(entry.name) not in kept:
             store.write(entry.name, content_of(tar, entry))
@@ -110,7 +110,12 @@ def _check_absent(store: Store, study: StudyDir, tar: tarfile.TarFile) -> None:
 
 LAST = (
     *("metrics/.*", "runs/.*/checkpoints/.*", "runs/.*/lease.json", "runs/.*/(DONE|FAILED).json", "runs/.*/run.json"),
-    *("studies/.*/(trials.parquet|extensions.json)", "studies/.*/study.yaml", "studies/.*/study.json"),
+    *(
+        "studies/.*/code/.*",
+        "studies/.*/(trials.parquet|extensions.json)",
+        "studies/.*/study.yaml",
+        "studies/.*/study.json",
+    ),
 )
 """The order of writing: each stands for what came before."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from grokstudy.orchestrator.root.verify import asked_runs, files_of, group_by_run, studies_of, study_runs
 from grokstudy.orchestrator.root.verify_run import damaged_checkpoints
@@ -75,6 +75,8 @@ def _needed(store: Store, files: list[str]) -> set[str]:
     needed: set[str | None] = set()
     for study in studies_of(store, files):
         left = {run_id for run_id in study_runs(study) if f"{RunDir(store, run_id).folder}/DONE.json" not in files}
+        if left and (study.find_spec() or {}).get("code"):  # whose options nobody can read here: all may be of use
+            left |= {PurePosixPath(path).parts[1] for path in files if path.startswith("runs/")}
         needed |= {_training(store, run_id) for run_id in left}
         needed |= {config.training_id for config in _configs(study) if config.run_id in left} if left else set()
     return {training for training in needed if training is not None}

@@ -24,10 +24,11 @@ def verify(store: Store) -> list[Fault]:
     faults += [Fault(path, "foreign", "not a file of ours", "move it out of the root") for path in others]
     faults += [Fault(path, "foreign", "a link that leaves the root", "remove it") for path in links]
     for run_id, own in sorted(by_run.items()):
-        faults += _looked_at(RunDir(store, run_id), own, requested.get(run_id, False), links)
+        run = RunDir(store, run_id)
+        faults += _looked_at(run, own, requested.get(run_id, False), links)
         if run_id not in requested:
             remedy = "grokstudy gc --orphans removes it"
-            faults.append(Fault(f"runs/{run_id}", "orphan", "no study asks for this run", remedy))
+            faults.append(Fault(run.folder, "orphan", "no study asks for this run", remedy))
     return sorted(faults)
 
 

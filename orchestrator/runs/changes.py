@@ -1,12 +1,17 @@
-"""Whether a study file that was changed drops runs that were trained for it before."""
+"""Whether a study that was changed, in its file or in code from outside, drops runs that were trained for it before."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from grokstudy.orchestrator.runs.trials import Trial
 from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.plugins import code_of
+from grokstudy.trainables.storage.run_dir import run_ids
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.study_dir import StudyDir
 
@@ -39,6 +44,66 @@ def contradiction(store: Store, study: Study, trials: list[Trial]) -> Contradict
     dropped = trained - {None} - {trial.run_id for trial in trials}
     if not dropped:
         return None
-    old = folder.read_text().splitlines()
-    lines = difflib.unified_diff(old, study.text.splitlines(), "as it was run last", str(study.path), lineterm="", n=1)
-    return Contradiction(len(dropped), "\n".join(lines))
+    files = [(folder.read_text(), study.text, str(study.path)), *_edited_files(folder, study)]
+    return Contradiction(len(dropped), "\n".join(line for file in files for line in _diff(*file)))
+
+
+def _diff(before: str, now: str, path: str) -> list[str]:
+    lines = before.splitlines(), now.splitlines()
+    return list(difflib.unified_diff(*lines, "as it was run last", path, lineterm="", n=1))
+
+
+def _edited_files(folder: StudyDir, study: Study) -> list[tuple[str, str, str]]:
+    """Text before and now, and path, of every file of code from outside that the study named before, too."""
+    files: dict[str, tuple[str, str, str]] = {}
+    for name, earlier in edited(folder, study).items():
+        code, kept = code_of(name), folder.read_code(earlier)
+        for path in sorted({*code.files, *kept}):
+            files[code.place(path)] = (kept.get(path, ""), code.files.get(path, ""), code.place(path))
+    return list(files.values())
+
+
+def edited(folder: StudyDir, study: Study) -> dict[str, str]:
+    """Full names of code that is not as it was in the study's last run, each with its name of then."""
+    before = folder.code_names()
+    return {name: before[word] for word, name in study.code.items() if before.get(word, name) != name}
+
+
+@dataclass(frozen=True)
+class Orphaned:
+    """Runs that were trained with code as it was before an edit, and that this study does not take."""
+
+    words: list[str]
+    """What was edited, as the study file names it."""
+    run_ids: list[str]
+
+    def __str__(self) -> str:
+        runs = "1 run was" if len(self.run_ids) == 1 else f"{len(self.run_ids)} runs were"
+        shown = ", ".join(self.run_ids[:MOST_SHOWN]) + (" ..." if len(self.run_ids) > MOST_SHOWN else "")
+        return (
+            f"{', '.join(self.words)} was edited: {runs} trained with the code of before ({shown}) and will not be "
+            "taken; --code-as-before goes on with that code"
+        )
+
+
+MOST_SHOWN = 5
+
+
+def orphaned(store: Store, study: Study, trials: list[Trial]) -> Orphaned | None:
+    """Which runs of the root the study would take if code from outside had not been edited; None for none."""
+    folder = StudyDir(store, study.name)
+    changed = edited(folder, study)
+    if not changed:
+        return None
+    earlier = {trial.run_id: _with_code(trial.config, changed).run_id for trial in trials if trial.run_id is not None}
+    begun_ids = {*run_ids(store)}
+    lost = [before for now, before in earlier.items() if now != before and before in begun_ids]
+    words = [word for word, name in study.code.items() if name in changed]
+    return Orphaned(words, list(dict.fromkeys(lost))) if lost else None
+
+
+def _with_code(config: RunConfig, names: Mapping[str, str]) -> RunConfig:
+    """The same run with other code."""
+    probes = tuple(names.get(probe, probe) for probe in config.eval.probes)
+    evaluation = dataclasses.replace(config.eval, probes=probes)
+    return dataclasses.replace(config, task=names.get(config.task, config.task), eval=evaluation)

@@ -39,13 +39,19 @@ class RunState:
         """Whether it needs no more work."""
         return self.state in SETTLED
 
+    @property
+    def open(self) -> bool:
+        """Whether something may still come of it by itself."""
+        return self.state in ("missing", "interrupted")
+
 
 def read_states(
     store: Store, asked: Mapping[str, int], scheduler_stops: bool, reached: Mapping[str, int] | None = None
 ) -> dict[str, RunState]:
     """The states of runs now, by the steps that are asked of each; not read are those `reached` says to be so far.
 
-    With `scheduler_stops`, a run that a scheduler stopped has ended; else it is interrupted.
+    With `scheduler_stops`, a run that a scheduler stopped has ended; else, or when more is asked of it since, it is
+    interrupted.
     """
     done = {run_id: step for run_id, step in (reached or {}).items() if step >= asked.get(run_id, step + 1)}
     open_ = [run_id for run_id in asked if run_id not in done]
@@ -66,7 +72,8 @@ def _read(run: RunDir, asked: int, scheduler_stops: bool, names: Mapping[str, li
     damage = None
     try:
         if "DONE.json" in files and (done := run.read("DONE.json")) is not None:
-            step, stopped = done["step"], done["reason"] == "stopped" and scheduler_stops
+            step = done["step"]
+            stopped = done["reason"] == "stopped" and scheduler_stops and asked <= done.get("horizon", asked)
             reached = "done" if step >= asked else "stopped" if stopped else "interrupted"
             return RunState("diverged" if done["reason"] == "diverged" else reached, step)
         if "FAILED.json" in files and (failed := run.read("FAILED.json")) is not None:

@@ -1,4 +1,4 @@
-"""The one writer of `studies/<name>/`: study.yaml, study.json, trials.parquet, and extensions.json.
+"""The one writer of `studies/<name>/`: study.yaml, study.json, code/, trials.parquet, and extensions.json.
 
 An extension is longer training for some runs, asked for after the fact, as {run_id: steps}: the longest trial of that
 run gets this length instead of the study file's. What was trained stays; the run resumes from its last checkpoint.
@@ -29,6 +29,7 @@ PACKAGES = ("grokstudy", "torch", "ray", "polars", "mlflow", "optuna")
 def write_study(store: Store, study: Study, trials: list[Trial], ledger: Ledger) -> None:
     """Put down what was asked and how each trial stands. Writing again replaces."""
     folder = StudyDir(store, study.name)
+    folder.keep_code(study.code.values())
     store.write(folder.text, study.text.encode())
     about = {"versions": installed(*PACKAGES), "commit": git_commit()}
     resources = study.resources

@@ -91,7 +91,7 @@ class Sources:
             return None
         asked, start = self._recorded[trial.trial_id]
         begun = _with(trial, start)
-        here = asked == str(trial.start_from) and self.store.exists(f"runs/{begun.config.run_id}/run.json")
+        here = asked == str(trial.start_from) and RunDir(self.store, begun.config.run_id).has("run.json")
         return begun if here else None
 
     @cached_property

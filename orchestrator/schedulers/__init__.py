@@ -1,14 +1,23 @@
-"""Registry of stopping rules. A rule is one file and one line here; what Ray Tune needs for it is in `execution`.
+"""Registry of schedulers: who stops trials early. A scheduler is one file and one line here, and knows neither Ray nor
+files: `on_result(trial, step, metrics)` says `continue`, `pause` or `stop`.
 
-An entry is the dataclass of the rule's options; `stops` says whether it ends trials before their length.
+The same objects decide under Ray Tune and under `--local` (`execution/stopping.py`) and in replays of recorded curves
+(`execution/simulator.py`). Whoever is stopped or paused keeps a checkpoint and can be extended. Contract tests run over
+every entry.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
+from grokstudy.orchestrator.schedulers.base import Scheduler
 from grokstudy.trainables.registry import Registry
 
-SCHEDULERS: Registry[Any] = Registry(
-    "scheduler", {"fifo": "orchestrator.schedulers.fifo:Fifo", "asha": "orchestrator.schedulers.asha:Asha"}
+SCHEDULERS: Registry[type[Scheduler]] = Registry(
+    "scheduler",
+    {
+        "fifo": "orchestrator.schedulers.fifo:Fifo",
+        "asha": "orchestrator.schedulers.asha:Asha",
+        "hyperband": "orchestrator.schedulers.hyperband:Hyperband",
+        "median": "orchestrator.schedulers.median:Median",
+        "futility": "orchestrator.schedulers.futility:Futility",
+    },
 )

@@ -1,8 +1,9 @@
 """Registry of searchers: who chooses the points of the space. A searcher is one file and one line here.
 
-`SEARCHERS[kind](axes, options)` starts it. `next_points(values)` gives the next batch of (number, point), given the
-objective value of every point so far (None for one that failed); an empty list says that the search is over.
-A searcher keeps nothing on disk: a new driver starts it again with the same values and gets the same points.
+`SEARCHERS[kind](axes, options)` starts it. `next_points(scores)` gives the (number, point) pairs that can be asked for
+now, given the scores of points so far (None for one that failed); an empty list says that it waits for scores, or that
+the search is over (`finished`). A searcher keeps nothing on disk: a new driver starts it again with the same scores and
+gets the same points, in whatever order the scores came (docs/decisions/0011).
 `preview()` gives points to check before anything is trained: all of them, or the corners of where it may go.
 `Options` declares what stands beside `kind` in the study file. Contract tests run over every entry.
 """
@@ -17,6 +18,13 @@ SEARCHERS: Registry[type[Searcher]] = Registry(
     {
         "grid": "orchestrator.search.grid:Grid",
         "random": "orchestrator.search.random:Random",
-        "tpe": "orchestrator.search.tpe:Tpe",
+        "sobol": "orchestrator.search.sobol:Sobol",
+        "tpe": "orchestrator.search.optuna:Tpe",
+        "gp": "orchestrator.search.optuna:Gp",
+        "nsga2": "orchestrator.search.optuna:Nsga2",
+        "cmaes": "orchestrator.search.optuna:Cmaes",
+        "boundary": "orchestrator.search.boundary:Boundary",
     },
+    group="grokstudy.searchers",
+    fault="orchestrator.search.outside:fault",
 )

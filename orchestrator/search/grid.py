@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from grokstudy.orchestrator.search.base import Batch, Searcher, combinations
+from grokstudy.orchestrator.search.base import AllAtOnce, Batch, combinations
 from grokstudy.orchestrator.search.space import Axis
 
 
@@ -16,7 +15,7 @@ class GridOptions:
     """A grid has no options: the axes say it all."""
 
 
-class Grid(Searcher):
+class Grid(AllAtOnce):
     """The searcher `grid`."""
 
     Options = GridOptions
@@ -29,6 +28,3 @@ class Grid(Searcher):
     def preview(self) -> Batch:
         """All points."""
         return list(combinations(self.axes, [axis.grid() for axis in self.axes]))
-
-    def _batch(self, values: Mapping[int, float | None]) -> Batch:
-        return [] if self._chosen else self.preview()

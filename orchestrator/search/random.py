@@ -6,11 +6,10 @@ more trials only add points, and another axis leaves the coordinates of the othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from grokstudy.orchestrator.search.base import Batch, Searcher
+from grokstudy.orchestrator.search.base import AllAtOnce, Batch
 from grokstudy.orchestrator.search.space import Axis
 from grokstudy.trainables.options import option
 from grokstudy.trainables.randomness import Stream
@@ -24,7 +23,7 @@ class RandomOptions:
     seed: int = option(0, "seed of the search, not of the runs", ge=0)
 
 
-class Random(Searcher):
+class Random(AllAtOnce):
     """The searcher `random`."""
 
     Options = RandomOptions
@@ -40,9 +39,6 @@ class Random(Searcher):
             (number, {axis.name: axis.at(self._share(number, axis.name)) for axis in self.axes})
             for number in range(self.options.trials)
         ]
-
-    def _batch(self, values: Mapping[int, float | None]) -> Batch:
-        return [] if self._chosen else self.preview()
 
     def _share(self, number: int, name: str) -> float:
         return float(Stream(self.options.seed, f"search/{number}/{name}").uniform(1)[0])

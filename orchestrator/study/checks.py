@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from grokstudy.orchestrator.search import SEARCHERS
+from grokstudy.orchestrator.search.boundary import is_numeric
 from grokstudy.orchestrator.search.space import Choices, Point, Range
 from grokstudy.orchestrator.study.errors import Findings, KeyPath
 from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.resolve import ResolveError, point_text
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.measurements import measured_by
-from grokstudy.trainables.options import Problem
+from grokstudy.trainables.options import Problem, did_you_mean
+from grokstudy.trainables.plugins import word_of
 from grokstudy.trainables.schema import METRICS
 from grokstudy.trainables.tasks import TASKS
 
@@ -36,6 +38,8 @@ def check_study(study: Study, findings: Findings) -> None:
         return
     _check_size(study, findings)
     _check_measured(study, findings)
+    _check_watched(study, findings)
+    _check_search(study, findings)
     _check_axis_names(study, findings)
     if not findings.mistakes:
         _PointCheck(study, findings).run()
@@ -69,6 +73,46 @@ def _check_size(study: Study, findings: Findings) -> None:
         findings.at_key((section,), f"comes to {n_trials:,} trials; a study has at most {MAX_TRIALS:,}")
 
 
+def _check_watched(study: Study, findings: Findings) -> None:
+    """A rule that looks at events looks at those of the study, and at one value of each evaluation."""
+    for index, name in enumerate(getattr(study.scheduler, "events", ())):
+        place = ("scheduler", "events", index)
+        key_path = place if place in findings.places else ("scheduler",)
+        if name not in study.events:
+            findings.at_value(key_path, f"{name!r} is no event here; {did_you_mean(name, list(study.events))}")
+        elif study.events[name].sited:
+            findings.at_value(key_path, f"{name} looks at one site; a scheduler hears of summaries only")
+
+
+def _check_search(study: Study, findings: Findings) -> None:
+    """Axes and events that a search names are those of the study."""
+    if not hasattr(study.search, "grid"):
+        return
+    from grokstudy.analysis.statistics.decoupling import CLASSES  # with polars: not for a study that names nothing
+
+    options, known = study.search, [axis.name for axis in study.axes]
+    numeric = [axis.name for axis in study.axes if is_numeric(axis)]
+    for index, name in enumerate(getattr(options, "grid", ())):
+        if name not in known:
+            findings.at_value(("search", "grid", index), f"{name} is no axis here; {did_you_mean(name, known)}")
+        elif next(axis for axis in study.axes if axis.name == name).grid() == ():
+            findings.at_value(("search", "grid", index), f"{name} is swept in full, and its range has no points")
+    for goal in getattr(options, "goals", ()):
+        words = [*study.events, *(CLASSES if goal.kind == "outcome" else ())]
+        if goal.kind != "metric" and goal.name not in words:
+            place = ("search", "objective", "event")
+            key_path = place if place in findings.places else ("search",)
+            findings.at_value(key_path, f"{goal.name!r} is no event here; {did_you_mean(goal.name, words)}")
+    if study.search_kind == "boundary":
+        left = [name for name in numeric if name not in options.grid]
+        if not left:
+            findings.at_key(("search",), "a boundary needs an axis of numbers that is not in its grid")
+        elif options.axis is not None and options.axis not in left:
+            findings.at_value(("search", "axis"), f"is no axis of numbers here; {did_you_mean(options.axis, left)}")
+        if options.repeats > len(study.seeds):
+            findings.at_value(("search", "repeats"), f"is more than the study has seeds, {len(study.seeds)}")
+
+
 def _check_measured(study: Study, findings: Findings) -> None:
     """What the file looks at and none of its trials measures would be a false 'never'."""
     looked_at: dict[KeyPath, tuple[str, bool]]
@@ -78,8 +122,9 @@ def _check_measured(study: Study, findings: Findings) -> None:
     looked_at[("search", "objective")] = (getattr(objective, "metric", METRICS[0]), False)
     for key_path, (metric, sited) in looked_at.items():
         if key_path in findings.places and not study.measures(metric, sited):
-            probes = " or ".join(sorted(measured_by(metric, sited, TASKS[study.task])))
-            chosen = ", ".join(sorted(study.probes)) or "empty"
+            task = TASKS[study.task]
+            probes = " or ".join(sorted(map(word_of, measured_by(metric, sited, task, study.probes))))
+            chosen = ", ".join(sorted(map(word_of, study.probes))) or "empty"
             fault = f"nothing measures {metric}: it takes {probes}, and eval.probes is {chosen}"
             findings.at_value((*key_path, "metric"), fault)
 
@@ -125,6 +170,9 @@ class _PointCheck:
         except ResolveError as error:
             yield Problem(error.key, error.message)
             return
+        except ValueError as error:  # of a searcher from outside
+            yield Problem("search.kind", f"gives {point}, which is no point of this space: {error}")
+            return
         self.longest = max(self.longest, config.train.steps)
         problems = config.problems()
         yield from problems
@@ -139,7 +187,9 @@ class _PointCheck:
                 continue
             self.data_work = work
             self.data_checked.add((config.data, seed))
-            yield from TASKS[config.task].check(config.data, seed)
+            found = TASKS[config.task].check(config.data, seed)
+            wrong = f"its check gives {type(found).__name__}, and should give a list of Problem"
+            yield from found if isinstance(found, list) else [Problem("task", wrong)]
 
     def _report(self, occurrence: _Occurrence) -> None:
         problem, messages = occurrence.first, occurrence.messages
@@ -161,6 +211,8 @@ class _PointCheck:
 
 def locate(study: Study, problem: Problem, point: Point) -> KeyPath:
     """Where the file sets the option at fault; when that is a default, an option that the message speaks of."""
+    if problem.key == "search.kind":
+        return ("search", "kind")
     words = set(re.findall(r"[a-z_]+", problem.message))
     spoken_of = [key for key in config_fields(study.task) if key.partition(".")[2] in words]
     places = (_set_at(study, key, point) for key in (problem.key, *spoken_of))

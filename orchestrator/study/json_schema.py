@@ -1,7 +1,7 @@
 """JSON Schema of a study file, for completion and checking while a person types. Owns docs/study.schema.json.
 
 Read off the same declarations as the validator, which checks more: cross-field limits, expressions, data per
-seed. `grokstudy schema` prints it.
+seed. `grokstudy schema` prints it; with a study, it knows the code from outside that the study names.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.load import SECTIONS
 from grokstudy.orchestrator.study.read_space import MAX_POINTS
 from grokstudy.orchestrator.study.sections import Resources, StartFrom
+from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.measurements import PROBES, measurements
@@ -35,27 +36,63 @@ _EXPRESSION = {
 }
 
 
-def study_schema() -> Schema:
-    """The schema of a study file (draft 2020-12)."""
+def study_schema(study: Study | None = None) -> Schema:
+    """The schema of a study file (draft 2020-12), with what a study names from outside."""
+    outside = [] if study is None or study.task in [*TASKS] else [study.task]
+    schema = _study_schema([*TASKS, *outside])
+    return schema if study is None else _with_own(schema, study)
+
+
+def _with_own(schema: Schema, study: Study) -> Schema:
+    """The words of a study wherever those of ours are listed."""
+    own = {registry: [word for word, name in study.code.items() if name in names] for registry, names in {
+        "task": [study.task], "probes": study.probes, "search": [study.search_kind], "figures": study.figures,
+    }.items()}  # fmt: skip
+    metrics = measurements([*TASKS.values(), TASKS[study.task]], [study.code[word] for word in own["probes"]])
+    longer = {tuple(PROBES): [*PROBES, *own["probes"]], _metrics(): [*METRICS, *metrics]}
+    parts = schema["properties"]
+    parts["base"]["properties"]["task"]["enum"] += own["task"]
+    parts["search"]["oneOf"] += [_kind(word, type(study.search)) for word in own["search"]]
+    if own["figures"]:
+        parts["figures"]["items"] = {"enum": own["figures"]}
+    extended: Schema = _replaced(schema, longer)
+    return extended
+
+
+def _replaced(part: Any, longer: Mapping[tuple[str, ...], list[str]]) -> Any:
+    """A schema whose lists of words are replaced by longer ones."""
+    if isinstance(part, dict):
+        enum = part.get("enum")
+        known = longer.get(tuple(enum)) if isinstance(enum, list) and all(isinstance(w, str) for w in enum) else None
+        return {key: _replaced(value, longer) for key, value in part.items()} | ({"enum": known} if known else {})
+    return [_replaced(value, longer) for value in part] if isinstance(part, list) else part
+
+
+def _metrics() -> tuple[str, ...]:
+    return (*METRICS, *measurements(TASKS.values()))
+
+
+def _study_schema(tasks: list[str]) -> Schema:
     parts = {
         "hypothesis": {"type": "string", "minLength": 1},
-        "base": _base(),
-        "space": _space(),
+        "base": _base(tasks),
+        "space": _space(tasks),
         "seeds": {
             "anyOf": [{"type": "integer", "minimum": 1}, _list({"type": "integer", "minimum": 0})],
             "default": [0],
         },
         "search": _kinds({name: searcher.Options for name, searcher in SEARCHERS.items()}),
-        "scheduler": _kinds(SCHEDULERS),
+        "scheduler": _kinds({name: scheduler.Options for name, scheduler in SCHEDULERS.items()}),
         "events": {
             "type": "object",
             "additionalProperties": _block(Event),
             "default": {name: event.to_json() for name, event in TASKS[DEFAULT].events.items()},
         },
+        "figures": _list({"type": "string", "minLength": 1}),
         "resources": {"anyOf": [{"const": "auto"}, _block(Resources)]},
     }
     start = {"description": _summary(StartFrom), "anyOf": [{"type": "null"}, _block(StartFrom)]}
-    options = {name: _option(field, expressions=True) for name, field in _fields().items()}
+    options = {name: _option(field, expressions=True) for name, field in _fields(tasks).items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "grokstudy study",
@@ -64,27 +101,27 @@ def study_schema() -> Schema:
     }
 
 
-def _fields() -> dict[str, OptionField]:
+def _fields(tasks: list[str]) -> dict[str, OptionField]:
     """The options of every task: the schema does not look at which task a study has."""
-    return {key: field for task in TASKS for key, field in config_fields(task).items()}
+    return {key: field for task in tasks for key, field in config_fields(task).items()}
 
 
-def _base() -> Schema:
-    sections = {name: _section(name, options) for name, options in sections_of(DEFAULT).items()}
+def _base(tasks: list[str]) -> Schema:
+    sections = {name: _section(name, options, tasks) for name, options in sections_of(DEFAULT).items()}
     task = {"enum": list(TASKS), "default": DEFAULT, "description": "what is learnt"}
     numerics = {"type": "integer", "minimum": 1, "description": "take the runs of an older version of the numbers"}
     properties = {"task": task, "numerics": numerics, **sections, START_FROM: {"$ref": f"#/$defs/{START_FROM}"}}
     return _object(properties)
 
 
-def _section(name: str, options: type[Any]) -> Schema:
-    keys = [key.removeprefix(f"{name}.") for key in _fields() if key.startswith(f"{name}.")]
+def _section(name: str, options: type[Any], tasks: list[str]) -> Schema:
+    keys = [key.removeprefix(f"{name}.") for key in _fields(tasks) if key.startswith(f"{name}.")]
     properties = {key: {"$ref": f"#/$defs/{name}.{key}"} for key in keys}
     return {"description": _summary(options), **_object(properties)}
 
 
-def _space() -> Schema:
-    fields = _fields()
+def _space(tasks: list[str]) -> Schema:
+    fields = _fields(tasks)
     settings = {name: {"$ref": f"#/$defs/{name}"} for name in (*fields, START_FROM)}
     starts = {"description": "named starts", "type": "object", "minProperties": 1,
               "additionalProperties": settings[START_FROM]}  # fmt: skip
@@ -158,7 +195,7 @@ def _type(field: OptionField) -> Schema:
     if field.key == "split":
         return {"anyOf": [{"enum": list(known_splits())}, _list({"enum": list(known_splits())})]}
     if field.key == "metric":
-        return {"enum": [*METRICS, *measurements(*TASKS.values())]}
+        return {"enum": list(_metrics())}
     if field.is_list:
         return _list({"enum": list(PROBES)} if field.key == "probes" else {"type": "string"})
     bounds = {_BOUNDS[name]: bound for name, bound in field.bounds.items()}

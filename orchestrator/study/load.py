@@ -1,8 +1,12 @@
-"""Reads a study file. Owns the format of `studies/*.yaml`. Creates no file, and imports neither torch nor Ray."""
+"""Reads a study file. Owns the format of `studies/*.yaml`. Creates no file, and imports neither torch nor Ray.
+
+Code from outside that it names is imported, with whatever that imports.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,9 @@ from typing import Any
 from grokstudy.orchestrator.study.checks import check_study
 from grokstudy.orchestrator.study.errors import Findings
 from grokstudy.orchestrator.study.fields import config_fields
+from grokstudy.orchestrator.study.overrides import with_settings
 from grokstudy.orchestrator.study.read_options import read_base, read_mapping, read_task, unknown_section
+from grokstudy.orchestrator.study.read_plugins import Plugins
 from grokstudy.orchestrator.study.read_sections import (
     read_events,
     read_hypothesis,
@@ -34,23 +40,33 @@ SECTIONS = {
     "search": "who chooses the points of the space: grid (default), random or tpe",
     "scheduler": "who stops trials early: fifo (default, nobody) or asha",
     "events": "named threshold crossings; replaces the default ones",
+    "figures": "figures of your own, which the report shows beside ours: a list such as [./fig.py:figure]",
     "resources": "what one worker gets, or auto",
 }
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
 
 
-def load_study(path: str | Path) -> Study:
-    """Read and check a study file. Raises StudyError with every mistake that was found."""
+def load_study(path: str | Path, settings: Sequence[str] = (), code_before: Mapping[str, str] | None = None) -> Study:
+    """Read and check a study file. Raises StudyError with every mistake that was found.
+
+    `settings` (`train.batch=512`) replace what the file says under base. With `code_before`, full names by word, code
+    from outside is that of then, not what the files hold now.
+    """
     source = read_source(path)
-    study = _read(Path(path), source.text, source.data, source.findings)
-    check_study(study, source.findings)
+    text, data = with_settings(source.text, source.data, source.findings, settings)
+    plugins = Plugins(source.findings, code_before)
+    try:
+        study = _read(Path(path), text, plugins.named(data), source.findings, plugins)
+        check_study(study, source.findings)
+    except Exception as error:
+        plugins.report(error)
     source.findings.stop_if_any()
-    if "events" not in source.data:
+    if "events" not in data:
         study = replace(study, events=_measured_events(study))
     return study
 
 
-def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> Study:
+def _read(path: Path, text: str, data: dict[str, Any], findings: Findings, plugins: Plugins) -> Study:
     if not _NAME.fullmatch(path.stem):
         rule = "rename the file, with lower-case letters, digits, _ and ."
         findings.add(0, 0, "", f"{path.stem!r} is no name for a study: {rule}")
@@ -61,8 +77,8 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> St
     task = read_task(findings, base)
     space = SpaceReader(findings, task)
     space.read(read_mapping(findings, ("space",), data.get("space", {}), "axes"))
-    search_kind, search = read_search(findings, data.get("search", {}))
-    scheduler_kind, scheduler = read_scheduler(findings, data.get("scheduler", {}))
+    search_kind, search = read_search(findings, data.get("search", {}), task, plugins.probes)
+    scheduler_kind, scheduler = read_scheduler(findings, data.get("scheduler", {}), task, plugins.probes)
     return Study(
         name=path.stem,
         path=path,
@@ -77,8 +93,10 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings) -> St
         search=search,
         scheduler_kind=scheduler_kind,
         scheduler=scheduler,
-        events=read_events(findings, data["events"], task) if "events" in data else TASKS[task].events,
+        events=read_events(findings, data["events"], task, plugins.probes) if "events" in data else TASKS[task].events,
         resources=read_resources(findings, data.get("resources", {})),
+        figures=tuple(data.get("figures", ())),
+        code=plugins.names,
     )
 
 

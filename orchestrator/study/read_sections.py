@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from grokstudy.orchestrator.schedulers import SCHEDULERS
@@ -16,7 +17,7 @@ from grokstudy.trainables.measurements import measured_by, measurements
 from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import did_you_mean
 from grokstudy.trainables.schema import METRICS
-from grokstudy.trainables.tasks import TASKS, known_splits
+from grokstudy.trainables.tasks import DEFAULT, TASKS, known_splits
 
 _WHERE = {True: "as a summary over sites", False: "at sites"}
 """Where something is measured that is not measured where an event looks for it."""
@@ -61,9 +62,15 @@ def _seed_list(findings: Findings, raw: list[Any]) -> tuple[int, ...]:
 
 
 def read_kind(
-    findings: Findings, section: str, raw: Any, kinds: Mapping[str, type[Any]], default: str
+    findings: Findings,
+    section: str,
+    raw: Any,
+    kinds: Mapping[str, type[Any]],
+    default: str,
+    task: str,
+    probes: Sequence[str],
 ) -> tuple[str, Any]:
-    """Read `{kind: name, ...}`: the name, and the options of that kind."""
+    """Read `{kind: name, ...}`: the name, and the options of that kind. `probes` are those from outside."""
     known = f"kind ({', '.join(kinds)}) and its options"
     given = read_mapping(findings, (section,), raw, known)
     kind = given.get("kind", default)
@@ -73,60 +80,68 @@ def read_kind(
     elif "kind" not in given and given:
         findings.at_key((section,), f"kind is missing; known: {', '.join(kinds)}")
     else:
-        options = read_block(findings, (section,), given, kinds[kind], check_word, skip="kind")
+        options = read_block(
+            findings, (section,), given, kinds[kind], partial(check_word, task=task, probes=probes), skip="kind"
+        )
         if options is not None:
             return kind, options
     return default, kinds[default]()
 
 
-def read_search(findings: Findings, raw: Any) -> tuple[str, Any]:
+def read_search(findings: Findings, raw: Any, task: str, probes: Sequence[str] = ()) -> tuple[str, Any]:
     """The searcher's name and options."""
-    kinds = {name: searcher.Options for name, searcher in SEARCHERS.items()}
-    return read_kind(findings, "search", raw, kinds, "grid")
+    kind = raw.get("kind") if isinstance(raw, dict) else None
+    names = [*SEARCHERS, *([kind] if isinstance(kind, str) and kind in SEARCHERS else [])]
+    kinds = {name: SEARCHERS[name].Options for name in names}
+    return read_kind(findings, "search", raw, kinds, "grid", task, probes)
 
 
-def read_scheduler(findings: Findings, raw: Any) -> tuple[str, Any]:
+def read_scheduler(findings: Findings, raw: Any, task: str, probes: Sequence[str] = ()) -> tuple[str, Any]:
     """The stopping rule's name and options."""
-    return read_kind(findings, "scheduler", raw, SCHEDULERS, "fifo")
+    kinds = {name: scheduler.Options for name, scheduler in SCHEDULERS.items()}
+    return read_kind(findings, "scheduler", raw, kinds, "fifo", task, probes)
 
 
-def check_word(findings: Findings, key_path: KeyPath, raw: Any) -> None:
-    """Report a metric or a split that there is not."""
+def check_word(
+    findings: Findings, key_path: KeyPath, raw: Any, task: str = DEFAULT, probes: Sequence[str] = ()
+) -> None:
+    """Report a metric or a split that there is not, with these probes from outside."""
     if key_path[-1] == "split":
-        _check_splits(findings, key_path, raw)
+        _check_splits(findings, key_path, raw, task)
     elif key_path[-1] == "metric":
-        known = [*METRICS, *measurements(*TASKS.values())]
+        known = [*METRICS, *measurements([*TASKS.values(), TASKS[task]], probes)]
         if raw not in known:
             findings.at_value(key_path, f"{shown(raw)} is unknown; {did_you_mean(raw, known)}")
-        elif key_path[0] != "events" and raw not in METRICS and not _summed_up(raw):
+        elif key_path[0] != "events" and raw not in METRICS and not _summed_up(raw, task, probes):
             findings.at_value(key_path, f"{raw} is measured at sites only, and has no value over all of them")
 
 
-def _summed_up(metric: str) -> bool:
-    """Whether a task has it as a metric, or a probe measures it as a summary."""
-    return any(metric in task.metrics or measured_by(metric, False, task) for task in TASKS.values())
+def _summed_up(metric: str, task: str, probes: Sequence[str]) -> bool:
+    """Whether the task has it as a metric, or a probe measures it as a summary."""
+    return metric in TASKS[task].metrics or bool(measured_by(metric, False, TASKS[task], probes))
 
 
-def _check_splits(findings: Findings, key_path: KeyPath, raw: str | list[str]) -> None:
+def _check_splits(findings: Findings, key_path: KeyPath, raw: str | list[str], task: str) -> None:
+    known = {**known_splits(), **TASKS[task].splits}
     if not raw:
-        findings.at_value(key_path, f"is empty; known: {', '.join(known_splits())}")
+        findings.at_value(key_path, f"is empty; known: {', '.join(known)}")
     splits = {key_path: raw} if isinstance(raw, str) else {(*key_path, index): split for index, split in enumerate(raw)}
     for split_path, split in splits.items():
-        if split and split not in known_splits():
-            findings.at_value(split_path, f"{shown(split)} is unknown; {did_you_mean(split, list(known_splits()))}")
+        if split and split not in known:
+            findings.at_value(split_path, f"{shown(split)} is unknown; {did_you_mean(split, list(known))}")
 
 
-def read_events(findings: Findings, raw: Any, task: str) -> dict[str, Event]:
+def read_events(findings: Findings, raw: Any, task: str, probes: Sequence[str] = ()) -> dict[str, Event]:
     """The events by name. A given block replaces the default ones."""
     events = {}
     for name, block in read_mapping(findings, ("events",), raw, "events by name").items():
         key_path = ("events", name)
         if not _NAME.fullmatch(name):
             findings.at_key(key_path, "is no name for an event; use lower-case letters, digits and _")
-        event = read_block(findings, key_path, block, Event, check_word)
+        event = read_block(findings, key_path, block, Event, partial(check_word, task=task, probes=probes))
         if event is not None:
             _check_threshold(findings, key_path, event)
-            _check_site(findings, key_path, event, task)
+            _check_site(findings, key_path, event, task, probes)
             events[name] = event
     return events
 
@@ -142,7 +157,7 @@ def _check_threshold(findings: Findings, key_path: KeyPath, event: Event) -> Non
         findings.at_value((*key_path, name), f"{threshold:g} is no accuracy, which lies between 0 and 1{remedy}")
 
 
-def _check_site(findings: Findings, key_path: KeyPath, event: Event, task: str) -> None:
+def _check_site(findings: Findings, key_path: KeyPath, event: Event, task: str, probes: Sequence[str]) -> None:
     splits, positions = TASKS[task].splits, list(TASKS[task].positions)
     for split in event.split:
         if split in known_splits() and split not in splits:
@@ -159,13 +174,12 @@ def _check_site(findings: Findings, key_path: KeyPath, event: Event, task: str) 
         findings.at_key(
             key_path, "names half a site: give both layer and position, or neither for the summary over sites"
         )
-    elif event.metric not in (own := measurements(TASKS[task])):
-        findings.at_value(
-            (*key_path, "metric"), f"task {task} has no {event.metric}; {did_you_mean(event.metric, own)}"
-        )
+    elif event.metric not in (own := measurements([TASKS[task]], probes)):
+        remedy = did_you_mean(event.metric, own)
+        findings.at_value((*key_path, "metric"), f"task {task} has no {event.metric}; {remedy}")
     elif event.metric in TASKS[task].metrics and event.sited:
         findings.at_key((*key_path, "layer"), f"belongs to probes; {event.metric} is measured at the output")
-    elif event.metric not in TASKS[task].metrics and not measured_by(event.metric, event.sited, TASKS[task]):
+    elif event.metric not in TASKS[task].metrics and not measured_by(event.metric, event.sited, TASKS[task], probes):
         remedy = "leave layer and position out" if event.sited else "give layer and position"
         findings.at_value((*key_path, "metric"), f"{event.metric} is measured {_WHERE[event.sited]} only; {remedy}")
 

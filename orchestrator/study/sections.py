@@ -32,6 +32,8 @@ class Resources:
         "spaced", "which of them: ever fewer of the older ones, or all, so that more can be measured later at less cost"
     )
 
+    price: float = option(0.0, "what an hour of one worker costs, for run --max-cost and plan; no currency", ge=0)
+
     @property
     def checkpoint_bytes(self) -> int | None:
         """The budget of a run; None without one."""

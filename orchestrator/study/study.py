@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ class Study:
     scheduler: Any
     events: Mapping[str, Event]
     resources: Resources
+    figures: tuple[str, ...] = ()
+    """Figures from outside that the report shows, by full name."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Full names of all code from outside, by the word in the file."""
 
     @cached_property
     def resolver(self) -> Resolver:
@@ -66,7 +70,8 @@ class Study:
     def measures(self, metric: str, sited: bool = False) -> bool:
         """Whether any trial has this metric: otherwise it would look like 'never'."""
         task = TASKS[self.task]
-        return metric in METRICS or metric in task.metrics or bool(self.probes & measured_by(metric, sited, task))
+        found = self.probes & measured_by(metric, sited, task, self.probes)
+        return metric in METRICS or metric in task.metrics or bool(found)
 
     @property
     def spec_hash(self) -> str:
@@ -93,6 +98,8 @@ class Study:
             "axes": self.columns,
             "seeds": list(self.seeds),
             "base": {"task": self.task, **nested(plain(self.settings))},
+            **({"figures": list(self.figures)} if self.figures else {}),
+            **({"code": dict(self.code)} if self.code else {}),
         }
 
     def to_json(self) -> dict[str, Any]:

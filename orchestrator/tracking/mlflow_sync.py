@@ -11,14 +11,15 @@ import hashlib
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from grokstudy.orchestrator.runs.status import RunRecord, run_records
-from grokstudy.orchestrator.tracking.mlflow_store import STAMP, Point, Tracker
+from grokstudy.orchestrator.tracking.mlflow_store import Tracker
+from grokstudy.orchestrator.tracking.mlflow_tables import STAMP, Contents, Point, Shown
 from grokstudy.trainables.config import canonical_json
 from grokstudy.trainables.options import flat
 from grokstudy.trainables.storage.store import Store
@@ -27,6 +28,8 @@ from grokstudy.trainables.storage.study_dir import StudyDir
 EXPERIMENT = "grokstudy"
 AT_ONCE = 25
 """Runs that are written in one transaction: MLflow's table lies in the order of its curves, not of its runs."""
+STEPS_AT_ONCE = 1_000_000
+"""Fewer where they are this long together: their rows are in memory."""
 FORM = 3
 """Counts up when this file shows something else of the same rows."""
 STATUS = {"done": "FINISHED", "diverged": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
@@ -35,8 +38,8 @@ REPORT_FILES = (".html", ".png", ".json", ".csv")
 
 Events = Mapping[str, Mapping[str, float | None]]
 """run_id -> event -> step at which it came, None when censored."""
-Curves = Callable[[RunRecord], Iterable[tuple[str, int, float]]]
-"""The points that a run is shown with."""
+Curves = Callable[[Sequence[RunRecord]], Iterable[tuple[str, str, int, float]]]
+"""The points that runs are shown with: run_id, metric, step, value."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,14 @@ def sync(store: Store, study: str, events: Events, curves: Curves, rebuild: bool
     _remove(tracker, gone)
     if not shown:
         return Synced(uri, 0, 0, len(gone))
-    parent = _sync_parent(tracker, known.get(study), study, spec, runs)
-    children = [Child(f"{study}/{run.run_id}", parent, run, events.get(run.run_id, {})) for run in shown]
+    parent = Parent.of(store, study, spec, runs)
+    parent_id = known[study].mlflow_id if study in known else parent.create(tracker)
+    children = [Child(f"{study}/{run.run_id}", parent_id, run, events.get(run.run_id, {})) for run in shown]
     todo = [child for child in children if not child.is_shown(known)]
-    for first in range(0, len(todo), AT_ONCE):
-        _write(tracker, known, todo[first : first + AT_ONCE], curves)
-    _upload_report(tracker, parent, store, study)
+    for batch in _batches(todo):
+        _write(tracker, known, batch, curves)
+    if study not in known or known[study].stamp != parent.stamp:
+        parent.describe(tracker, parent_id)
     return Synced(uri, len(todo), len(shown) - len(todo), len(gone))
 
 
@@ -105,30 +110,59 @@ def _artifacts(store: Store, uri: str) -> str | None:
     return Path(store.path("mlflow-artifacts")).as_uri() if store.local else f"{store.uri}/mlflow-artifacts"
 
 
-def _remove(tracker: Tracker, runs: Iterable[Any]) -> None:
+def _remove(tracker: Tracker, runs: Iterable[Shown]) -> None:
     for run in runs:
-        tracker.remove(run.info.run_id)
+        tracker.remove(run.mlflow_id)
 
 
-def _sync_parent(
-    tracker: Tracker, known: Any | None, study: str, spec: Mapping[str, Any], runs: list[RunRecord]
-) -> str:
-    """The run of the study: from the start of its first run to the end of its last."""
-    shown = [run for run in runs if run.began_at is not None]
-    started, ended = min(_start(run) for run in shown), max(_end(run) for run in shown)
-    settled = all(run.ended for run in runs)
-    status = "FINISHED" if settled else "KILLED"
-    if known is None:
-        mlflow_id = tracker.create(study, study, started, ended, status, {})
-    else:
-        mlflow_id = str(known.info.run_id)
-        if (known.info.status, known.info.end_time) != (status, ended):
-            tracker.end(mlflow_id, status, ended)
-    states = Counter(f"runs.{run.state.state}" for run in runs)
-    about = {"mlflow.note.content": spec.get("hypothesis", ""), "spec_hash": spec.get("spec_hash")}
-    tags = {**about, "runs": len(runs), **states, "commit": spec.get("commit")}
-    tracker.describe(mlflow_id, {}, _texts(tags))
-    return mlflow_id
+def _stamp(*about: Any) -> str:
+    """A hash of all that a run is made from."""
+    return hashlib.sha256(canonical_json([FORM, *about]).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run of a study as it is to be shown: from the start of its first run to the end of its last."""
+
+    study: str
+    started: int
+    ended: int
+    status: str
+    tags: Mapping[str, str]
+    report: Mapping[str, bytes]
+    """The files of the study's report, if it has been drawn, by name."""
+
+    @classmethod
+    def of(cls, store: Store, study: str, spec: Mapping[str, Any], runs: Sequence[RunRecord]) -> Parent:
+        """Of a study and all of its runs, of which at least one has begun."""
+        shown = [run for run in runs if run.began_at is not None]
+        states = Counter(f"runs.{run.state.state}" for run in runs)
+        about = {"mlflow.note.content": spec.get("hypothesis", ""), "spec_hash": spec.get("spec_hash")}
+        tags = _texts({**about, "runs": len(runs), **states, "commit": spec.get("commit")})
+        status = "FINISHED" if all(run.ended for run in runs) else "KILLED"
+        files = [path for path in store.list(StudyDir(store, study).report) if path.endswith(REPORT_FILES)]
+        report = {path.split("/")[-1]: store.read(path) for path in files}
+        return cls(study, min(map(_start, shown)), max(map(_end, shown)), status, tags, report)
+
+    @property
+    def stamp(self) -> str:
+        """A hash of all that it is made from."""
+        files = {name: hashlib.sha256(content).hexdigest() for name, content in self.report.items()}
+        return _stamp(self.started, self.ended, self.status, dict(self.tags), files)
+
+    def create(self, tracker: Tracker) -> str:
+        """Create its run in MLflow, without contents."""
+        return tracker.create(self.study, self.study, self.started, self.ended, self.status, {})
+
+    def describe(self, tracker: Tracker, mlflow_id: str) -> None:
+        """Write all that can change of it, the stamp last."""
+        tracker.end(mlflow_id, self.status, self.ended)
+        if self.report:
+            with tempfile.TemporaryDirectory(prefix="grokstudy-report-") as scratch:
+                for name, content in self.report.items():
+                    (Path(scratch) / name).write_bytes(content)
+                tracker.artifacts(mlflow_id, Path(scratch), "report")
+        tracker.describe(mlflow_id, {}, {**self.tags, STAMP: self.stamp})
 
 
 @dataclass(frozen=True)
@@ -144,44 +178,41 @@ class Child:
     def stamp(self) -> str:
         """A hash of all that it is made from."""
         run = self.run
-        about = [
-            FORM,
-            self.parent,
-            run.state.state,
-            run.state.step,
-            run.horizon,
-            run.attempts,
-            run.began_at,
-            run.ended_at,
-        ]
-        text = canonical_json([*about, run.name, list(run.trials), sorted(self.events.items())])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        reached = [run.state.state, run.state.step, run.horizon, run.attempts, run.began_at, run.ended_at]
+        return _stamp(self.parent, *reached, run.name, list(run.trials), sorted(self.events.items()))
 
-    def is_shown(self, known: Mapping[str, Any]) -> bool:
+    def is_shown(self, known: Mapping[str, Shown]) -> bool:
         """Whether MLflow has it already."""
-        return self.key in known and known[self.key].data.tags.get(STAMP) == self.stamp
+        return self.key in known and known[self.key].stamp == self.stamp
 
-    def create(self, tracker: Tracker) -> str:
-        """Create its run in MLflow, without contents."""
-        status = STATUS.get(self.run.state.state, "KILLED")
-        nested = {"mlflow.parentRunId": self.parent}
-        return tracker.create(self.key, self.run.name, _start(self.run), _end(self.run), status, nested)
-
-    def points(self, curves: Curves) -> list[Point]:
-        """Its curves, and its events as points at step 0."""
+    def contents(self, curves: Iterable[Point]) -> Contents:
+        """All of it: its curves, and its events as points at step 0."""
+        run = self.run
         times = [Point(f"t/{name}", 0, step) for name, step in self.events.items() if step is not None]
-        return [*(Point(*point) for point in curves(self.run)), *times]
+        tags = {**_tags(run, self.events), "mlflow.parentRunId": self.parent, STAMP: self.stamp}
+        status = STATUS.get(run.state.state, "KILLED")
+        return Contents(self.key, run.name, status, _start(run), _end(run), _params(run), tags, [*curves, *times])
 
 
-def _write(tracker: Tracker, known: Mapping[str, Any], children: Sequence[Child], curves: Curves) -> None:
-    """Write some runs. The stamp comes last: runs without it are written anew by the next sync."""
-    points = [child.points(curves) for child in children]
-    _remove(tracker, [known[child.key] for child in children if child.key in known])
-    ids = [child.create(tracker) for child in children]
-    starts = [_start(child.run) for child in children]
-    tracker.points(zip(ids, points, starts, strict=True))
-    for mlflow_id, child in zip(ids, children, strict=True):
-        tracker.describe(mlflow_id, _params(child.run), {**_tags(child.run, child.events), STAMP: child.stamp})
+def _batches(children: Sequence[Child]) -> Iterator[list[Child]]:
+    """What is read and written at once."""
+    batch: list[Child] = []
+    for child in children:
+        if batch and (len(batch) == AT_ONCE or sum(c.run.horizon for c in (*batch, child)) > STEPS_AT_ONCE):
+            yield batch
+            batch = []
+        batch.append(child)
+    if batch:
+        yield batch
+
+
+def _write(tracker: Tracker, known: Mapping[str, Shown], children: Sequence[Child], curves: Curves) -> None:
+    """Write some runs. One that is left half written has no stamp, and is written anew by the next sync."""
+    points: dict[str, list[Point]] = {}
+    for run_id, metric, step, value in curves([child.run for child in children]):
+        points.setdefault(run_id, []).append(Point(metric, step, value))
+    contents = [child.contents(points.get(child.run.run_id, [])) for child in children]
+    tracker.replace(contents, [known[child.key].mlflow_id for child in children if child.key in known])
 
 
 def _start(run: RunRecord) -> int:
@@ -211,14 +242,3 @@ def _tags(run: RunRecord, events: Mapping[str, float | None]) -> dict[str, str]:
 def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
     """Tags that have a value, within the length that MLflow takes."""
     return {key: str(value)[:5000] for key, value in tags.items() if value is not None}
-
-
-def _upload_report(tracker: Tracker, parent: str, store: Store, study: str) -> None:
-    """The report of the study, if it has been drawn, wherever the root is."""
-    files = [path for path in store.list(StudyDir(store, study).report) if path.endswith(REPORT_FILES)]
-    if not files:
-        return
-    with tempfile.TemporaryDirectory(prefix="grokstudy-report-") as scratch:
-        for path in files:
-            (Path(scratch) / path.split("/")[-1]).write_bytes(store.read(path))
-        tracker.artifacts(parent, Path(scratch), "report")

@@ -32,7 +32,7 @@ def opened(browser: Any, page: Path, width: int, scheme: str) -> tuple[Any, list
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, reduced_motion="reduce"
     )
     tab, wrong = context.new_page(), []
-    tab.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    tab.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
     tab.on("pageerror", lambda error: wrong.append(str(error)))
     tab.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else wrong.append(asked.url))
     tab.goto(page.as_uri())
@@ -54,6 +54,15 @@ def test_pages_are_drawn_offline_and_readable(
     too_wide = "[...document.querySelectorAll('figure svg')].filter(s => s.getBoundingClientRect().right > innerWidth)"
     assert tab.evaluate(f"{too_wide}.length") == 0
     assert contrast(tab, "p.lead, h1") >= 4.5
+    papers = {"#fff", "#ffffff", "white"}
+    backgrounds = tab.evaluate("[...document.querySelectorAll('figure svg > rect, figure svg .background')]"
+                               ".map(e => e.getAttribute('fill'))")  # fmt: skip
+    assert scheme == "light" or not papers & set(backgrounds), "no white card on a dark page"
+    if name == "report" and width == 1280:
+        shown = tab.evaluate("document.querySelector('.answer').getBoundingClientRect().bottom")
+        assert shown <= 900, "the answer is on the first screen"
+        drawn = "[...document.querySelectorAll('figure svg')].map(s => s.getBoundingClientRect().width)"
+        assert max(tab.evaluate(drawn)) >= 0.9 * tab.evaluate("document.querySelector('figure').clientWidth")
     assert smallest_text(tab) >= 11
     tab.context.close()
 

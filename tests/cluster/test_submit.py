@@ -71,6 +71,15 @@ def test_nobody_at_the_address_is_one_line() -> None:
     )
 
 
+@pytest.mark.parametrize("address", ["auto", "local", "ray://127.0.0.1:10001", "127.0.0.1:6379", "head", "http://", ""])
+@pytest.mark.parametrize("command", [("submit", "--root", "/shared"), ("cancel",)])
+def test_what_is_no_address_of_a_dashboard_is_told_before_ray_waits_for_it(
+    command: tuple[str, ...], address: str
+) -> None:
+    message = said(*command, str(QUICKSTART), "--address", address)
+    assert message.startswith(f"{address!r} is no address of a dashboard; write it as http://HOST:8265")
+
+
 def test_paragraphs_of_ray_become_one_line_without_the_token() -> None:
     for text in ("Authentication required: x\n\nhow to", "Authentication failed: Bearer abc\n\nhow to", "a\nb\n"):
         line = _explained("http://x", RuntimeError(text))

@@ -12,8 +12,11 @@ from synthetic import REGIMES, build_tracked, run_id
 from typer.testing import CliRunner, Result
 
 from grokstudy.orchestrator.cli import app
+from grokstudy.orchestrator.commands import COMMANDS, GROUPS
 from grokstudy.orchestrator.console.tables import table
 from grokstudy.orchestrator.manual import manual
+from grokstudy.orchestrator.shipped import study_to_edit
+from grokstudy.orchestrator.study.json_schema import study_schema
 from grokstudy.orchestrator.study.load import load_study
 from grokstudy.trainables.storage.store import Store
 
@@ -51,6 +54,48 @@ def test_new_writes_a_valid_study_once(tmp_path: Path) -> None:
     again = asked("new", "my_question", "--folder", tmp_path)
     assert (again.exit_code, again.stdout) == (2, "")
     assert "is there already" in again.stderr
+
+
+def test_new_begins_with_another_study_and_has_a_schema_for_editors(tmp_path: Path) -> None:
+    done = asked("new", "mine", "--folder", tmp_path, "--like", "decoupling")
+    assert done.exit_code == 0, done.stderr
+    first, rest = (tmp_path / "mine.yaml").read_text().split("\n", 1)
+    assert first == "# yaml-language-server: $schema=study.schema.json"
+    assert json.loads((tmp_path / "study.schema.json").read_text()) == study_schema()
+    assert rest == study_to_edit("decoupling")
+    assert load_study(tmp_path / "mine.yaml").settings == load_study(ROOT / "studies/decoupling.yaml").settings
+    assert "did you mean decoupling" in asked("new", "x", "--folder", tmp_path, "--like", "decuopling").stderr
+
+
+def test_list_counts_the_runs_of_every_study(root: Path) -> None:
+    (row,) = json.loads(asked("list", "--root", root, "--json").stdout)
+    assert (row["study"], row["ended"], row["runs"], row["failed"], row["report"]) == ("regimes", 3, 4, 1, None)
+    assert "regimes" in asked("list", "--root", root).stdout
+    assert asked("list", "--root", root / "absent").exit_code == 2
+
+
+def test_show_says_what_a_run_is(root: Path) -> None:
+    told = json.loads(asked("show", run_id(3), "--root", root, "--json").stdout)
+    assert (told["state"], told["step"], told["trials"]) == ("done", 3000, ["regimes-0003"])
+    assert told["accuracy"]["test_oo"] > 0.8
+    assert told["host"] == "here"
+    failed = asked("show", run_id(1), "--root", root).stdout
+    assert re.search(r"^error +RuntimeError: no memory$", failed, flags=re.MULTILINE)
+    assert "4 runs begin so" in asked("show", "0000", "--root", root).stderr
+
+
+def test_status_of_a_study_that_only_the_root_has(store: Store) -> None:
+    store.write_json("studies/kept/study.json", {"name": "kept"})
+    store.write("studies/kept/study.yaml", b"hypothesis: Kept.\nbase: {train: {steps: 70}}\n")
+    assert "kept" in asked("status", "kept", "--root", store.uri).stdout
+    assert "is neither a file" in asked("status", "absent", "--root", store.uri).stderr
+
+
+def test_the_command_line_says_its_version_and_has_every_command_in_a_group() -> None:
+    assert re.fullmatch(r"grokstudy \d+\.\d+\.\d+\S*\n", asked("--version").stdout)
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(COMMANDS)
+    assert all(group in asked("--help").stdout for group in GROUPS)
 
 
 def test_new_leaves_nothing_under_a_name_that_is_none(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_every_phase_of_a_run_is_interrupted_with_a_word(
 ) -> None:
     monkeypatch.setattr(run_command, phase, interrupting(number))
     if phase == "try_to_sync":
-        monkeypatch.setattr(run_command, "draw_report", lambda *_: ("", "", []))
+        monkeypatch.setattr(run_command, "draw_report", lambda *_, **__: ("", []))
     assert ended(monkeypatch, "run", study, "--local", "--root", tmp_path / "root") == 3
     said = capsys.readouterr().err
     assert f"interrupted ({told}" in said
@@ -241,7 +241,7 @@ def test_a_question_that_nobody_can_answer_is_told(study: Path, tmp_path: Path) 
     study.write_text(STUDY.replace("phi: 2.0", "phi: 1.5"))
     done = shell('"$@" <&-', "run", study, "--local", "--no-report", "--root", root)
     assert done.returncode == 2
-    assert "To go on with the changed file, add --yes" in done.stderr
+    assert "To go on with what was changed, add --yes" in done.stderr
     assert "Traceback" not in done.stderr
 
 

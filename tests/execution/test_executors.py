@@ -18,8 +18,8 @@ import pytest
 from grokstudy.orchestrator.execution import local
 from grokstudy.orchestrator.execution.driver import Driver, study_state
 from grokstudy.orchestrator.execution.executor import Executor
-from grokstudy.orchestrator.execution.resources import ResourcesError
 from grokstudy.orchestrator.root.verify import verify
+from grokstudy.orchestrator.runs.study_dir import extend
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.load import load_study
 from grokstudy.orchestrator.study.study import Study
@@ -172,11 +172,66 @@ def wait_for(holds: Callable[[], bool]) -> None:
     raise AssertionError("it never came true")
 
 
-def test_a_scheduler_that_stops_trials_wants_ray(tmp_path: Path, store: Store) -> None:
-    study = load_study(put(tmp_path, STUDY + "scheduler: {kind: asha, grace_steps: 10}\n"))
-    with pytest.raises(ResourcesError, match="asha is carried out by Ray Tune; run without --local"):
-        local.launch(study, [], store, lambda _: None, 1)
-    assert Executor.choose(study, [], None).kind == "ray"
+LAGGARDS = STUDY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]").replace("pack: 2", "pack: 3") + (
+    "scheduler: {kind: asha, metric: loss, split: train_ii, mode: min, grace_steps: 10, reduction_factor: 3}\n"
+)
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_member_is_stopped_and_its_pack_goes_on(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """What is stopped keeps what it has; without the scheduler it goes on from there to its end."""
+    monkeypatch.setattr(local, "HEARTBEAT_S", 1e-3)
+    path = put(tmp_path, LAGGARDS)
+    study = load_study(path)
+    train(study, store, workers)
+    states = study_state(study, store).ledger.states
+    stopped = {run_id: state for run_id, state in states.items() if state.state == "stopped"}
+    if workers == 1:  # processes are told when they may be through
+        assert 2 <= len(stopped) <= 4
+        assert all(10 <= state.step < 60 for state in stopped.values())
+    for run_id in stopped:
+        marker = RunDir(store, run_id).read("DONE.json") or {}
+        assert (marker["reason"], marker["scheduler"], marker["horizon"]) == ("stopped", "asha", 60)
+    assert verify(store) == []
+    path.write_text(LAGGARDS[: LAGGARDS.index("scheduler:")])
+    free = load_study(path)
+    train(free, store, 1)
+    assert {state.step for state in study_state(free, store).ledger.states.values()} == {60}
+    assert verify(store) == [], "every row is there once"
+
+
+def test_hyperband_pauses_runs_and_resumes_the_best(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "HEARTBEAT_S", 1e-3)
+    options = "metric: loss, split: train_ii, mode: min, grace_steps: 20, reduction_factor: 2, brackets: 1"
+    text = STUDY.replace("pack: 2", "pack: 1") + f"scheduler: {{kind: hyperband, {options}}}\n"
+    study, launches = load_study(put(tmp_path, text)), list[int]()
+
+    def execute(runs: list[Run]) -> bool:
+        launches.append(len(runs))
+        return local.launch(study, runs, store, lambda _: None, 1)
+
+    assert Driver(study, store).train(execute).finished()
+    ends = sorted((state.state, state.step >= 60) for state in study_state(study, store).ledger.states.values())
+    assert ends == [("done", True)] + [("stopped", False)] * 3
+    assert launches[0] == 4
+    assert 2 <= len(launches) <= 3
+
+
+def test_a_stopped_run_is_trained_on_when_more_is_asked_of_it(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "HEARTBEAT_S", 1e-3)
+    study = load_study(put(tmp_path, LAGGARDS))
+    train(study, store, 1)
+    states = study_state(study, store).ledger.states
+    stopped = [run_id for run_id, state in states.items() if state.state == "stopped"]
+    extend(store, study.name, stopped, 80)
+    train(study, store, 1)
+    assert {study_state(study, store).ledger.states[run_id].step for run_id in stopped} == {80}
 
 
 @pytest.fixture

@@ -10,11 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
 from injury import Patient, patient, until
 
+from grokstudy.orchestrator.execution import tuner
+from grokstudy.orchestrator.execution.executor import Executor
 from grokstudy.orchestrator.execution.ray_cluster import ALIVE, ClusterError, check_cluster
 from grokstudy.orchestrator.root.verify import verify
 
@@ -53,6 +56,21 @@ def test_a_run_whose_ray_died_ends_with_a_word(hurt: Patient, name: str) -> None
     until(lambda: not hurt.family(), f"the end of {hurt.family()}", 20)
     assert hurt.run.read("FAILED.json") is None
     assert [fault for fault in verify(hurt.store) if fault.kind not in ("gap", "unfinished")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_workers_leave_a_checkpoint_where_the_gcs_died(hurt: Patient) -> None:
+    """None would be due before the end of this study."""
+    long = hurt.path.read_text().replace("steps: 20000", "steps: 900000")
+    hurt.path.write_text(long.replace("checkpoint_every: 100", "checkpoint_every: 900000"))
+    driver = hurt.drive()
+    until(lambda: "1 running" in hurt.said(), "a first heartbeat")
+    assert hurt.reached() == 0
+    os.kill(process(hurt, "gcs_server"), signal.SIGKILL)
+    assert driver.wait(30) == 3, hurt.said()
+    assert hurt.reached() > 0
+    assert hurt.run.read("FAILED.json") is None
 
 
 @pytest.mark.slow
@@ -126,9 +144,53 @@ def test_a_cluster_of_another_token_says_what_to_set(
     assert f"RAY_ADDRESS is {address}" in str(error.value)
 
 
-@pytest.mark.parametrize("address", [None, "auto", "local", "ray://127.0.0.1:1"])
-def test_an_address_that_ray_looks_up_itself_is_left_to_it(address: str | None) -> None:
-    check_cluster(address)
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("ray://127.0.0.1:10001", "the address of a Ray client server; set RAY_ADDRESS to the head's own HOST:PORT"),
+        ("http://127.0.0.1:8265", "the address of a dashboard, which submit takes; set RAY_ADDRESS to the head's own"),
+        ("https://head", "the address of a dashboard"),
+        ("head", "no address of a head; set RAY_ADDRESS to the head's own HOST:PORT"),
+        ("head:port", "no address of a head"),
+        (":6379", "no address of a head"),
+    ],
+)
+def test_what_is_no_address_of_a_head_is_told_with_what_is(address: str, told: str) -> None:
+    with pytest.raises(ClusterError, match=f"RAY_ADDRESS is {address}, {told}"):
+        check_cluster(address)
+
+
+@pytest.mark.parametrize("address", ["", " ", "local", None])
+def test_a_ray_of_our_own_is_never_somebody_elses(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an address, Ray would join what runs on this machine; and ours has a token, and listens on loopback."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    for name in (*tuner.ON_THIS_MACHINE, "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    asked: list[object] = []
+    tuner.set_environment()
+    tuner._start_ray(SimpleNamespace(init=lambda *words, **_: asked.append(words)))
+    assert asked == [("local",)]
+    assert {name: os.environ[name] for name in tuner.ON_THIS_MACHINE} == tuner.ON_THIS_MACHINE
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    for name in (*tuner.ON_THIS_MACHINE, "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, os.environ[name])  # taken away with the test
+    assert "starting Ray Tune on this machine" in str(Executor("ray", 0))
+
+
+def test_auto_is_the_ray_of_this_machine(head: Callable[[str | None], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    found = "ray._private.services.get_ray_address_from_environment"
+    monkeypatch.setattr(found, lambda *_: head(None))
+    check_cluster("auto")
+
+    def nothing(*_: object) -> str:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(found, nothing)
+    with pytest.raises(ClusterError, match="RAY_ADDRESS is auto, and no Ray runs on this machine; start one with"):
+        check_cluster("auto")
 
 
 def test_a_stale_address_is_told_before_ray_waits_for_it(hurt: Patient) -> None:

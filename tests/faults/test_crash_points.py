@@ -24,7 +24,7 @@ from grokstudy.trainables.storage.retention import Keep
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 Small = Callable[..., RunConfig]
 SEEDS = int(os.environ.get("GROKSTUDY_SEEDS", "3"))

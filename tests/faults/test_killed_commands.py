@@ -33,7 +33,7 @@ from grokstudy.trainables.storage.run_dir import RunDir, run_ids
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.training.pack import Pack
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 EVERY = 1 if "GROKSTUDY_FAULTS" in os.environ else 5
 """`make test-faults` kills at every change, the normal run at every fifth."""
@@ -73,7 +73,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = CliRunner().invoke(app, ["export", "other", str(folder / "other.tar"), "--root", str(other)])
     assert done.exit_code == 0, done.stderr
     shutil.rmtree(other)
-    Tracker(f"sqlite:///{store.path('mlflow.db')}", "other", None)  # making the data base takes long
+    assert Tracker(f"sqlite:///{store.path('mlflow.db')}", "other", None).experiment  # making the data base takes long
     first = RunDir(store, run_ids(store)[0])
     shutil.copytree(store.path(first.folder), store.path(f"runs/{0:016x}"))
     shutil.copytree(store.path(first.parts("steps")), store.path(f"metrics/steps/run_id={0:016x}"))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from injury import train, unharmed, until
+from injury import STUDY, train, unharmed, until
 from small_runs import train_to
 from typer.testing import CliRunner
 
@@ -23,7 +25,7 @@ from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import checkpoint, records
 from grokstudy.trainables.storage.run_dir import RunDir
-from grokstudy.trainables.storage.store import StorageError, Store
+from grokstudy.trainables.storage.store import RefusedError, StorageError, Store
 from grokstudy.trainables.training.pack import Pack, failures_recorded
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -101,6 +103,72 @@ def test_a_full_disk_is_looked_at_and_freed(small: Small, disk: Path) -> None:
     assert done.stdout.endswith("7 parts of finished runs, now 2\n")
     assert all(records.read(run, name).equals(rows[name]) for name in TABLES)
     assert [path.name for path in (disk / "root").iterdir()] == ["metrics", "runs"]
+
+
+@contextmanager
+def read_only(disk: Path) -> Iterator[None]:
+    """The disk as it is after an error, or where somebody else's results are mounted: nothing can be written."""
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    try:
+        with pytest.raises(OSError, match="Read-only"):
+            (disk / "anything").touch()  # root is stopped, too
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+
+
+def test_a_file_system_that_turns_read_only_is_told_at_once(small: Small, tmp_path: Path, disk: Path) -> None:
+    config = small(**PROBELESS)
+    whole = train(config, Store(tmp_path / "whole"))
+    store = Store(disk / "root")
+    store.patience_s = 600.0
+    pack = stop_at(config, store, 25)
+    with (
+        read_only(disk),
+        pytest.raises(RefusedError, match="read-only; name another --root, or have it mounted for writing"),
+        failures_recorded(pack),
+    ):
+        pack.advance(60.0)
+    run = RunDir(store, config.run_id)
+    assert run.read("FAILED.json") is None
+    assert not list((disk / "root").rglob(".tmp-*"))
+    train(config, store)
+    unharmed("file system turns read-only", run, whole)
+
+
+def test_a_read_only_root_is_read_and_nothing_else(tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that only look work as ever; those that write say what to do, exit code 2, and change nothing."""
+    monkeypatch.setenv("GROKSTUDY_PATIENCE_S", "600")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    study = tmp_path / "readonly.yaml"
+    study.write_text(STUDY.replace("STEPS", "60"))
+    root = ["--root", str(disk / "root")]
+    runner = CliRunner()
+    assert runner.invoke(app, ["run", str(study), "--local", "--no-report", *root]).exit_code == 0
+    count = ["query", "SELECT count(*) AS n FROM steps", "--json"]
+    looks = [["status", str(study)], ["verify"], count, ["plan", str(study)], ["watch", "readonly", "--once"]]
+    before = [runner.invoke(app, [*words, *root]) for words in looks]
+    assert [done.exit_code for done in before] == [0] * len(looks), [done.output for done in before]
+    files = {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
+    writes = [
+        ["run", str(study), "--steps", "90", "--local"],
+        ["report", "readonly"],
+        ["compact"],
+        ["extend", "readonly", "--steps", "120"],
+        ["mlflow", "sync", "readonly"],
+    ]
+    with read_only(disk):
+        for words, one in zip(looks, before, strict=True):
+            done = runner.invoke(app, [*words, *root])
+            assert (done.exit_code, done.stdout.splitlines()[:4]) == (0, one.stdout.splitlines()[:4]), words
+        for words in writes:
+            given = [sys.executable, "-m", "grokstudy", *words, *root]
+            ended = subprocess.run(given, capture_output=True, text=True, check=False, timeout=120)
+            told = ended.stdout + ended.stderr
+            assert ended.returncode == 2, (words, told)
+            assert re.search("read-only|readonly", told), (words, told)
+            assert "Traceback" not in told, (words, told)
+    assert {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()} == files
 
 
 def test_the_disk_is_full_for_a_while(small: Small, tmp_path: Path, disk: Path) -> None:

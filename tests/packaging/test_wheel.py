@@ -128,6 +128,7 @@ def test_wheel_holds_the_packages_with_studies_and_cluster_files_and_nothing_els
     code = {f"grokstudy/{path.relative_to(ROOT)}" for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     data = {f"grokstudy/studies/{path.name}" for path in (ROOT / "studies").glob("*.yaml")}
     data |= {f"grokstudy/docs/clusters/{path.name}" for path in (ROOT / "docs/clusters").iterdir()}
+    data |= {f"grokstudy/{path.relative_to(ROOT)}" for path in (ROOT / "analysis/report/templates").iterdir()}
     data |= {"grokstudy/cluster.yaml", "grokstudy/constraints.txt"}
     own = {"grokstudy/__init__.py", "grokstudy/__main__.py"}
     typed = {f"grokstudy/{place}py.typed" for place in ("", *(f"{package}/" for package in PACKAGES))}

@@ -16,9 +16,10 @@ from grokstudy.orchestrator.planning.cost import Pace, costly
 from grokstudy.trainables.bench import speed
 from grokstudy.trainables.config import RunConfig, eval_steps
 from grokstudy.trainables.models.network import Network
+from grokstudy.trainables.probes.splits import SplitBatch
 from grokstudy.trainables.tasks.base import Task
 from grokstudy.trainables.training.engine import Engine
-from grokstudy.trainables.training.evaluate import Behaviour, SplitBatch, evaluate
+from grokstudy.trainables.training.evaluate import Behaviour, evaluate
 from grokstudy.trainables.training.stepper import Mode
 
 Small = Callable[..., RunConfig]

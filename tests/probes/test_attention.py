@@ -11,9 +11,9 @@ from grokstudy.trainables.config import Model
 from grokstudy.trainables.models.decoder import Transformer
 from grokstudy.trainables.probes.attention import attention_mass, head_ablation
 from grokstudy.trainables.probes.base import Measurement
+from grokstudy.trainables.probes.splits import SplitBatch
 from grokstudy.trainables.probes.subject import Subject
 from grokstudy.trainables.tasks.base import Mechanism, Shape, StoredRows
-from grokstudy.trainables.training.evaluate import SplitBatch
 
 SYMBOLS, PLACES, SHARP = 6, 12, 40.0
 SHAPE = Shape(length=PLACES, fields=(SYMBOLS,), classes=SYMBOLS, answers=2)

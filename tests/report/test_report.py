@@ -104,7 +104,7 @@ def test_the_page_says_what_was_asked_and_what_came_out(paths: ReportPaths) -> N
 
 def test_the_charts_in_the_page_can_be_parsed(paths: ReportPaths) -> None:
     page = Path(paths.index).read_text()
-    specs = re.findall(r"<script type='application/json' id='(.*?)'>(.*?)</script>", page, flags=re.DOTALL)
+    specs = re.findall(r"<script type='application/json' id='(spec-.*?)'>(.*?)</script>", page, flags=re.DOTALL)
     assert len(specs) == page.count("data-figure='spec-")
     assert all(json.loads(text)["config"] for _, text in specs)
 

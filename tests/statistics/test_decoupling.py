@@ -140,7 +140,9 @@ def test_a_majority_is_more_than_half() -> None:
 
 def test_the_report_has_the_share_of_each_class_with_its_interval(tmp_path: Path) -> None:
     tables = load(build(tmp_path), "regimes")
-    found = dict(findings(tables))["Share of each class, with its 95 % interval (Wilson)"]
+    found = {found.title: found.rows for found in findings(tables)}[
+        "Share of each class, with its 95 % interval (Wilson)"
+    ]
     rows = {row["data.exposure"]: row for row in found.to_dicts()}
     assert {name: row["kind"] for name, row in rows.items()} == {
         "natural": "neither", "first_hop": "latent", "second_hop": "fake", "both_hops": "answer_first"

@@ -84,11 +84,10 @@ def test_survival_never_rises(rows: list[tuple[int, bool]]) -> None:
     assert values[-1] >= -1e-12
 
 
-def test_curves_carry_n_and_censored() -> None:
-    frame = survival.kaplan_meier_curves(events_of(a=([1, 2], 2), b=([5, 5, 5], 0)), "generalised", ["regime"])
-    counts = frame.select("regime", "n", "n_censored").unique(maintain_order=True).rows()
-    assert counts == [("a", 2, 0), ("b", 3, 3)]
-    assert survival.kaplan_meier_curves(events_of(a=([1], 1)), "circuit", ["regime"]).is_empty()
+def test_groups_carry_n_and_censored() -> None:
+    found = survival.samples(events_of(a=([1, 2], 2), b=([5, 5, 5], 0)), "generalised", ["regime"])
+    assert [(one.group["regime"], one.n, one.n_censored) for one in found] == [("a", 2, 0), ("b", 3, 3)]
+    assert survival.samples(events_of(a=([1], 1)), "circuit", ["regime"]) == []
 
 
 def test_log_rank_is_the_textbook_test() -> None:

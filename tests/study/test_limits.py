@@ -15,8 +15,8 @@ from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.load import load_study
 
 WHOLE = sorted(name for name, field in config_fields("two_hop").items() if field.is_integer)
-HARMLESS = {"eval.max_examples", "eval.probe_examples", "optim.warmup", "data.exposure_k", "eval.every",
-            "train.checkpoint_every", "model.inner_multiple"}  # fmt: skip
+HARMLESS = {"eval.max_examples", "eval.probe_examples", "eval.generated", "optim.warmup", "data.exposure_k",
+            "eval.every", "train.checkpoint_every", "model.inner_multiple"}  # fmt: skip
 """Numbers that only ask for what there is, or for less."""
 MIXER = {"model.cycles", "model.thinks", "model.slots"}
 

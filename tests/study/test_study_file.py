@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grokstudy.orchestrator.runs.trials import all_trials, runs_of
-from grokstudy.orchestrator.schedulers.asha import Asha
+from grokstudy.orchestrator.schedulers.asha import AshaOptions
 from grokstudy.orchestrator.study.errors import StudyError
 from grokstudy.orchestrator.study.json_schema import study_schema
 from grokstudy.orchestrator.study.load import load_study
@@ -60,7 +60,7 @@ def test_a_full_study_is_read_as_written(tmp_path: Path) -> None:
     assert study.name == "asked"
     assert study.seeds == (0, 2)
     assert study.columns == ["data.exposure", "optim.weight_decay", "depth"]
-    assert study.scheduler == Asha(grace_steps=1000, reduction_factor=4)
+    assert study.scheduler == AshaOptions(grace_steps=1000, reduction_factor=4)
     assert study.resources == Resources(cpu=2.0, gpu=0.25, workers=3, max_failures=0)
     assert study.events["used"].to_json() == {
         "metric": "lens_bridge_hit", "split": ["test_oo"], "layer": 2, "position": "r1",
@@ -106,8 +106,9 @@ def test_default_events_that_nothing_measures_are_left_out(tmp_path: Path) -> No
 
 def test_default_events_of_a_task_are_on_splits_of_its_own(tmp_path: Path) -> None:
     for task in TASKS:
-        probes = "logit_lens, capacity, mediation" if TASKS[task].probes else ", ".join(TASKS[task].default_probes)
-        study = load_study(write(tmp_path, f"base: {{task: {task}, eval: {{probes: [{probes}]}}}}\n"))
+        probes = "eval: {probes: [logit_lens, capacity, mediation]}, " if "capacity" in TASKS[task].probes else ""
+        model = f"model: {{family: {TASKS[task].families[0]}}}"
+        study = load_study(write(tmp_path, f"base: {{{probes}task: {task}, {model}}}\n"))
         assert {split for event in study.events.values() for split in event.split} <= set(TASKS[task].splits)
         assert len(study.events) == len(TASKS[task].events) >= 3
 
@@ -165,8 +166,8 @@ def test_study_json_is_plain_and_has_what_readers_need(tmp_path: Path) -> None:
 def test_shipped_studies_are_right(path: Path) -> None:
     study = load_study(path)
     assert len(study.hypothesis) > 40
-    asked = {"two_hop_transfer": {"learnt", "new_old", "old_new"}}
-    assert asked.get(study.task, {"memorised", "generalised", "circuit"}) <= set(study.events)
+    asked = {"two_hop": {"memorised", "generalised", "circuit"}, "two_hop_transfer": {"learnt", "new_old", "old_new"}}
+    assert asked.get(study.task, {"generalised", "circuit"}) <= set(study.events)
     assert study.text.startswith("# yaml-language-server: $schema=../docs/study.schema.json\n")
 
 

@@ -308,7 +308,7 @@ SETTINGS: dict[str, tuple[str, list[Expected]]] = {
     "true as seed": ("seeds: [true]\n", [(1, 9, "seeds[0]", "true is no seed")]),
     "no seeds": ("seeds: 0\n", [(1, 8, "seeds", "must be a list such as [0, 1, 2]")]),
     "hypothesis is a number": ("hypothesis: 3\n", [(1, 13, "hypothesis", "must be text, not 3")]),
-    "unknown search": ("search: {kind: bayes}\n", [(1, 16, "search.kind", "known: grid, random, tpe")]),
+    "unknown search": ("search: {kind: what}\n", [(1, 16, "search.kind", "known: boundary, cmaes, gp, grid")]),
     "search without kind": ("search: {trials: 3}\n", [(1, 1, "search", "kind is missing")]),
     "option of another search": (
         "search: {kind: random, batch: 3}\nspace: {model.layers: [1]}\n",
@@ -326,6 +326,22 @@ SETTINGS: dict[str, tuple[str, list[Expected]]] = {
     "too many random trials": (
         "search: {kind: random, trials: 1000000}\nspace: {model.layers: [1, 2]}\n",
         [(1, 1, "search", "comes to 1,000,000 trials")],
+    ),
+    "grid axis of a search that is none": (
+        "space: {data.phi: {uniform: [1, 3]}}\nsearch: {kind: tpe, grid: [depth]}\n",
+        [(2, 28, "search.grid[0]", "depth is no axis here")],
+    ),
+    "boundary among words": (
+        "space: {model.tied: [true, false]}\nsearch: {kind: boundary}\n",
+        [(2, 1, "search", "a boundary needs an axis of numbers")],
+    ),
+    "boundary of an event that is none": (
+        "space: {data.phi: {uniform: [1, 3]}}\nsearch: {kind: boundary, outcome: grokked}\n",
+        [(2, 9, "search", "'grokked' is no event here")],
+    ),
+    "futility of an event that is none": (
+        "scheduler: {kind: futility, events: [grokked]}\n",
+        [(1, 38, "scheduler.events[0]", "'grokked' is no event here")],
     ),
     "unknown scheduler": ("scheduler: {kind: ashaa}\n", [(1, 19, "scheduler.kind", "did you mean 'asha'?")]),
     "grace longer than training": (
@@ -373,7 +389,7 @@ SETTINGS: dict[str, tuple[str, list[Expected]]] = {
         " b: {metric: zzz, split: test_oo, at_least: 1}\n",
         [
             (2, 14, "events.a.metric", "did you mean 'bridge_hit'?"),
-            (3, 14, "events.b.metric", "known: accuracy, alignment"),
+            (3, 14, "events.b.metric", "nearest: "),
         ],
     ),
     "summary of something measured at sites": (

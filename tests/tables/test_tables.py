@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
-from synthetic import REGIMES, build, run_id, trial_row, write_run, write_study
+from synthetic import REGIMES, STEPS, build, run_id, trial_row, write_run, write_study
 
+from grokstudy.analysis.query import query
 from grokstudy.analysis.tables.parquet import Scan, polars_schema
 from grokstudy.analysis.tables.study import load
-from grokstudy.trainables.schema import EVALS, PROBES, STEPS
+from grokstudy.trainables import schema
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.study_dir import study_names
 
@@ -31,7 +33,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tables_have_the_declared_columns_then_the_trial(root: Path) -> None:
     tables = load(root, "regimes")
     about = {"trial_id": pl.String, "horizon": pl.Int64, "seed": pl.Int64, "data.exposure": pl.String}
-    for frame, columns in ((tables.steps, STEPS), (tables.evals, EVALS), (tables.probes, PROBES)):
+    for frame, columns in ((tables.steps, schema.STEPS), (tables.evals, schema.EVALS), (tables.probes, schema.PROBES)):
         expected = pl.Schema({"run_id": pl.String, **polars_schema(columns), **about})  # type: ignore[arg-type]
         assert frame.collect_schema() == expected
     assert tables.warnings == []
@@ -89,17 +91,17 @@ def test_files_that_cannot_be_read_are_named_and_skipped(tmp_path: Path) -> None
     whole = load(tmp_path, "regimes").evals.collect().height
     torn = tmp_path / PART.format(1500)
     torn.write_bytes(torn.read_bytes()[:-40])
-    (tmp_path / PART.format(4000)).write_bytes(b"")
+    (tmp_path / PART.format(2000)).write_bytes(b"")
     (torn.parent / "notes.txt").write_text("hello")
-    pl.DataFrame({"step": ["a"]}).write_parquet(torn.parent / "part-000005000.parquet")
-    pl.DataFrame({"other": [1]}).write_parquet(torn.parent / "part-000006000.parquet")
+    pl.DataFrame({"step": ["a"]}).write_parquet(torn.parent / "part-000002500.parquet")
+    pl.DataFrame({"other": [1]}).write_parquet(torn.parent / "part-000002600.parquet")
     tables = load(tmp_path, "regimes")
     assert tables.evals.collect().height == whole - 16 * 4
     named = {skipped.path.rsplit("/", 1)[1]: skipped.reason for skipped in tables.skipped}
-    assert set(named) == {"notes.txt", *(f"part-{n:09d}.parquet" for n in (1500, 4000, 5000, 6000))}
+    assert set(named) == {"notes.txt", *(f"part-{n:09d}.parquet" for n in (1500, 2000, 2500, 2600))}
     assert "torn" in named["part-000001500.parquet"]
-    assert "column step is" in named["part-000005000.parquet"]
-    assert "no column step" in named["part-000006000.parquet"]
+    assert "column step is" in named["part-000002500.parquet"]
+    assert "no column step" in named["part-000002600.parquet"]
     assert len(tables.warnings) == 5
 
 
@@ -155,6 +157,34 @@ def test_only_what_a_query_needs_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert asked == []
     tables.evals.select("accuracy").head(3).collect()
     assert asked == ["evals"]
+
+
+def test_only_the_runs_and_steps_that_are_asked_for_are_opened(tmp_path: Path) -> None:
+    """Damage in whatever a query does not need is nothing that its answer lacks."""
+    build(tmp_path, seeds=2)
+    whole = load(tmp_path, "regimes")
+    rows = "SELECT step, split, accuracy FROM evals WHERE seed = 0 AND \"data.exposure\" = 'natural' AND step > 100"
+    expected = query(whole, rows)
+    assert not expected.is_empty()
+    for number in range(1, 8):
+        for part in (tmp_path / f"metrics/evals/run_id={run_id(number)}").iterdir():
+            part.write_bytes(b"torn")
+    (tmp_path / PART.format(STEPS + 1)).write_bytes(b"a longer study went on, and was torn")
+    tables = load(tmp_path, "regimes")
+    assert_frame_equal(query(tables, rows), expected)
+    assert tables.warnings == []
+    query(tables, "SELECT step FROM evals WHERE seed = 1 OR step > 100")
+    assert len(tables.warnings) == 14
+
+
+def test_rows_are_counted_without_reading_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, seeds=1)
+    count = "SELECT count(*) AS n FROM steps"
+    expected = load(tmp_path, "regimes").steps.collect().height
+    tables = load(tmp_path, "regimes")
+    monkeypatch.delattr(pq.ParquetFile, "read")
+    assert query(tables, count)["n"].to_list() == [expected]
+    assert tables.warnings == []
 
 
 def test_a_folder_that_may_not_be_read_is_an_error_and_no_empty_table(

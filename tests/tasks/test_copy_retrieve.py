@@ -16,6 +16,7 @@ from torch import Tensor
 from grokstudy.trainables.config import Model, RunConfig
 from grokstudy.trainables.models import build
 from grokstudy.trainables.models.network import Network
+from grokstudy.trainables.probes.splits import SplitBatch, stack_splits
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import checkpoint, records
 from grokstudy.trainables.storage.run_dir import RunDir
@@ -24,7 +25,7 @@ from grokstudy.trainables.tasks.base import Batch, StoredRows
 from grokstudy.trainables.tasks.copy_retrieve import BOS, EOS, PAD, SEP, SPECIAL, CopyOptions, CopyRetrieve
 from grokstudy.trainables.training import stepper
 from grokstudy.trainables.training.batches import Drawn, TrainingSet
-from grokstudy.trainables.training.evaluate import SplitBatch, evaluate, stack_splits
+from grokstudy.trainables.training.evaluate import evaluate
 from grokstudy.trainables.training.pack import Pack
 from grokstudy.trainables.words import fresh
 
@@ -295,8 +296,8 @@ def test_a_compiled_step_draws_and_trains_as_a_plain_one(
     monkeypatch.setattr(stepper, "BACKEND", "aot_eager")
     config = run(kind, positions=positions)
     plain, compiled = train(config, Store(tmp_path / "a")), train(config, Store(tmp_path / "b"), engine="compile")
-    losses = [np.asarray(table(found, "steps")["loss"]) for found in (plain, compiled)]
-    np.testing.assert_allclose(*losses, rtol=1e-4)
+    asked, found = (np.asarray(table(done, "steps")["loss"]) for done in (plain, compiled))
+    np.testing.assert_allclose(found, asked, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["NRFirst", "UB"])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from mlflow import MlflowClient
+from polars.testing import assert_frame_equal
 from servers import mlflow_server, postgres
 from synthetic import EVENTS, REGIMES, STEPS, build_tracked, run_id, write_markers
 from typer.testing import CliRunner
@@ -17,6 +20,7 @@ from typer.testing import CliRunner
 from grokstudy.analysis.curves import CURVES, POINTS, decimate, tracked_curves
 from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.commands.mlflow import sync_study, try_to_sync
+from grokstudy.orchestrator.tracking import mlflow_tables
 from grokstudy.orchestrator.tracking.mlflow_store import Tracker
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.study_dir import StudyDir
@@ -29,7 +33,7 @@ CHOSEN = frozenset({"accuracy/test_oo", "t/memorised", "train/loss"})
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data base of MLflow with nothing in it: making one takes longer than the tests."""
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    Tracker(f"sqlite:///{path}", "other", None)
+    assert Tracker(f"sqlite:///{path}", "other", None).experiment
     return path
 
 
@@ -107,6 +111,50 @@ def test_syncing_again_writes_nothing_and_rebuilding_gives_the_same(kept: Path) 
     anew = sync_study(Store(kept), "regimes", rebuild=True)[0]
     assert anew.written == RUNS
     assert contents(local(kept)) == before
+
+
+def test_nothing_new_is_seen_without_importing_mlflow(kept: Path) -> None:
+    """Which takes longer than all the rest of it."""
+    code = (
+        "import sys; from grokstudy.orchestrator.commands.mlflow import sync_study; "
+        "from grokstudy.trainables.storage.store import Store; "
+        f"done, _ = sync_study(Store({str(kept)!r}), 'regimes'); "
+        f"assert (done.written, done.kept) == (0, {RUNS}); assert 'mlflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_runs_appear_whole_or_not_at_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync that dies while it writes leaves what there was; the next one writes the rest."""
+    store, latest = Store(root), mlflow_tables._latest
+    sync_study(store, "regimes")
+    before = contents(local(root))
+    write_markers(root, run_id(0), 0, ended=1.7e9 + 900)
+    monkeypatch.setattr(mlflow_tables, "_latest", lambda rows: [{**row, "key": None} for row in latest(rows)])
+    with pytest.raises(Exception, match="NOT NULL"):
+        sync_study(store, "regimes")
+    assert contents(local(root)) == before
+    monkeypatch.undo()
+    assert sync_study(store, "regimes")[0].written == 1
+    assert contents(local(root))[f"regimes/{run_id(0)}"][0][3] == 1_700_000_900_000
+
+
+def test_an_experiment_that_was_thrown_away_comes_back_without_doubles(root: Path) -> None:
+    sync_study(Store(root), "regimes")
+    before = contents(local(root))
+    client = MlflowClient(local(root))
+    client.delete_experiment(client.get_experiment_by_name("grokstudy").experiment_id)
+    sync_study(Store(root), "regimes")
+    assert contents(local(root)) == before
+
+
+def test_a_report_that_was_drawn_again_is_shown(root: Path) -> None:
+    store, page = Store(root), StudyDir(Store(root), "regimes").page
+    for content in (b"first", b"second"):
+        store.write(page, content)
+        sync_study(store, "regimes")
+        (shown,) = (root / "mlflow-artifacts").rglob("index.html")
+        assert shown.read_bytes() == content
 
 
 def test_a_run_that_went_on_is_replaced_and_a_second_of_its_key_removed(root: Path) -> None:
@@ -190,7 +238,7 @@ def test_imported_curves_are_shown_and_labelled_as_such(root: Path, tmp_path: Pa
 
 
 def test_curves_are_few_and_dense_where_events_are(kept: Path) -> None:
-    curves = tracked_curves(Store(kept), run_id(3), STEPS, [700.0])
+    curves = tracked_curves(Store(kept), {run_id(3): STEPS}, {run_id(3): [700.0]})
     sizes = dict(curves.group_by("metric").len().iter_rows())
     assert len(sizes) <= CURVES
     assert max(sizes.values()) <= POINTS
@@ -199,6 +247,17 @@ def test_curves_are_few_and_dense_where_events_are(kept: Path) -> None:
     near = loss.filter((loss > 630) & (loss < 770))
     after = loss.filter((loss > 1000) & (loss < 1140))
     assert len(near) > 2 * len(after)
+
+
+def test_curves_of_a_run_are_the_same_alone_and_among_others(kept: Path) -> None:
+    horizons = {run_id(number): STEPS - 700 * number for number in range(3)}
+    times = {run_id(1): [700.0, None]}
+    together = tracked_curves(Store(kept), horizons, times)
+    alone = [tracked_curves(Store(kept), {name: horizons[name]}, times) for name in horizons]
+    assert_frame_equal(together, pl.concat(alone), check_row_order=False)
+    assert together.filter(pl.col("metric") == "train/loss").group_by("run_id").agg(pl.max("step")).sort("run_id")[
+        "step"
+    ].to_list() == [horizon - 1 for horizon in horizons.values()]
 
 
 def test_long_curves_keep_their_ends_and_stay_within_bounds() -> None:

@@ -10,9 +10,10 @@ import torch
 
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import build, parameter_count, step_flops
-from grokstudy.trainables.probes import NEEDS, PROBES
+from grokstudy.trainables.probes import PROBES, needs
 from grokstudy.trainables.probes.base import Scene
 from grokstudy.trainables.probes.queries import Queries
+from grokstudy.trainables.probes.splits import stack_splits
 from grokstudy.trainables.probes.subject import Subject
 from grokstudy.trainables.randomness import Stream
 from grokstudy.trainables.tasks import TASKS
@@ -20,7 +21,7 @@ from grokstudy.trainables.tasks.base import StoredRows
 from grokstudy.trainables.tasks.graph import GraphData
 from grokstudy.trainables.training.batches import Source, Table, TrainingSet, WithOffset
 from grokstudy.trainables.training.engine import CHUNK, Engine, precision
-from grokstudy.trainables.training.evaluate import evaluate, stack_splits
+from grokstudy.trainables.training.evaluate import evaluate
 from grokstudy.trainables.training.stepper import WARM_UP, Mode
 
 PROBE_FLOPS = 4e9
@@ -83,7 +84,7 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
     splits = stack_splits([data], at)
     most = max(1, int(share * options.probe_examples))
     queries = None
-    if isinstance(data, GraphData) and not NEEDS.keys().isdisjoint(options.probes):
+    if isinstance(data, GraphData) and any(map(needs, options.probes)):
         queries = Queries.build([data], [config.seed], most, at, options.probes)
 
     def once() -> None:
@@ -91,7 +92,7 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
             values = [b.accuracy_M for b in evaluate(model, weights, splits, TASKS[config.task], options.generated)]
             scene = queries and Scene(model, weights, queries, config.example.range[1])
             subject = Subject(model, weights, splits, most)
-            values += [m.value_M for name in options.probes for m in PROBES[name](scene if name in NEEDS else subject)]
+            values += [m.value_M for name in options.probes for m in PROBES[name](scene if needs(name) else subject)]
             torch.stack(values).cpu()
 
     once()
@@ -157,9 +158,8 @@ def on_noise(config: RunConfig, device: torch.device, members: int = 1, engine: 
         inputs = (stream.uniform(rows * shape.length * len(sizes)).reshape(rows, shape.length, -1) * sizes).astype(int)
         inputs = inputs[..., 0] if len(sizes) == 1 else inputs
     at = np.tile(np.arange(shape.length - shape.answers, shape.length), (rows, 1))
-    target = (
-        np.zeros((rows, shape.answers), np.int64) if shape.classes else np.zeros((rows, shape.answers, shape.outputs))
-    )
+    wanted = (rows, shape.answers) if shape.classes else (rows, shape.answers, shape.outputs)
+    target = np.zeros(wanted, np.int64 if shape.classes else np.float32)
     examples = StoredRows(inputs, at, target)
     source: Source = Table([examples] * members, device)
     if config.model.positions == "learned_offset":

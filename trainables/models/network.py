@@ -150,7 +150,7 @@ def margins(logits_MxV: Tensor, answer_Mx: Tensor, high: int, low: int = 0) -> T
     Candidates are the classes low .. high - 1.
     """
     candidates = logits_MxV[..., low:high]
-    answer = answer_Mx[..., None] - low
+    answer = (answer_Mx[..., None] - low).clamp(min=0)  # below it where padded
     own = candidates.gather(-1, answer).squeeze(-1)
     others = candidates.scatter(-1, answer, -torch.inf)
     return own - others.amax(dim=-1)

@@ -33,21 +33,23 @@ def lens(subject: Subject) -> Iterator[Measurement]:
             place_MS, class_MS = latent_MS2.unbind(2)
             there_MS = class_MS >= 0
             inside = range(1, len(states) - 1) or range(len(states) - 1)
-            low, high = _taken(class_MS, there_MS & sample.real_MS)
+            other_MSV = ~_taken(class_MS, there_MS & sample.real_MS, subject.model.shape.width)
             found = []
             for depth, state_MSTD in enumerate(states):
                 logits_MSV = subject.model.unembed(subject.weights, at_position(state_MSTD, place_MS)).float()
-                hit_MS = logits_MSV[..., low:high].argmax(dim=-1) + low == class_MS
+                hit_MS = logits_MSV.masked_fill(other_MSV, -torch.inf).argmax(dim=-1) == class_MS
                 found.append(sample.row(f"lens_{name}", hit_MS, there_MS, depth, f"at_{name}"))
             yield from found
             best_M = torch.stack([found[depth].value_M for depth in inside]).amax(dim=0)
             yield Measurement(f"lens_{name}", sample.split, None, None, best_M, found[0].n_M)
 
 
-def _taken(class_MS: Tensor, used_MS: Tensor) -> tuple[int, int]:
-    """The range of classes that a latent takes."""
-    taken = class_MS[used_MS]
-    return (int(taken.min()), int(taken.max()) + 1) if taken.numel() else (0, 1)
+def _taken(class_MS: Tensor, used_MS: Tensor, classes: int) -> Tensor:
+    """(M, 1, V): whether a class lies in the range that a member's latent takes."""
+    low_M = class_MS.masked_fill(~used_MS, classes).amin(dim=1)
+    high_M = class_MS.masked_fill(~used_MS, -1).amax(dim=1)
+    class_V = torch.arange(classes, device=class_MS.device)
+    return (class_V >= low_M[:, None, None]) & (class_V <= high_M[:, None, None])
 
 
 def value_lens(subject: Subject) -> Iterator[Measurement]:

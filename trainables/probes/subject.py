@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from grokstudy.trainables.models.network import Network
 from grokstudy.trainables.probes.base import Measurement
+from grokstudy.trainables.probes.splits import SplitBatch
 from grokstudy.trainables.tasks.base import Batch
-
-if TYPE_CHECKING:
-    from grokstudy.trainables.training.evaluate import SplitBatch
 
 
 @dataclass(frozen=True)

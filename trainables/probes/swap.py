@@ -1,10 +1,11 @@
 """Interchange of a state between two examples that a task names: a probe for any task (arXiv 2405.15071 section 3.2).
 
-The donor's state at a place is written into the receiver at the same place and depth; success: the receiver's answer is
-the one that the task names for this pair. Per depth, and as a summary the best depth strictly inside the model. What a
-donor carries besides the state that is meant counts as success too: tasks say which donors they take.
+The donor's states at the named places are written into the receiver at the same places and depth; success: the
+receiver's answer is the one that the task names for this pair. Per depth, and as a summary the best depth strictly
+inside the model. What a donor carries besides the state that is meant counts as success too: tasks say which donors
+they take.
 
-Axes: M member, S example, T place, D width.
+Axes: M member, S example, T place, P written place, D width.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ def swap(subject: Subject) -> Iterator[Measurement]:
     """Share of exchanges after which the answer is the one that the donor's state stands for."""
     for sample in subject.samples:
         mechanism = sample.rows.mechanism
-        for name, swap_MS2 in mechanism.swap.items():
-            place_MS, expected_MS = swap_MS2.unbind(2)
+        for name, swap_MSx in mechanism.swap.items():
+            place_MSP, expected_MS = swap_MSx[..., :-1], swap_MSx[..., -1]
             donor, own = subject.states(mechanism.donor[name]), subject.states(sample.rows.inputs_MBx)
             found = []
             for depth in range(len(own)):
-                written = _written(own[depth], donor[depth], place_MS)
+                written = _written(own[depth], donor[depth], place_MSP)
                 output_MSx = subject.model.resume(
                     subject.weights, sample.rows.inputs_MBx, [*own[:depth], written], sample.rows.at_MBA[..., 0]
                 )
@@ -40,6 +41,6 @@ def swap(subject: Subject) -> Iterator[Measurement]:
             yield Measurement(f"swap_{name}", sample.split, None, None, best_M, found[0].n_M)
 
 
-def _written(resid_MSTD: Tensor, donor_MSTD: Tensor, place_MS: Tensor) -> Tensor:
-    index = place_MS[:, :, None, None].expand(-1, -1, 1, resid_MSTD.shape[3])
-    return resid_MSTD.scatter(2, index, at_position(donor_MSTD, place_MS)[:, :, None])
+def _written(resid_MSTD: Tensor, donor_MSTD: Tensor, place_MSP: Tensor) -> Tensor:
+    index = place_MSP[..., None].expand(-1, -1, -1, resid_MSTD.shape[3])
+    return resid_MSTD.scatter(2, index, at_position(donor_MSTD, place_MSP))

@@ -115,6 +115,10 @@ class RunDir:
                 raise DamagedError(f"{path}: {key} is missing or no {_WORDS[kind]}; delete it and run the study again")
         return value
 
+    def has(self, name: str) -> bool:
+        """Whether one of the markers is there."""
+        return self.store.exists(f"{self.folder}/{name}")
+
     def write(self, name: str, value: dict[str, Any]) -> None:
         """Write one of the markers."""
         self.store.write_json(f"{self.folder}/{name}", value)
@@ -138,7 +142,7 @@ class Lease:
     def take(cls, run: RunDir, reached: int = 0) -> Lease:
         """Start the next attempt at step `reached`; whoever held the lease before has lost it."""
         previous = last_lease(run)
-        silent = not any(run.store.exists(f"{run.folder}/{name}") for name in ("DONE.json", "FAILED.json"))
+        silent = not any(run.has(name) for name in ("DONE.json", "FAILED.json"))
         stuck = previous["stuck"] + 1 if silent and previous["reached"] == reached else 0
         lease = cls(run, previous["attempt"] + 1, uuid.uuid4().hex, stuck)
         run.write("lease.json", {"attempt": lease.attempt, "token": lease.token, "reached": reached, "stuck": stuck})

@@ -69,9 +69,18 @@ class Store:
         if parts.is_absolute() or ".." in parts.parts:
             raise DamagedError(f"{relative!r} leaves the root {self.uri}")
         full = f"{self.base}/{relative}" if relative else self.base
-        if self.local and self._leaves(full):
+        if self.local and self._has_link(parts.parts) and self._leaves(full):
             raise DamagedError(f"{full} is a link that leaves the root {self.uri}; remove it")
         return full
+
+    def _has_link(self, below: tuple[str, ...]) -> bool:
+        """Whether a path below the root goes through a link; the root itself was resolved when it was opened."""
+        place = self.base
+        for name in below:
+            place = f"{place}/{name}"
+            if os.path.islink(place):
+                return True
+        return False
 
     def _leaves(self, full: str) -> bool:
         return not f"{os.path.realpath(full)}/".startswith(f"{self.base.rstrip('/')}/")
@@ -125,10 +134,12 @@ class Store:
 
     def places(self, relative: str) -> dict[str, str]:
         """The files in a folder, each with its full path inside the file system: checked once, opened by the caller."""
+        if not self.local:
+            return {path.rpartition("/")[2]: self.path(path) for path in self.list(relative)}
         top = self.path(relative)
-        names = [name.rpartition("/")[2] for name in self.list(relative)]
-        links = {name for name in names if self.local and os.path.islink(f"{top}/{name}")}
-        return {name: self.path(f"{relative}/{name}") if name in links else f"{top}/{name}" for name in names}
+        is_link = self._patiently(f"list {top}", lambda: _links(top))
+        named = sorted(name for name in is_link if not _temporary(name))
+        return {name: self.path(f"{relative}/{name}") if is_link[name] else f"{top}/{name}" for name in named}
 
     def sizes(self, relative: str) -> dict[str, int]:
         """Bytes of the files in a folder."""
@@ -182,11 +193,16 @@ class Store:
 
 def _scan(top: str) -> list[str]:
     """What is in a folder of this machine; nothing when it is not there, an error when it may not be read."""
+    return [f"{top}/{name}" for name in _links(top)]
+
+
+def _links(top: str) -> dict[str, bool]:
+    """The names in a folder of this machine, and whether each is a link."""
     try:
         with os.scandir(top) as entries:
-            return [entry.path for entry in entries]
+            return {entry.name: entry.is_symlink() for entry in entries}
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return {}
 
 
 def _walk(top: str) -> list[str]:
@@ -218,7 +234,7 @@ def _one_put(uri: str) -> str:
 
 
 def _temporary(path: str) -> bool:
-    return PurePosixPath(path).name.startswith(".tmp-")
+    return path.rpartition("/")[2].startswith(".tmp-")
 
 
 def _write_local(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 studies/<name>/study.yaml          the file as it was run last
 studies/<name>/study.json          what it says, read and checked, with versions
+studies/<name>/code/<digest>/      code from outside that it named, now or before; kept here, never changed
 studies/<name>/trials.parquet      a row per trial (schema.TRIAL_COLUMNS)
 studies/<name>/extensions.json     lengths asked for after the fact
 studies/<name>/transplants.parquet states of one checkpoint in another (schema.TRANSPLANT_COLUMNS), measured anew
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from grokstudy.trainables import plugins
 from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.schema import TRIAL_COLUMNS
 from grokstudy.trainables.storage.records import arrow_schema
@@ -32,7 +35,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
 FIXED = arrow_schema(TRIAL_COLUMNS)
 """The columns of trials.parquet that every study has; its axes follow."""
 FILES = ("study.yaml", "study.json", "extensions.json", "trials.parquet")
-OURS = re.compile(rf"studies/(?P<study>{NAME.pattern})/(?:{'|'.join(map(re.escape, FILES))})")
+OURS = re.compile(
+    rf"studies/(?P<study>{NAME.pattern})"
+    rf"/(?:{'|'.join(map(re.escape, FILES))}|code/[0-9a-f]{{16}}/(?:[^\W\d]\w*/)*[^\W\d]\w*\.py)"
+)
 """Every path that a study's file can have; transplants and report are made anew and not counted."""
 
 
@@ -57,6 +63,40 @@ class StudyDir:
     def spec(self) -> str:
         """What it says, as JSON."""
         return f"{self.folder}/study.json"
+
+    def code(self, digest: str) -> str:
+        """The folder of code from outside."""
+        return f"{self.folder}/code/{digest}"
+
+    def keep_code(self, names: Iterable[str]) -> None:
+        """Put down the code of these full names, once for each digest."""
+        for code in {plugins.code_of(name).digest: plugins.code_of(name) for name in names}.values():
+            folder = self.code(code.digest)
+            there = {*self.store.list(folder, recursive=True)}
+            for path, text in code.files.items():
+                if f"{folder}/{path}" not in there:
+                    self.store.write(f"{folder}/{path}", text.encode())
+
+    def code_names(self) -> dict[str, str]:
+        """Full names of the code from outside of the last run, by word. Raises DamagedError for what is none."""
+        names = (self.find_spec() or {}).get("code") or {}
+        if not (isinstance(names, dict) and all(map(plugins.is_full, names.values()))):
+            raise DamagedError(f"{self.store.path(self.spec)}: code is no list of names; run the study again")
+        return dict(names)
+
+    def read_code(self, name: str) -> dict[str, str]:
+        """The kept text of the code of a full name, by path; empty where it is not there."""
+        folder = self.code(name.rpartition("@")[2])
+        paths = self.store.list(folder, recursive=True)
+        return {path.removeprefix(f"{folder}/"): self.store.read(path).decode(errors="replace") for path in paths}
+
+    def load_code(self, names: Iterable[str]) -> None:
+        """Make the kept code of these full names known to this process. Raises DamagedError where it is not whole."""
+        for name in names:
+            folder, files = self.code(name.rpartition("@")[2]), self.read_code(name)
+            if not plugins.known(files, self.store.path(folder)).is_of(name):
+                detail = "is not there" if not files else "was changed"
+                raise DamagedError(f"{self.store.path(folder)}: {detail}; run the study with the files as they are")
 
     @property
     def trials(self) -> str:

@@ -15,9 +15,12 @@ TASKS: Registry[type[Task]] = Registry(
     {
         "two_hop": "trainables.tasks.two_hop:TwoHop",
         "two_hop_transfer": "trainables.tasks.two_hop_transfer:TwoHopTransfer",
+        "comparison": "trainables.tasks.comparison:Comparison",
         "icl_regression": "trainables.tasks.icl_regression:ICLRegression",
         "copy_retrieve": "trainables.tasks.copy_retrieve:CopyRetrieve",
     },
+    group="grokstudy.tasks",
+    fault="trainables.tasks.outside:fault",
 )
 DEFAULT = "two_hop"
 """The task of a study that names none."""
@@ -25,7 +28,7 @@ DEFAULT = "two_hop"
 
 def of_splits(recorded: Collection[str]) -> tuple[str, tuple[str, ...]]:
     """The headline split and the shown ones of the task that has these splits; of an unknown task, the first ones."""
-    for task in TASKS.values():
+    for task in (*TASKS.values(), *TASKS.loaded):
         if recorded and set(recorded) <= set(task.splits):
             return task.headline, task.shown or tuple(task.splits)
     names = tuple(recorded)
@@ -34,4 +37,8 @@ def of_splits(recorded: Collection[str]) -> tuple[str, tuple[str, ...]]:
 
 def known_splits() -> dict[str, str]:
     """The evaluation splits of all tasks, with their meaning."""
-    return {split: meaning for name in reversed(list(TASKS)) for split, meaning in TASKS[name].splits.items()}
+    meanings: dict[str, str] = {}
+    for task in TASKS.values():
+        for split, meaning in task.splits.items():
+            meanings.setdefault(split, meaning)
+    return meanings

@@ -92,7 +92,7 @@ class Mechanism:
     donor: Mapping[str, Any] = field(default_factory=dict)
     """Inputs of the example whose state is written into this one."""
     swap: Mapping[str, Any] = field(default_factory=dict)
-    """(N, 2): the place where it is written, and the class that is then the answer; -1 for no such donor."""
+    """(N, P + 1): the places where it is written, and the class that is then the answer; -1 for no such donor."""
 
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Numbers of each example that the task's own scores need."""

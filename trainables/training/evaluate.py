@@ -6,62 +6,19 @@ Axes: M member, S example of a split, T place, A answer, x what a target or an i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from grokstudy.trainables.models.members import stacked
 from grokstudy.trainables.models.network import Network, margins
-from grokstudy.trainables.tasks.base import NOTHING, Batch, Mechanism, Rows, Task, TaskData
+from grokstudy.trainables.probes.splits import SplitBatch
+from grokstudy.trainables.tasks.base import Batch, Task
 from grokstudy.trainables.training.losses import answer_losses, token_losses
 
 FORWARD_PLACES = {"cpu": 3 * 512, "cuda": 3 * 4096}
 """Places per forward pass: what a core's cache holds, or what keeps a GPU busy in bounded memory."""
-
-
-@dataclass(frozen=True)
-class SplitBatch:
-    """One split of every member, padded to the longest; S counts examples."""
-
-    inputs_MSx: Tensor
-    at_MSA: Tensor
-    target_MSAx: Tensor
-    real_MS: Tensor
-    """False where padded."""
-    weight_MSA: Tensor | None = None
-    mechanism_MS: Mechanism = NOTHING
-    """What probes look for."""
-
-    @classmethod
-    def stack(cls, members: Sequence[Rows], device: torch.device) -> SplitBatch:
-        """Pad and stack one split of several members."""
-        weights = [e.weight for e in members if e.weight is not None]
-        return cls(
-            stacked(e.inputs for e in members).to(device), stacked(e.at for e in members).to(device),
-            stacked(e.target for e in members).to(device),
-            stacked(torch.ones(len(e), dtype=torch.bool) for e in members).to(device),
-            stacked(weights).to(device) if weights else None, _stacked([e.mechanism for e in members], device),
-        )  # fmt: skip
-
-    def mean(self, value_MS: Tensor) -> Tensor:
-        """Mean over the real examples (M,)."""
-        total_M = (value_MS.float() * self.real_MS).sum(dim=1)
-        return total_M / self.real_MS.sum(dim=1)
-
-    def batch(self) -> Batch:
-        """The examples as they are scored."""
-        return Batch(self.inputs_MSx, self.at_MSA, self.target_MSAx, self.weight_MSA, self.mechanism_MS)
-
-
-def _stacked(members: Sequence[Mechanism], device: torch.device) -> Mechanism:
-    """What is looked for in every member, padded to the longest."""
-    columns = [
-        {name: stacked(getattr(m, kind)[name] for m in members).to(device) for name in arrays}
-        for kind, arrays in vars(members[0]).items()
-    ]
-    return Mechanism(*columns)
 
 
 @dataclass(frozen=True)
@@ -76,11 +33,6 @@ class Behaviour:
     loss_M: Tensor
     margin_M: Tensor
     scores: Mapping[str, Tensor]
-
-
-def stack_splits(data: Sequence[TaskData], device: torch.device) -> dict[str, SplitBatch]:
-    """The splits of a pack."""
-    return {name: SplitBatch.stack([d.splits[name] for d in data], device) for name in data[0].splits}
 
 
 def evaluate(

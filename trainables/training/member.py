@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grokstudy.trainables.config import NUMERICS, RunConfig, eval_steps
+from grokstudy.trainables.events import Site
 from grokstudy.trainables.storage import checkpoint, records
 from grokstudy.trainables.storage.retention import KEEP, Keep, Watch, values_by_step
 from grokstudy.trainables.storage.run_dir import Lease, RunDir
@@ -44,10 +45,14 @@ class Member:
     engine: Mode = "auto"
     """How steps are to be carried out; said in run.json, since compiled ones round differently."""
     outcome: str | None = None
-    """Why it ended (finished, diverged), None while it trains."""
+    """Why it ended (finished, diverged, frozen), None while it trains."""
     ended_at: int | None = None
     accuracy: dict[str, float] = field(default_factory=dict)
     """Newest accuracy per split."""
+    updated: dict[Site, float | None] = field(default_factory=dict)
+    """Training loss and weight norm of the newest update, under the split `batch`."""
+    evaluations: list[tuple[int, list[tuple[Site, float | None]]]] = field(default_factory=list)
+    """What was measured since somebody last asked, as summaries: for the schedulers that stop runs."""
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -129,7 +134,9 @@ class Member:
 
     def observe(self, tables: Mapping[str, Mapping[str, Any]], state: Callable[[], checkpoint.Checkpoint]) -> None:
         """Take in the rows of an evaluation, by column; keep the present state where an event begins."""
-        for step, values in values_by_step(tables).items() if self.keep.events else ():
+        for step, values in values_by_step(tables).items():
+            summaries = {site: value for site, value in values.items() if site[2:] == (None, None)}
+            self.evaluations.append((step, list({**summaries, **self.updated}.items())))
             starts, broken = self.watch.look(step, values)
             if broken:
                 self.writer.later(functools.partial(checkpoint.forget, self.run, broken), 0)
@@ -138,6 +145,12 @@ class Member:
                 self._save(state(), "event")
         for table, columns in tables.items():
             self.recorder.add(table, columns)
+
+    def freeze(self, state: checkpoint.Checkpoint) -> None:
+        """End before its length, with a checkpoint and no marker: whoever decided that says why."""
+        self.commit(state)
+        self.writer.flush()
+        self.outcome, self.ended_at = "frozen", state.step
 
     def finish(self, step: int, outcome: str) -> None:
         """Commit the last rows and mark the run done, the marker last. Returns when all of it is written."""

@@ -13,8 +13,8 @@ import contextlib
 import functools
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.events import Site
 from grokstudy.trainables.models import build
 from grokstudy.trainables.models.members import keep_members
-from grokstudy.trainables.probes import NEEDS, PROBES
+from grokstudy.trainables.plugins import at_fault, told
+from grokstudy.trainables.probes import PROBES, needs
 from grokstudy.trainables.probes.base import Measurement, Scene
 from grokstudy.trainables.probes.queries import Queries
+from grokstudy.trainables.probes.splits import stack_splits
 from grokstudy.trainables.probes.subject import Subject
 from grokstudy.trainables.storage.retention import KEEP, Keep
 from grokstudy.trainables.storage.run_dir import LeaseLostError, RunDir
@@ -39,7 +42,7 @@ from grokstudy.trainables.tasks.graph import GraphData
 from grokstudy.trainables.training.adoption import could_not_be_replayed
 from grokstudy.trainables.training.batches import TrainingSet
 from grokstudy.trainables.training.engine import CHUNK, STEP_METRICS, Engine, precision
-from grokstudy.trainables.training.evaluate import Behaviour, evaluate, stack_splits
+from grokstudy.trainables.training.evaluate import Behaviour, evaluate
 from grokstudy.trainables.training.member import Member, common_step
 from grokstudy.trainables.training.stepper import Mode
 from grokstudy.trainables.training.warm_start import first_weights
@@ -58,6 +61,8 @@ class Progress:
     steps_per_second: float
     outcome: str | None
     accuracy: dict[str, float]
+    evaluations: list[tuple[int, list[tuple[Site, float | None]]]] = field(default_factory=list)
+    """Since the last heartbeat: the step, and what was measured there."""
 
 
 class Pack:
@@ -102,7 +107,7 @@ class Pack:
         self.splits = stack_splits(data, self.device)
         looked_at, graphs = self.config.eval, [d for d in data if isinstance(d, GraphData)]
         self.queries: Queries | None = None
-        if graphs and not NEEDS.keys().isdisjoint(looked_at.probes):
+        if graphs and any(map(needs, looked_at.probes)):
             self.queries = Queries.build(graphs, seeds, looked_at.probe_examples, self.device, looked_at.probes)
 
     @property
@@ -120,13 +125,24 @@ class Pack:
 
     def progress(self) -> list[Progress]:
         """Where each member stands, ended ones included."""
-        return [
+        lines = [
             Progress(
                 m.config.run_id, self.step if m.ended_at is None else m.ended_at, m.horizon,
-                self.steps_per_second, m.outcome, dict(m.accuracy),
+                self.steps_per_second, m.outcome, dict(m.accuracy), m.evaluations,
             )
             for m in self.all_members
         ]  # fmt: skip
+        for member in self.all_members:
+            member.evaluations = []
+        return lines
+
+    def freeze(self, run_ids: Collection[str]) -> None:
+        """End these members here, each with a checkpoint; the others train on."""
+        frozen = [member for member in self.members if member.config.run_id in run_ids]
+        for row, member in enumerate(self.members):
+            if member in frozen:
+                member.freeze(self.engine.checkpoint(row, self.step))
+        self._drop(frozen)
 
     def checkpoint_now(self) -> None:
         """Commit all rows and a checkpoint at the present step (before a pause or a preemption)."""
@@ -192,6 +208,8 @@ class Pack:
             if count:
                 member.adoption.replayed(self.step, values[:, :count])
                 self._add_steps(member, values[:, :count])
+                member.updated = {("loss", "batch", None, None): float(values[0, count - 1]),
+                                  ("weight_norm", "batch", None, None): float(values[2, count - 1])}  # fmt: skip
             if len(bad):
                 member.finish(self.step + count, "diverged")
                 diverged.append(member)
@@ -243,7 +261,7 @@ class Pack:
         subject = Subject(self.model, weights, self.splits, self.config.eval.probe_examples)
         scene = self.queries and Scene(self.model, weights, self.queries, self.model.shape.range[1])
         for name in self.config.eval.probes:
-            yield from PROBES[name](scene if name in NEEDS else subject)
+            yield from PROBES[name](scene if needs(name) else subject)
 
     def _evals(self, member: Member, values: NDArray[np.float32]) -> dict[str, Any]:
         """Columns of the table `evals`; keeps the accuracies for the heartbeat."""
@@ -302,7 +320,7 @@ def failure(error: BaseException, attempt: int, step: int) -> dict[str, object]:
     """Content of FAILED.json."""
     return {
         "error": f"{type(error).__name__}: {error}",
-        "traceback": "".join(traceback.format_exception(error)),
+        "traceback": told(error) if at_fault(error) else "".join(traceback.format_exception(error)),
         "attempt": attempt,
         "step": step,
     }

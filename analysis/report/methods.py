@@ -1,0 +1,74 @@
+"""How the numbers of a study came about, in one line: task, model, length, seeds, machines, hours, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from grokstudy.analysis.labels import steps_text
+from grokstudy.analysis.tables.study import StudyTables
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import Store
+
+READERS = 16
+"""Files that are read at a time: a root may be far away."""
+
+
+def methods(store: Store, tables: StudyTables, versions: Mapping[str, Any]) -> str:
+    """Task, model, steps, seeds, hosts, hours and commit, as far as the root says; hours are those of whole runs."""
+    runs = tables.trials.select("run_id").drop_nulls().unique(maintain_order=True).collect()["run_id"].to_list()
+    with ThreadPoolExecutor(READERS) as pool:
+        started = [about for about in pool.map(lambda run: _read(store, run, "run.json"), runs) if about]
+        ended = [done for done in pool.map(lambda run: _read(store, run, "DONE.json"), runs) if done]
+    seeds = tables.trials.select("seed").unique().collect().height
+    parts = [
+        *_trained([about.get("config") or {} for about in started]),
+        f"{len(runs)} runs with {seeds} seeds" if seeds != 1 else f"{len(runs)} runs with one seed",
+        _machines(started),
+        _hours(done.get("seconds") for done in ended),
+        f"commit {str(versions['commit'])[:12]}" if versions.get("commit") else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _read(store: Store, run: str, name: str) -> dict[str, Any] | None:
+    try:
+        return RunDir(store, run).read(name)
+    except (OSError, ValueError):
+        return None  # verify says what is wrong with it
+
+
+def _trained(configs: list[dict[str, Any]]) -> list[str]:
+    """Task, model and length; a setting that differs between runs as its values in order."""
+    sections = {name: [config[name] for config in configs if isinstance(config.get(name), dict)]
+                for name in ("model", "train")}  # fmt: skip
+    if not configs or not all(sections.values()):
+        return []
+
+    def values(section: str, option: str, text: Any = str) -> str:
+        found = {part[option] for part in sections[section] if part.get(option) is not None}
+        return " or ".join(text(value) for value in sorted(found))
+
+    tasks = " or ".join(sorted({str(config.get("task")) for config in configs}))
+    blocks = f"{values('model', 'layers')} layers, {values('model', 'loops')} times"
+    model = f"{values('model', 'family')} of width {values('model', 'width')} ({blocks})"
+    return [
+        f"task {tasks}",
+        model,
+        f"{values('train', 'steps', steps_text)} steps of {values('train', 'batch')} examples",
+    ]
+
+
+def _machines(started: list[dict[str, Any]]) -> str:
+    hosts = sorted({str(about["host"]) for about in started if about.get("host")})
+    torch = sorted({str(about["versions"]["torch"]) for about in started if (about.get("versions") or {}).get("torch")})
+    names = hosts[0] if len(hosts) == 1 else f"{len(hosts)} machines"
+    software = f" with torch {', '.join(torch)}" if torch else ""
+    return f"trained on {names}{software}" if hosts else ""
+
+
+def _hours(seconds: Iterable[float | None]) -> str:
+    known = [value for value in seconds if value is not None]
+    total = sum(known)
+    return f"{total / 3600:.1f} run-hours" if total >= 360 else f"{total / 60:.1f} run-minutes" if known else ""

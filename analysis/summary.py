@@ -1,0 +1,171 @@
+"""The answer in sentences: what came and in how many runs, which of the two was first, what was not seen by when.
+
+Every count has its n and its Wilson 95 % interval, every absence its horizon, every order the decades that it holds by.
+They are read off the answer table alone, so that page, terminal and file say the same.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from grokstudy.analysis.answer_text import (
+    as_text,
+    event_names,
+    group_columns,
+    is_decoupling,
+    share_cell,
+    time_cell,
+    verdict_cell,
+)
+from grokstudy.analysis.labels import ANSWER, CIRCUIT, label, steps_text
+from grokstudy.analysis.statistics.decoupling import CLASSES
+from grokstudy.analysis.statistics.sign_interval import ENOUGH
+from grokstudy.analysis.tables.thresholds import THRESHOLDS
+
+MOST = 4
+"""Most groups that one sentence names; the rest are counted."""
+FIRST = {"circuit_first": "the circuit came first", "answer_first": "the answer came first",
+         "simultaneous": "answer and circuit came together"}  # fmt: skip
+
+Row = Mapping[str, Any]
+
+
+def sentences(frame: pl.DataFrame) -> list[str]:
+    """One to three sentences; none where there are no trials."""
+    rows = frame.to_dicts()
+    if not rows:
+        return []
+    if not any(row["seeds"] for row in rows):
+        return ["No run has ended yet."]
+    groups = group_columns(frame.columns)
+    named = {_name(row, groups): row for row in rows}
+    events = event_names(frame.columns)
+    if not events:
+        return [f"{sum(row['seeds'] for row in rows)} runs have ended; the study looks for no event."]
+    main = ANSWER if ANSWER in events else events[-1]
+    both = is_decoupling(frame.columns)
+    said = [_came(named, main), _order(named) if both else "", _absent(named, main, both)]
+    return [sentence for sentence in said if sentence]
+
+
+def _name(row: Row, groups: Sequence[str]) -> str:
+    return label({name: row[name] for name in groups}) if groups else "all runs"
+
+
+def _n(row: Row, event: str) -> int:
+    return int((row[f"{event}_observed"] or 0) + (row[f"{event}_censored"] or 0))
+
+
+def _mostly(row: Row, event: str) -> bool:
+    return 2 * (row[f"{event}_observed"] or 0) > _n(row, event)
+
+
+def verb(event: str) -> str:
+    """What a run did that came to an event."""
+    return {ANSWER: "answered"}.get(event, f"came to {event.replace('_', ' ')}")
+
+
+def _came(named: Mapping[str, Row], event: str) -> str:
+    """In which groups most runs came to the event: counts, intervals, median times."""
+    came = {name: row for name, row in named.items() if _n(row, event) and _mostly(row, event)}
+    if not came:
+        return ""
+    parts = [f"{share_cell(row, event)} in {name}, at step {time_cell(row, event)}" for name, row in came.items()]
+    share = f" in {len(came)} of {len(named)} settings" if len(named) > MOST else ""
+    return f"Most runs {verb(event)}{share}: {_listed(parts)}."
+
+
+def _order(named: Mapping[str, Row]) -> str:
+    """Which of answer and circuit came first, by how much, and where that cannot be said."""
+    both = {name: row for name, row in named.items() if _mostly(row, ANSWER) and _mostly(row, CIRCUIT)}
+    said = []
+    for order, words in FIRST.items():
+        held = [f"{name}{_by(row)}" for name, row in both.items() if row["order_absolute"] == order]
+        if held:
+            said.append(f"at every threshold from {THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g} {words} in {_listed(held)}")
+    open_ = {name: row for name, row in both.items() if row["order_absolute"] not in FIRST}
+    if open_:
+        few = f" (it takes {ENOUGH} runs)" if all(row["seeds"] < ENOUGH for row in open_.values()) else ""
+        said.append(f"the order is open in {_listed([f'{name}, {_leads(row)}' for name, row in open_.items()])}{few}")
+    return _sentence("; ".join(said))
+
+
+def _by(row: Row) -> str:
+    """The decades by which an order holds, or what bounds them."""
+    low, high = row["order_absolute_low"], row["order_absolute_high"]
+    if row["order_absolute"] == "simultaneous" or (low is None and high is None):
+        return ""
+    if low is None or high is None:
+        return f" (by more than {abs(high if low is None else low):.2f} decades of steps)"
+    first, last = sorted((abs(low), abs(high)))
+    return f" (by {first:.2f} to {last:.2f} decades of steps)"
+
+
+def _leads(row: Row) -> str:
+    lead = "lead not known" if row["lead"] is None else f"median lead of the circuit {row['lead']:+.2f} decades"
+    return f"{lead}, n={row['seeds']}"
+
+
+def _absent(named: Mapping[str, Row], event: str, both: bool) -> str:
+    """In which groups most runs did not come to the event, by which step, and what came without it."""
+    absent = {name: row for name, row in named.items() if _n(row, event) and not _mostly(row, event)}
+    if not absent:
+        return ""
+    lengths = sorted({row["length"] for row in absent.values() if row["length"] is not None})
+    within = " to ".join(steps_text(length) for length in (lengths[:1] + lengths[-1:] if len(lengths) > 1 else lengths))
+    parts = [f"{name}, {share_cell(row, event)}" for name, row in absent.items()]
+    where = f"{len(absent)} of {len(named)} settings" if len(absent) > MOST else _listed(parts)
+    text = f"Most runs had not {verb(event)} within {within} steps in {where}"
+    latent = [f"{name} ({row[f'{CIRCUIT}_observed']} of {_n(row, CIRCUIT)})"
+              for name, row in absent.items() if both and _n(row, CIRCUIT) and _mostly(row, CIRCUIT)]  # fmt: skip
+    return f"{text}; the circuit formed all the same in {_listed(latent)}." if latent else f"{text}."
+
+
+def _listed(parts: Sequence[str]) -> str:
+    more = f"; and {len(parts) - MOST} more" if len(parts) > MOST else ""
+    return "; ".join(parts[:MOST]) + more
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def used_words(frame: pl.DataFrame) -> dict[str, str]:
+    """The verdicts that occur, with their meaning."""
+    occurring = set(frame["verdict"]) if "verdict" in frame.columns else set()
+    return {name: meaning for name, meaning in CLASSES.items() if name in occurring}
+
+
+def carrying(frame: pl.DataFrame) -> list[dict[str, str]]:
+    """The smallest table that carries the sentences: per group how many answered, had the circuit, and the verdict."""
+    groups, events = group_columns(frame.columns), event_names(frame.columns)
+    both = is_decoupling(frame.columns)
+    shown = (ANSWER, CIRCUIT) if both else tuple(events)
+    rows = []
+    for row in frame.iter_rows(named=True):
+        cells = {" / ".join(groups) or "study": _name(row, groups)}
+        for event in shown:
+            cells |= {event: share_cell(row, event), f"{event} at step": time_cell(row, event)}
+        rows.append(cells | ({"verdict": verdict_cell(row)} if both else {}))
+    return rows
+
+
+def answer_text(frame: pl.DataFrame, width: int = 80) -> str:
+    """The sentences, what their words mean, and the whole table, within `width` columns."""
+    meanings = [f"{name}: {meaning}." for name, meaning in used_words(frame).items()]
+    return "\n\n".join(
+        text
+        for text in (_filled(sentences(frame), width), _filled(meanings, width, "  "), as_text(frame, width))
+        if text
+    )
+
+
+def _filled(lines: Iterable[str], width: int, indent: str = "") -> str:
+    fill: Callable[[str], str] = textwrap.TextWrapper(
+        width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    ).fill
+    return "\n".join(map(fill, lines))

@@ -1,0 +1,114 @@
+"""How well a study will tell two groups apart: the interval of their contrast with n seeds, and the seeds that a wanted
+one takes. From the spread of event times in studies of the root, or a stated one (docs/science.md#precision).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.study_dir import study_names
+
+DRAWS, MOST_SEEDS = 20_000, 1000
+FEWEST = 5
+"""Times within groups, beyond one each, from which on a spread is taken from them."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of the times of an event, within groups that differ in their seed alone."""
+
+    decades: float
+    """Standard deviation of log10 steps."""
+    runs: int
+    censored: float
+    """Share of runs that the event does not come to within their length."""
+    studies: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a study's seeds come to."""
+
+    event: str
+    spread: Spread
+    seeds: int
+    half_width: float | None
+    """Of the 95 % interval of a contrast of two groups, in decades; None with one seed."""
+    wanted: float
+    """Half width, in decades,"""
+    needed: int | None
+    """and the seeds that it takes; None beyond a thousand."""
+
+    def __str__(self) -> str:
+        origin = (
+            f"from {self.spread.runs} runs of {', '.join(self.spread.studies)}" if self.spread.runs else "as stated"
+        )
+        censored = f", {self.spread.censored:.0%} censored" if self.spread.censored else ""
+        width = (
+            "one seed has no interval" if self.half_width is None else f"95 % interval ±{self.half_width:.2f} decades"
+        )
+        takes = f"more than {MOST_SEEDS:,}" if self.needed is None else f"{self.needed:,}"
+        spread = f"spread {self.spread.decades:.2f} {origin}{censored}"
+        return f"{self.event}: {self.seeds} seeds, {width}; ±{self.wanted:g} takes {takes} seeds ({spread})"
+
+
+def precision(study: Study, event: str, spread: Spread, wanted: float) -> Precision:
+    """What the study's seeds come to, at this spread."""
+    seeds, variance = len(study.seeds), restricted_variance(spread.decades, spread.censored)
+    width = None if seeds < 2 else half_width(variance, seeds)
+    counts = range(2, MOST_SEEDS + 1)
+    needed = next((count for count in counts if half_width(variance, count) <= wanted), None)
+    return Precision(event, spread, seeds, width, wanted, needed)
+
+
+def half_width(variance: float, seeds: int) -> float:
+    """Half of the 95 % interval of a difference of two means of so many seeds each (Student's t)."""
+    from scipy import stats
+
+    return float(stats.t.ppf(0.975, 2 * seeds - 2) * np.sqrt(2 * variance / seeds))
+
+
+def restricted_variance(spread: float, censored: float) -> float:
+    """Variance of log10 times cut at the length that so large a share passes: drawn, times taken as log-normal."""
+    drawn = np.random.default_rng(0).normal(0.0, spread, DRAWS)
+    limit = np.quantile(drawn, 1 - censored) if censored else np.inf
+    return float(np.minimum(drawn, limit).var())
+
+
+def spread_in_root(study: Study, store: Store, event: str) -> Spread | None:
+    """Of this study's runs where it has enough, else pooled over the root's studies; None where there is too little."""
+    own = [name for name in study_names(store) if name == study.name]
+    return _pooled(store, own, event) or _pooled(store, study_names(store), event)
+
+
+def _pooled(store: Store, names: list[str], event: str) -> Spread | None:
+    import polars as pl
+
+    from grokstudy.analysis.answer import of_results
+    from grokstudy.analysis.tables.study import load
+
+    squares, freedom, runs, censored = 0.0, 0, 0, 0
+    used: list[str] = []
+    for name in names:
+        tables = load(store.uri, name)
+        if event not in tables.declared:
+            continue
+        rows = (
+            of_results(tables.events, tables)
+            .filter((pl.col("event") == event) & (pl.col("state") != "no_data"))
+            .collect()
+        )
+        seen = rows.filter(pl.col("state") == "observed").with_columns(log=pl.col("time").clip(lower_bound=1).log10())
+        groups = seen.partition_by(tables.groups) if tables.groups else [seen]
+        several = [group["log"].to_numpy() for group in groups if len(group) > 1]
+        squares += sum(float(((times - times.mean()) ** 2).sum()) for times in several)
+        freedom += sum(len(times) - 1 for times in several)
+        if several:
+            runs, censored, used = runs + len(rows), censored + len(rows) - len(seen), [*used, name]
+    if freedom < FEWEST or squares == 0:
+        return None
+    return Spread(float(np.sqrt(squares / freedom)), runs, censored / runs, tuple(used))

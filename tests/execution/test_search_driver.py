@@ -1,0 +1,93 @@
+"""A search on real runs: asked for while workers train, killed, resumed, and the same points as if nothing had been."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grokstudy.orchestrator.execution import local
+from grokstudy.orchestrator.execution.driver import Driver, study_state
+from grokstudy.orchestrator.runs.trials import Run
+from grokstudy.orchestrator.search.space import Point
+from grokstudy.orchestrator.study.load import load_study
+from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import Store
+
+pytestmark = pytest.mark.slow
+
+STUDY = """\
+hypothesis: it searches
+base:
+  data: {{entities: 20, relations: 8, out_degree: 5, ood_fraction: 0.2, phi: 2.0}}
+  model: {{layers: 1, width: 16, heads: 2}}
+  train: {{steps: 20, batch: 32, checkpoint_every: 10}}
+  eval: {{every: 10, probes: []}}
+space: {{optim.lr: {{log: [1e-4, 1.0]}}, optim.weight_decay: {{uniform: [0, 1]}}}}
+seeds: [0, 1]
+events: {{memorised: {{metric: loss, split: train_ii, at_most: 2.9, for: 1}}}}
+search: {{{search}}}
+"""
+SEARCHES = {
+    "metric": "kind: tpe, trials: 5, batch: 2, mode: min, objective: {metric: loss, split: train_ii}",
+    "event": "kind: gp, trials: 4, batch: 2, objective: {event: memorised}",
+    "boundary": "kind: boundary, trials: 5, batch: 2, least: 3, width: 0.02, outcome: memorised",
+}
+
+
+@pytest.fixture(params=SEARCHES)
+def study(request: pytest.FixtureRequest, tmp_path: Path) -> Study:
+    path = tmp_path / "search.yaml"
+    path.write_text(STUDY.format(search=SEARCHES[request.param]))
+    return load_study(path)
+
+
+def points(study: Study, store: Store) -> list[tuple[int, int, Point]]:
+    state = study_state(study, store)
+    assert state.finished()
+    return [(trial.number, trial.seed, trial.point) for trial in state.trials]
+
+
+def train(study: Study, store: Store, deaths: int = 0) -> int:
+    """Train to the end; the driver dies after that many runs, and another takes over. Returns the launches."""
+    launches = 0
+    ended: set[str] = set()
+
+    def heard(lines: list[dict[str, Any]]) -> None:
+        ended.update(line["run_id"] for line in lines if line["outcome"] is not None)
+        if deaths and len(ended) >= deaths:
+            raise KeyboardInterrupt
+
+    driver = Driver(study, store)
+
+    def execute(runs: list[Run]) -> bool:
+        nonlocal launches
+        launches += 1
+        return local.launch(study, runs, store, heard, 1, False, driver.more)
+
+    driver.train(execute)
+    return launches
+
+
+def test_a_search_is_one_launch_and_a_killed_driver_comes_to_the_same_points(study: Study, tmp_path: Path) -> None:
+    whole, killed = Store(tmp_path / "whole"), Store(tmp_path / "killed")
+    assert train(study, whole) == 1
+    with pytest.raises(KeyboardInterrupt):
+        train(study, killed, deaths=3)
+    train(study, killed)
+    assert points(study, whole) == points(study, killed)
+
+
+def test_a_run_that_failed_is_told_as_failed_and_the_search_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(STUDY.format(search=SEARCHES["metric"]))
+    study, store = load_study(path), Store(tmp_path / "root")
+    first = study_state(study, store).runs[0]
+    RunDir(store, first.run_id).write("FAILED.json", {"error": "x", "traceback": "x", "attempt": 1, "step": 0})
+    RunDir(store, first.run_id).write("run.json", {"config": first.config.to_dict()})
+    train(study, store)
+    state = study_state(study, store)
+    assert len(state.trials) == 5 * 2
+    assert state.ledger.counts() == {"done": 9, "failed": 1}
