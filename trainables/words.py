@@ -18,7 +18,10 @@ _MIX2 = -7723592293110705685  # 0x94D049BB133111EB
 
 def fresh(word: Tensor, number: int | Tensor) -> Tensor:
     """The word of this number behind each word, in the shape of both together."""
-    ahead = _signed(number * GOLDEN) if isinstance(number, int) else number * GOLDEN
+    if isinstance(number, int):
+        ahead: int | Tensor = _signed(number * GOLDEN)
+    else:  # in halves: torch.compile reckons with whole numbers of any size, and what it writes does not wrap around
+        ahead = ((number * (GOLDEN >> 32)) << 32) + number * (GOLDEN & 0xFFFFFFFF)
     return splitmix64(word + ahead)
 
 

@@ -181,6 +181,7 @@ def test_training_repeats_alone_in_a_pack_and_after_an_interruption(task: str, t
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it compiles
 def test_compiled_steps_are_the_eager_ones_within_tolerance(task: str, tmp_path: Path) -> None:
     config = config_of(task)
     for mode in ("eager", "compile"):

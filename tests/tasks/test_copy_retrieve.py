@@ -71,20 +71,18 @@ def solved(kind: str, context: list[int], query: int) -> int:
 @pytest.mark.parametrize("kind", RETRIEVAL)
 def test_a_neighbour_is_what_a_solver_finds(kind: str, split: str) -> None:
     examples, lengths = rows(kind, split), set()
-    for tokens, at, target, look in zip(
-        examples.inputs.tolist(),
-        examples.at[:, 0],
-        examples.target[:, 0],
-        examples.mechanism.look["answer"],
-        strict=True,
-    ):
+    found = examples.mechanism.look
+    columns = (examples.inputs.tolist(), examples.at[:, 0], examples.target[:, 0], found["answer"], found["same"])
+    for tokens, at, target, look, same in zip(*columns, strict=True):
         context, (query,) = parsed(tokens, 5)
         assert target == solved(kind, context, query)
         assert at == len(context) + 2
         assert context.count(query) == 1 if kind.startswith("U") else context.count(query) >= 2
         (holder,) = np.flatnonzero(look[0])
         assert tokens[holder] == target
-        assert context[holder - 1 + (1 if kind[1] == "L" else -1)] == query
+        (asked_of,) = np.flatnonzero(same[0])
+        assert tokens[asked_of] == query
+        assert asked_of == holder + (1 if kind[1] == "L" else -1)
         if split != "x1":
             assert query not in context[len(context) // 2 :], "far: the query is in the first half"
         lengths.add(len(context))
@@ -109,6 +107,8 @@ def test_a_copy_is_what_a_solver_copies(kind: str, split: str) -> None:
         held = [tokens[place] for place in look["answer"][i].argmax(-1)[:n]]
         assert held == wanted
         assert look["answer"][i].sum(-1).tolist() == [1] * n + [0] * (len(examples.weight[i]) - n)
+        assert [tokens[place] for place in look["same"][i].argmax(-1)[1:n]] == wanted[:-1]
+        assert look["same"][i].sum(-1).tolist() == [0] + [1] * (n - 1) + [0] * (len(examples.weight[i]) - n)
         assert look["before"][i].argmax(-1)[:n].tolist() == list(range(n, 2 * n))
         assert kind.startswith("N") or len(set(context)) == n
         lengths.add(n)
@@ -284,7 +284,7 @@ def test_interrupted_is_uninterrupted(kind: str, positions: str, tmp_path: Path)
     for name in TABLES:
         assert table(again, name).equals(table(whole, name)), name
     measured = set(table(whole, "probes")["probe"].to_pylist())
-    assert measured == {"each", "exact", "mass_answer", "mass_before", "ablated_loss", "ablated_accuracy"}
+    assert measured == {"each", "exact", "mass_answer", "mass_same", "mass_before", "ablated_loss", "ablated_accuracy"}
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
@@ -296,8 +296,8 @@ def test_a_compiled_step_draws_and_trains_as_a_plain_one(
     monkeypatch.setattr(stepper, "BACKEND", "aot_eager")
     config = run(kind, positions=positions)
     plain, compiled = train(config, Store(tmp_path / "a")), train(config, Store(tmp_path / "b"), engine="compile")
-    expected, losses = (np.asarray(table(found, "steps")["loss"]) for found in (plain, compiled))
-    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    asked, found = (np.asarray(table(done, "steps")["loss"]) for done in (plain, compiled))
+    np.testing.assert_allclose(found, asked, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["NRFirst", "UB"])

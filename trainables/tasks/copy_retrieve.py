@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 COPYING = ("UF", "UB", "NF", "NB")
 EOS, BOS, SEP, PAD, SPECIAL = range(5)
 """Tokens behind those of the vocabulary, and how many they are."""
+NOWHERE = -1
+"""A place that no example has."""
 TIMES = {None: 1, "x1": 1, "x2": 2, "x3": 3}
 """How many times as long as the longest trained context those of a split are at most."""
 
@@ -129,6 +131,7 @@ class CopyRetrieve(Fresh):
     shares = ("each", "exact")
     looks: ClassVar[dict[str, str]] = {
         "answer": "the place of the context that holds the answer, which for copies is told by its number",
+        "same": "the place of the context that holds the token where the answer is read: the query, or the last copied",
         "before": "the place before the one where the answer is read",
     }
     events: ClassVar[dict[str, Event]] = {
@@ -245,7 +248,8 @@ def _retrieval(
     found_MBN = symbol_MBN == query_MB[..., None]
     first_MB = number.where(found_MBN, most).amin(dim=-1)
     last_MB = number.where(found_MBN, -1).amax(dim=-1)
-    holder_MB = torch.where(values["last"], last_MB, first_MB) + 1 - 2 * values["left"].long()
+    same_MB = torch.where(values["last"], last_MB, first_MB)
+    holder_MB = same_MB + 1 - 2 * values["left"].long()
     target_MBA = symbol_MBN.gather(-1, holder_MB[..., None])
 
     at_MBA = (n_MB + 2)[..., None]
@@ -254,8 +258,8 @@ def _retrieval(
     tokens_MBT = torch.where(place == at_MBA, query_MB[..., None], tokens_MBT)
     if split is None:
         return Batch(tokens_MBT, at_MBA, target_MBA)
-    counted_MBA = torch.ones_like(at_MBA, dtype=torch.bool)
-    return Batch(tokens_MBT, at_MBA, target_MBA, None, _looks(holder_MB[..., None] + 1, at_MBA, counted_MBA, place))
+    look = _looks(holder_MB[..., None] + 1, same_MB[..., None] + 1, at_MBA, place)
+    return Batch(tokens_MBT, at_MBA, target_MBA, None, look)
 
 
 def _copies(
@@ -263,6 +267,7 @@ def _copies(
 ) -> Batch:
     """The context again: as many answers as symbols, each read where the one before is told, and the end."""
     import torch
+    import torch.nn.functional as F
 
     from grokstudy.trainables.words import choice, permutation, several
 
@@ -290,8 +295,9 @@ def _copies(
     weight_MBA = there_MBA / size_MB1
     if split is None:
         return Batch(tokens_MBT, at_MBA, symbol_MBA, weight_MBA)
-    look = _looks(source_MBA + 1, at_MBA, number < n_MB1, place)
-    return Batch(tokens_MBT, at_MBA, symbol_MBA, weight_MBA, look)
+    holder_MBA = (source_MBA + 1).where(number < n_MB1, NOWHERE)
+    same_MBA = F.pad(holder_MBA[..., :-1], (1, 0), value=NOWHERE).where(number < n_MB1, NOWHERE)
+    return Batch(tokens_MBT, at_MBA, symbol_MBA, weight_MBA, _looks(holder_MBA, same_MBA, at_MBA, place))
 
 
 def _begun(options: CopyOptions, symbol_MBN: Tensor, n_MB: Tensor, places: int) -> Tensor:
@@ -307,10 +313,8 @@ def _begun(options: CopyOptions, symbol_MBN: Tensor, n_MB: Tensor, places: int) 
     return tokens_MBT.where(place > 0, vocabulary + BOS)
 
 
-def _looks(holder_MBA: Tensor, at_MBA: Tensor, counted_MBA: Tensor, place: Tensor) -> Mechanism:
+def _looks(holder_MBA: Tensor, same_MBA: Tensor, at_MBA: Tensor, place: Tensor) -> Mechanism:
     """The places (M, B, A, T) of `CopyRetrieve.looks`, for the answers that a place of the context holds."""
-
-    def at(wanted_MBA: Tensor) -> Tensor:
-        return (place == wanted_MBA[..., None]) & counted_MBA[..., None]
-
-    return Mechanism(look={"answer": at(holder_MBA), "before": at(at_MBA - 1)})
+    before_MBA = (at_MBA - 1).where(holder_MBA != NOWHERE, NOWHERE)
+    wanted = {"answer": holder_MBA, "same": same_MBA, "before": before_MBA}
+    return Mechanism(look={name: place == wanted_MBA[..., None] for name, wanted_MBA in wanted.items()})
