@@ -18,16 +18,16 @@ _MIX2 = -7723592293110705685  # 0x94D049BB133111EB
 
 def fresh(word: Tensor, number: int | Tensor) -> Tensor:
     """The word of this number behind each word, in the shape of both together."""
-    if isinstance(number, int):
-        ahead: int | Tensor = _signed(number * GOLDEN)
-    else:  # in halves: torch.compile reckons with whole numbers of any size, and what it writes does not wrap around
-        ahead = ((number * (GOLDEN >> 32)) << 32) + number * (GOLDEN & 0xFFFFFFFF)
+    ahead = _signed(number * GOLDEN) if isinstance(number, int) else number * GOLDEN
     return splitmix64(word + ahead)
 
 
 def several(word_x: Tensor, begin: int, count: int) -> Tensor:
     """The words begin .. begin + count - 1 behind each word (x, count)."""
-    return fresh(word_x[..., None], torch.arange(begin, begin + count, device=word_x.device))
+    word_x1 = word_x[..., None]
+    numbers = torch.arange(begin, begin + count, device=word_x.device)
+    # Made to depend on the words: what torch.compile knows before it runs, it reckons without wrapping around.
+    return fresh(word_x1, numbers + (word_x1 & 0))
 
 
 def choice(word: Tensor, count: int | Tensor) -> Tensor:
