@@ -122,7 +122,7 @@ def _finals(events: Sequence[str], columns: Sequence[str]) -> list[tuple[str, st
     """Events whose last value is shown, with its heading: those of the verdict, or all where there is none."""
     if not is_decoupling(columns):
         return [(event, event) for event in events]
-    headings = {"generalised": "accuracy", "circuit": "circuit"}
+    headings = {"generalised": "answer", "circuit": "circuit"}
     return [(event, headings[event]) for event in events if event in headings]
 
 

@@ -120,7 +120,7 @@ def _final(name: str, column: str, cells: pl.DataFrame, x: str, y: str) -> theme
         y=_rows(cells, y),
         tooltip=[alt.Tooltip(f"{field}:{'N' if field == 'panel' else 'Q'}") for field in cells.columns],
     )
-    title = "final accuracy" if name == "accuracy" else "final circuit strength"
+    title = "final answer" if name == "accuracy" else "final circuit strength"
     tiles = base.mark_rect(stroke=theme.PAPER).encode(color=alt.Color(f"{column}:Q", scale=theme.BLUES, title=title))
     words = base.mark_text(fontSize=9, dy=-5).encode(color=theme.on_blue(column))
     words = words.encode(text=alt.Text("middle:N")).transform_calculate(

@@ -23,7 +23,7 @@ first_hop      3      589 (551–634)  >3000             1350 (1204–1509)
 second_hop     3      589 (551–634)  1582 (1441–1731)  >3000
 both_hops      3      589 (551–634)  680 (622–743)     1372 (1245–1507)
 
-data.exposure  final accuracy    final circuit     lead    verdict
+data.exposure  final answer      final circuit     lead    verdict
 -------------  ----------------  ----------------  ------  ----------------
 natural        0.02 (0.02–0.03)  0.68 (0.67–0.69)          neither 3/3
 first_hop      0.03 (0.03–0.04)  0.95 (0.94–0.96)  >+0.33  latent 3/3

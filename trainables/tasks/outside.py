@@ -192,7 +192,8 @@ def _impure(task: Any, options: Any) -> str | None:
 
     def drawn(seeds: list[int], words: Any) -> Any:
         values = {name: torch.from_numpy(x) for name, x in task.values([options] * len(seeds), seeds).items()}
-        return task.draw(options, values, None, words.expand(len(seeds), -1)).inputs_MBx
+        batch = task.draw(options, values, None, words.expand(len(seeds), -1))
+        return torch.cat([x.double().flatten(2) for x in (batch.inputs_MBx, batch.at_MBA, batch.target_MBAx)], dim=2)
 
     words = (torch.arange(8) * 7919 + 1)[None]
     once = drawn([0], words)
