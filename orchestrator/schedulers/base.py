@@ -62,7 +62,7 @@ class Ranked:
     stops: ClassVar[bool] = True
 
     metric: str = option("accuracy", "accuracy, loss or margin, or the name of a probe's measurement")
-    split: str = option("test_oo", "evaluation split")
+    split: str = option("test_oo", "evaluation split; where none is named, the headline of the task")
     mode: Literal["max", "min"] = option("max", "whether more is better")
     grace_steps: int = option(1000, "steps that every trial gets", ge=1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -80,12 +81,22 @@ def read_kind(
     elif "kind" not in given and given:
         findings.at_key((section,), f"kind is missing; known: {', '.join(kinds)}")
     else:
-        options = read_block(
-            findings, (section,), given, kinds[kind], partial(check_word, task=task, probes=probes), skip="kind"
-        )
+        check = partial(check_word, task=task, probes=probes)
+        options = read_block(findings, (section,), given, kinds[kind], check, skip="kind")
         if options is not None:
-            return kind, options
+            return kind, _on_headline(options, given, task)
     return default, kinds[default]()
+
+
+def _on_headline(options: Any, given: Mapping[str, Any], task: str) -> Any:
+    """The options with the task's headline split wherever the file names none."""
+    objective = getattr(options, "objective", None)
+    if objective is not None:
+        asked = given.get("objective")
+        return replace(options, objective=_on_headline(objective, asked if isinstance(asked, dict) else {}, task))
+    if hasattr(options, "split") and "split" not in given:
+        return replace(options, split=TASKS[task].headline)
+    return options
 
 
 def read_search(findings: Findings, raw: Any, task: str, probes: Sequence[str] = ()) -> tuple[str, Any]:

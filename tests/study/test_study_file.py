@@ -300,3 +300,17 @@ def test_any_value_anywhere_is_a_study_or_a_study_error(tmp_path: Path, data: st
     path = tmp_path / "asked.yaml"
     path.write_text(json.dumps(study))
     load_or_refuse(path)
+
+
+def test_a_search_and_a_scheduler_look_at_the_headline_split_of_the_task(tmp_path: Path) -> None:
+    regression = "base: {task: icl_regression, model: {family: attention}}\nspace: {data.lipschitz: {log: [1, 8]}}\n"
+    rules = "search: {kind: tpe, trials: 2}\nscheduler: {kind: asha, metric: accuracy}\n"
+    study = load_study(write(tmp_path, f"{regression}{rules}"))
+    assert (study.search.objective.split, study.scheduler.split) == ("fresh", "fresh")
+    given = rules.replace("trials: 2", "trials: 2, objective: {split: noisy}").replace(
+        "accuracy", "accuracy, split: long"
+    )
+    study = load_study(write(tmp_path, f"{regression}{given}"))
+    assert (study.search.objective.split, study.scheduler.split) == ("noisy", "long")
+    plain = load_study(write(tmp_path, f"space: {{optim.lr: {{log: [0.001, 0.01]}}}}\n{rules}"))
+    assert (plain.search.objective.split, plain.scheduler.split) == ("test_oo", "test_oo")
