@@ -118,11 +118,11 @@ def test_every_command_that_prints_a_table_prints_it_as_json_too(root: Path) -> 
     commands = {name for name in COMMANDS if "--json" in asked(root, name, "--help").stdout}
     assert commands == {
         "plan", "run", "measure", "extend", "status", "watch", "report", "compare", "query", "logs", "mlflow", "verify",
-        "list", "show", "gc", "import-curves", "doctor",
+        "list", "show", "gc", "import-curves", "doctor", "simulate",
     }  # fmt: skip
     for words in (
         ("watch", "regimes", "--once"), ("report", "regimes"), ("compare", "regimes", run_id(1)),
-        ("query", "SELECT seed FROM trials"), ("logs", run_id(0)), ("verify",), ("gc", "--dry-run"),
+        ("query", "SELECT seed FROM trials"), ("logs", run_id(0)), ("verify",), ("gc", "--dry-run"), ("list",),
     ):  # fmt: skip
         done = asked(root, *words, "--json")
         assert isinstance(json.loads(done.stdout), list | dict), words
