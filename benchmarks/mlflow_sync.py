@@ -72,9 +72,9 @@ def main() -> None:
         build(store, runs)
         assert Tracker(f"sqlite:///{store.path('mlflow.db')}", "other", None).experiment
         begun = time.monotonic()
-        sync(store, "large", {}, curves)
+        sync(store, "large", {}, {}, curves)
         written = time.monotonic()
-        sync(store, "large", {}, curves)
+        sync(store, "large", {}, {}, curves)
         again = time.monotonic()
         own = by_log_batch(Path(scratch), 3)
     seconds = {"sync_s": round(written - begun, 1), "sync_again_s": round(again - written, 1)}

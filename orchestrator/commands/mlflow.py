@@ -27,6 +27,10 @@ Studies = Annotated[
         autocompletion=studies_of_root,
     ),
 ]
+Every = Annotated[
+    float | None,
+    typer.Option("--every", min=1.0, help="Again every so many seconds, as long as somebody trains in the root."),
+]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Remove the studies from MLflow first, then write them anew.")]
 
 
@@ -34,37 +38,59 @@ def mlflow(
     studies: Studies = None,
     root: Root = "results",
     rebuild: Rebuild = False,
+    every: Every = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Bring MLflow up to date with studies of the root: MLFLOW_TRACKING_URI, or mlflow.db in the root."""
+    """Bring MLflow up to date with studies of the root: MLFLOW_TRACKING_URI, or mlflow.db in the root.
+
+    While somebody trains there, runs under way are shown as running.
+    """
+    from grokstudy.orchestrator.execution.lock import driver_of
+    from grokstudy.orchestrator.tracking.follow import yield_to_training
     from grokstudy.trainables.storage.study_dir import study_names
 
     store, words = existing(root), list(studies or [])
     named = words[1:] if words[:1] == ["sync"] else words
-    done = {name: _synced(store, name, rebuild) for name in map(study_name, named or study_names(store))}
+    told = yield_to_training() if every is not None else None
+    while True:
+        driver = driver_of(store)
+        driven = {name: driver is not None and driver["study"] == name for name in study_names(store)}
+        names = [study_name(name) for name in named] or list(driven)
+        try:
+            done = {name: _synced(store, name, rebuild, driven.get(name, False)) for name in names}
+        except typer.Exit:  # what is wrong was said; it may be right the next time
+            if told is None or driver is None:
+                raise
+            done = {}
+        if told is None or driver is None or told.wait(every):
+            break
+        rebuild = rebuild and not done
     if as_json:
         emit(json.dumps([{"study": name, **asdict(synced)} for name, (synced, _) in done.items()], indent=1))
     elif not quiet:
         for name, (synced, _) in done.items():
             counts = f"{synced.written} runs written, {synced.kept} up to date, {synced.removed} removed"
             say(f"{name}: {counts}: {synced.uri}")
+            if synced.restored:
+                say("  the experiment had been deleted in MLflow; it is back, with what the root has")
     warn_of(line for _, warnings in done.values() for line in warnings)
 
 
-def _synced(store: Store, name: str, rebuild: bool) -> tuple[Synced, list[str]]:
+def _synced(store: Store, name: str, rebuild: bool, driven: bool) -> tuple[Synced, list[str]]:
     """Sync one study, or say what is wrong."""
     try:
-        return sync_study(store, name, rebuild)
+        return sync_study(store, name, rebuild, driven)
     except (ValueError, FileNotFoundError) as error:
         stop(str(error))
     except Exception as error:  # MLflow, its server and its data base have many kinds
         stop(f"MLflow: {first_line(error)}; is MLFLOW_TRACKING_URI right, and does it answer?")
 
 
-def sync_study(store: Store, name: str, rebuild: bool = False) -> tuple[Synced, list[str]]:
+def sync_study(store: Store, name: str, rebuild: bool = False, driven: bool = False) -> tuple[Synced, list[str]]:
     """Read what the tracker is shown from the tables, and write it; names the files that were left out."""
     from grokstudy.analysis import load
+    from grokstudy.analysis.answer import classed
     from grokstudy.analysis.curves import event_times, tracked_curves
     from grokstudy.orchestrator.tracking.mlflow_sync import sync
 
@@ -79,7 +105,9 @@ def sync_study(store: Store, name: str, rebuild: bool = False) -> tuple[Synced, 
         reached = {run.run_id: times.get(run.run_id, {}).values() for run in runs}
         return tracked_curves(store, horizons, reached, first, skipped).iter_rows()
 
-    synced = sync(store, name, times, curves, rebuild)
+    kinds = classed(tables).join(longest, on="trial_id").select("run_id", "kind", "lead").collect()
+    judged = {run_id: (kind, lead) for run_id, kind, lead in kinds.iter_rows()}
+    synced = sync(store, name, times, judged, curves, rebuild, driven)
     return synced, [*tables.warnings, *map(str, skipped.values())]
 
 

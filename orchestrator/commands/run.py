@@ -126,6 +126,7 @@ def settle(asked: Asked) -> None:
     from grokstudy.orchestrator.execution.driver import Cut, Driver
     from grokstudy.orchestrator.execution.simulator import late_warning
     from grokstudy.orchestrator.runs.study_dir import write_study
+    from grokstudy.orchestrator.tracking.follow import followed
     from grokstudy.trainables.storage.store import Store
 
     heed_signals()
@@ -148,8 +149,12 @@ def settle(asked: Asked) -> None:
     if warning := late_warning(study, driver.store):
         say(f"warning: {warning}", err=True)
     with _told_when_interrupted("at once, without a last checkpoint"):
-        _drive(driver, before, asked, _budget(study, asked))
+        with followed(driver.store.uri, study.name, shown=asked.report) as following:
+            _drive(driver, before, asked, _budget(study, asked))
         after = driver.state()
+    if following and not after.idle():
+        with _told_when_interrupted("MLflow still shows runs as running", _sync_command(driver)):
+            try_to_sync(driver.store, study.name)
     if asked.only_measure and driver.untrained(after.ledger):
         raise typer.Exit(INTERRUPTED)
     _conclude(driver, after, asked)
@@ -294,8 +299,7 @@ def _conclude(driver: Driver, state: StudyState, asked: Asked) -> None:
         if not asked.silent:
             say("")
         drawn = draw_report(store, study.name, quiet=asked.silent)
-    again = f"grokstudy mlflow sync {study.name} --root {shlex.quote(store.uri)}"
-    with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", again):
+    with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", _sync_command(driver)):
         uri = try_to_sync(store, study.name)
     if not asked.silent:
         say(f"report:  {drawn.page}\nmetrics: {store.path('metrics')} (Parquet)")
@@ -303,6 +307,10 @@ def _conclude(driver: Driver, state: StudyState, asked: Asked) -> None:
             say(f"MLflow:  {_how_to_open(uri)}")
         _say_what_next(study, drawn)
     warn_of(drawn.warnings)
+
+
+def _sync_command(driver: Driver) -> str:
+    return f"grokstudy mlflow sync {driver.study.name} --root {shlex.quote(driver.store.uri)}"
 
 
 def _say_what_next(study: Study, drawn: Drawn) -> None:

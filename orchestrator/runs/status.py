@@ -152,9 +152,9 @@ class RunRecord(RunStatus):
 
     @property
     def name(self) -> str:
-        """Its place in the space and its seed, in words."""
+        """Its seed and its place in the space, in words: seeds sort beside each other."""
         words = [str(value) for value in self.point.values()]
-        return " ".join([*words, "(imported)" if self.imported else f"seed {self.seed}"])
+        return " ".join([*words, "(imported)"] if self.imported else [f"seed {self.seed}", *words])
 
     @property
     def imported(self) -> str | None:

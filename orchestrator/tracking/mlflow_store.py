@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from grokstudy.orchestrator.tracking.mlflow_tables import (
+    CONTEXT,
+    DATASET,
     KEY,
+    REACHED,
+    RUNNING,
     STAMP,
     Contents,
+    Dataset,
+    Point,
     Shown,
     file_of,
     is_database,
+    move_in,
     replace_in,
     shown_in,
 )
@@ -30,6 +37,8 @@ class Tracker:
     def __init__(self, uri: str, experiment: str, artifacts: str | None) -> None:
         """Name it; `artifacts` None leaves their place to a server."""
         self.uri, self._name, self._artifacts = uri, experiment, artifacts
+        self.restored = False
+        """Whether the experiment had been deleted."""
 
     @cached_property
     def _client(self) -> Any:
@@ -52,11 +61,23 @@ class Tracker:
             return str(self._client.create_experiment(self._name, artifact_location=self._artifacts, tags=kind))
         if experiment.lifecycle_stage != "active":
             self._client.restore_experiment(experiment.experiment_id)
-        return str(experiment.experiment_id)
+            self.restored = True
+        mlflow_id, place = str(experiment.experiment_id), experiment.artifact_location
+        if self._beside is not None and place != self._beside:
+            move_in(self._client._tracking_client.store, mlflow_id, place, self._beside)
+        return mlflow_id
+
+    @property
+    def _beside(self) -> str | None:
+        """Where artifacts lie when it is beside the data base: both move with the root. None where they do not."""
+        path = file_of(self.uri)
+        if path is None or self._artifacts is None:
+            return None
+        return self._artifacts if self._artifacts.rpartition("/")[0] == path.absolute().parent.as_uri() else None
 
     def known(self, study: str) -> dict[str, Shown]:
         """The runs of a study by key. A second run of one key, left by two syncs at a time, is removed."""
-        found = shown_in(self.uri, self._name) if is_database(self.uri) else None
+        found = shown_in(self.uri, self._name, self._beside) if is_database(self.uri) else None
         runs: dict[str, Shown] = {}
         for run in self._shown() if found is None else found:
             if run.key.split("/")[0] == study:
@@ -72,7 +93,8 @@ class Tracker:
                 [self.experiment], order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
             )
             for run in page:
-                yield Shown(run.info.run_id, run.data.tags.get(KEY, ""), run.data.tags.get(STAMP))
+                tags = run.data.tags
+                yield Shown(run.info.run_id, tags.get(KEY, ""), tags.get(STAMP), run.info.status)
             token = page.token
             if not token:
                 return
@@ -81,35 +103,68 @@ class Tracker:
         """Put a run into MLflow's bin (`mlflow gc` empties it)."""
         self._client.delete_run(mlflow_id)
 
-    def replace(self, runs: Sequence[Contents], replaced: Sequence[str]) -> None:
-        """Write whole runs in place of others."""
+    def replace(self, runs: Sequence[Contents], known: Mapping[str, Shown]) -> None:
+        """Write whole runs in place of those of the same key. One under way grows, on the page that a person has open.
+
+        In a data base it keeps its id until it has ended, on a server as long as it is under way.
+        """
         experiment = self.experiment
+        there = {run.key: known[run.key] for run in runs if run.key in known}
         if is_database(self.uri):
-            replace_in(self._client._tracking_client.store, experiment, runs, replaced)
+            same = {key: old.mlflow_id for key, old in there.items() if old.status == RUNNING}
+            replaced = [old.mlflow_id for key, old in there.items() if key not in same]
+            replace_in(self._client._tracking_client.store, experiment, runs, replaced, same)
             return
-        for mlflow_id in replaced:
-            self.remove(mlflow_id)
         for run in runs:
+            old = there.get(run.key)
+            if old is not None and old.stamp is not None and old.status == run.status == RUNNING:
+                self._grow(old.mlflow_id, run)
+                continue
+            if old is not None:
+                self.remove(old.mlflow_id)
             self._write(run)
 
     def _write(self, run: Contents) -> None:
-        from mlflow.entities import Metric
-
         parent = {key: value for key, value in run.tags.items() if key == "mlflow.parentRunId"}
         mlflow_id = self.create(run.key, run.name, run.started, run.ended, run.status, parent)
-        metrics = [Metric(p.metric, p.value, run.started + p.step, p.step) for p in run.points]
-        self._client.log_batch(mlflow_id, metrics=metrics)
+        self._log(mlflow_id, run.points, run.started)
+        if run.dataset is not None:
+            self._name_data(mlflow_id, run.dataset)
         self.describe(mlflow_id, run.params, run.tags)
 
-    def create(self, key: str, name: str, started: int, ended: int, status: str, tags: Mapping[str, str]) -> str:
-        """Create a run that has already ended: one that nobody finishes writing is not left as running."""
+    def _grow(self, mlflow_id: str, run: Contents) -> None:
+        """Write the points after those that a run has, and the events that came since."""
+        data = self._client.get_run(mlflow_id).data
+        reached = int(data.tags[REACHED])
+        new = [point for point in run.points if point.step > reached or point.metric not in data.metrics]
+        self._log(mlflow_id, new, run.started)
+        self.describe(mlflow_id, {}, run.tags)
+
+    def _log(self, mlflow_id: str, points: Sequence[Point], started: int) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(p.metric, p.value, started + p.step, p.step) for p in points]
+        self._client.log_batch(mlflow_id, metrics=metrics)
+
+    def _name_data(self, mlflow_id: str, dataset: Dataset) -> None:
+        from mlflow.entities import Dataset as Named
+        from mlflow.entities import DatasetInput, InputTag
+
+        named = Named(**dataset._asdict(), **DATASET)
+        self._client.log_inputs(mlflow_id, [DatasetInput(named, [InputTag(*CONTEXT)])])
+
+    def create(self, key: str, name: str, started: int, ended: int | None, status: str, tags: Mapping[str, str]) -> str:
+        """Create a run that has already ended, but for one under way, which the next sync ends if nobody else does."""
         run = self._client.create_run(self.experiment, start_time=started, run_name=name, tags={KEY: key, **tags})
         self.end(run.info.run_id, status, ended)
         return str(run.info.run_id)
 
-    def end(self, mlflow_id: str, status: str, ended: int) -> None:
-        """Set how and when a run ended."""
-        self._client.set_terminated(mlflow_id, status, ended)
+    def end(self, mlflow_id: str, status: str, ended: int | None) -> None:
+        """Set how and when a run ended, or that it is under way."""
+        if status == RUNNING:
+            self._client.update_run(mlflow_id, status)
+        else:
+            self._client.set_terminated(mlflow_id, status, ended)
 
     def describe(self, mlflow_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
         """Write parameters and tags, which come last: the stamp is one of them."""

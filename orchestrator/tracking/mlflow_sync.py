@@ -2,7 +2,8 @@
 
 Everything written is a function of the stored rows and markers: the key, the times (start of the run plus a
 millisecond per step), the points. A child whose stamp says that it shows what the root has is left alone; any other is
-replaced whole, never patched. So syncing twice, after a resume, or anew doubles nothing, and no run is left as running.
+replaced whole, never patched. So syncing twice, after a resume, or anew doubles nothing. While somebody drives the
+study, what is under way is shown as running, and grows; a sync when nobody does leaves no run as running.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from urllib.parse import quote
 
 from grokstudy.orchestrator.runs.status import RunRecord, run_records
 from grokstudy.orchestrator.tracking.mlflow_store import Tracker
-from grokstudy.orchestrator.tracking.mlflow_tables import STAMP, Contents, Point, Shown
+from grokstudy.orchestrator.tracking.mlflow_tables import REACHED, RUNNING, STAMP, Contents, Dataset, Point, Shown
 from grokstudy.trainables.config import canonical_json
 from grokstudy.trainables.options import flat
 from grokstudy.trainables.storage.store import Store
@@ -30,14 +31,19 @@ AT_ONCE = 25
 """Runs that are written in one transaction: MLflow's table lies in the order of its curves, not of its runs."""
 STEPS_AT_ONCE = 1_000_000
 """Fewer where they are this long together: their rows are in memory."""
-FORM = 3
+FORM = 4
 """Counts up when this file shows something else of the same rows."""
 STATUS = {"done": "FINISHED", "diverged": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
-"""Everything else is KILLED: MLflow must not show a run as running that nobody may ever end."""
+"""Everything else is KILLED: MLflow must not show a run as running that nobody may ever end.
+
+While somebody drives the study it is RUNNING: whoever drives ends with a sync.
+"""
 REPORT_FILES = (".html", ".png", ".json", ".csv")
 
 Events = Mapping[str, Mapping[str, float | None]]
 """run_id -> event -> step at which it came, None when censored."""
+Judged = Mapping[str, tuple[str | None, float | None]]
+"""run_id -> class and lead in decades, None where there is none."""
 Curves = Callable[[Sequence[RunRecord]], Iterable[tuple[str, str, int, float]]]
 """The points that runs are shown with: run_id, metric, step, value."""
 
@@ -50,6 +56,8 @@ class Synced:
     written: int
     kept: int
     removed: int
+    restored: bool = False
+    """Whether the experiment had been deleted in MLflow, and was brought back."""
 
 
 def tracking_uri(store: Store) -> str:
@@ -77,8 +85,14 @@ def _sqlite_uri(path: str) -> str:
     return uri
 
 
-def sync(store: Store, study: str, events: Events, curves: Curves, rebuild: bool = False) -> Synced:
-    """Bring MLflow up to date with the root; `rebuild` removes the study there first."""
+def sync(
+    store: Store, study: str, events: Events, judged: Judged, curves: Curves, rebuild: bool = False,
+    driven: bool = False,
+) -> Synced:  # fmt: skip
+    """Bring MLflow up to date with the root; `rebuild` removes the study there first.
+
+    With `driven`, somebody drives the study now: runs under way are shown as running, and grow from sync to sync.
+    """
     spec, uri = StudyDir(store, study).read_spec(), tracking_uri(store)
     tracker = Tracker(uri, os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT), _artifacts(store, uri))
     known = tracker.known(study)
@@ -91,16 +105,19 @@ def sync(store: Store, study: str, events: Events, curves: Curves, rebuild: bool
     gone = [run for key, run in known.items() if key not in keys]
     _remove(tracker, gone)
     if not shown:
-        return Synced(uri, 0, 0, len(gone))
-    parent = Parent.of(store, study, spec, runs)
+        return Synced(uri, 0, 0, len(gone), tracker.restored)
+    parent = Parent.of(store, study, spec, runs, driven)
     parent_id = known[study].mlflow_id if study in known else parent.create(tracker)
-    children = [Child(f"{study}/{run.run_id}", parent_id, run, events.get(run.run_id, {})) for run in shown]
+    children = [
+        Child(study, parent_id, run, events.get(run.run_id, {}), *judged.get(run.run_id, (None, None)), driven)
+        for run in shown
+    ]
     todo = [child for child in children if not child.is_shown(known)]
     for batch in _batches(todo):
         _write(tracker, known, batch, curves)
     if study not in known or known[study].stamp != parent.stamp:
         parent.describe(tracker, parent_id)
-    return Synced(uri, len(todo), len(shown) - len(todo), len(gone))
+    return Synced(uri, len(todo), len(shown) - len(todo), len(gone), tracker.restored)
 
 
 def _artifacts(store: Store, uri: str) -> str | None:
@@ -133,13 +150,13 @@ class Parent:
     """The files of the study's report, if it has been drawn, by name."""
 
     @classmethod
-    def of(cls, store: Store, study: str, spec: Mapping[str, Any], runs: Sequence[RunRecord]) -> Parent:
+    def of(cls, store: Store, study: str, spec: Mapping[str, Any], runs: Sequence[RunRecord], driven: bool) -> Parent:
         """Of a study and all of its runs, of which at least one has begun."""
         shown = [run for run in runs if run.began_at is not None]
         states = Counter(f"runs.{run.state.state}" for run in runs)
         about = {"mlflow.note.content": spec.get("hypothesis", ""), "spec_hash": spec.get("spec_hash")}
         tags = _texts({**about, "runs": len(runs), **states, "commit": spec.get("commit")})
-        status = "FINISHED" if all(run.ended for run in runs) else "KILLED"
+        status = "FINISHED" if all(run.ended for run in runs) else RUNNING if driven else "KILLED"
         files = [path for path in store.list(StudyDir(store, study).report) if path.endswith(REPORT_FILES)]
         report = {path.split("/")[-1]: store.read(path) for path in files}
         return cls(study, min(map(_start, shown)), max(map(_end, shown)), status, tags, report)
@@ -169,17 +186,33 @@ class Parent:
 class Child:
     """One run as it is to be shown."""
 
-    key: str
+    study: str
     parent: str
     run: RunRecord
     events: Mapping[str, float | None]
+    kind: str | None
+    """Its class."""
+    lead: float | None
+    """In decades."""
+    driven: bool
+
+    @property
+    def key(self) -> str:
+        """What it is found again by."""
+        return f"{self.study}/{self.run.run_id}"
+
+    @property
+    def status(self) -> str:
+        """How MLflow shows it."""
+        return RUNNING if self.driven and self.run.state.open else STATUS.get(self.run.state.state, "KILLED")
 
     @property
     def stamp(self) -> str:
         """A hash of all that it is made from."""
         run = self.run
         reached = [run.state.state, run.state.step, run.horizon, run.attempts, run.began_at, run.ended_at]
-        return _stamp(self.parent, *reached, run.name, list(run.trials), sorted(self.events.items()))
+        judged = [sorted(self.events.items()), self.kind, self.lead]
+        return _stamp(self.parent, self.status, *reached, run.name, list(run.trials), *judged)
 
     def is_shown(self, known: Mapping[str, Shown]) -> bool:
         """Whether MLflow has it already."""
@@ -187,11 +220,25 @@ class Child:
 
     def contents(self, curves: Iterable[Point]) -> Contents:
         """All of it: its curves, and its events as points at step 0."""
-        run = self.run
-        times = [Point(f"t/{name}", 0, step) for name, step in self.events.items() if step is not None]
-        tags = {**_tags(run, self.events), "mlflow.parentRunId": self.parent, STAMP: self.stamp}
-        status = STATUS.get(run.state.state, "KILLED")
-        return Contents(self.key, run.name, status, _start(run), _end(run), _params(run), tags, [*curves, *times])
+        run, ended = self.run, None if self.status == RUNNING else _end(self.run)
+        points = [Point(f"t/{name}", 0, step) for name, step in self.events.items() if step is not None]
+        points += [] if self.lead is None else [Point("lead", 0, self.lead)]
+        points += [point for point in curves if ended is not None or point.step <= run.state.step]
+        about = (self.key, run.name, self.status, _start(run), ended)
+        return Contents(*about, _params(run), self._tags(), points, self._dataset())
+
+    def _tags(self) -> dict[str, str]:
+        reached = {REACHED: str(self.run.state.step)} if self.status == RUNNING else {}
+        source = {"mlflow.source.name": f"grokstudy run {self.study}", "mlflow.source.type": "LOCAL"}
+        about = {"mlflow.source.git.commit": self.run.about.get("commit"), "class": self.kind}
+        own = {**_tags(self.run, self.events), **_texts({**source, **about}), **reached}
+        return {**own, "mlflow.parentRunId": self.parent, STAMP: self.stamp}
+
+    def _dataset(self) -> Dataset | None:
+        """The data that it was trained on."""
+        about = self.run.about
+        task, digest = about.get("config", {}).get("task"), about.get("data_hash")
+        return Dataset(f"{task} seed {self.run.seed}", str(digest)[:36]) if task and digest else None
 
 
 def _batches(children: Sequence[Child]) -> Iterator[list[Child]]:
@@ -212,7 +259,7 @@ def _write(tracker: Tracker, known: Mapping[str, Shown], children: Sequence[Chil
     for run_id, metric, step, value in curves([child.run for child in children]):
         points.setdefault(run_id, []).append(Point(metric, step, value))
     contents = [child.contents(points.get(child.run.run_id, [])) for child in children]
-    tracker.replace(contents, [known[child.key].mlflow_id for child in children if child.key in known])
+    tracker.replace(contents, known)
 
 
 def _start(run: RunRecord) -> int:
@@ -235,8 +282,9 @@ def _params(run: RunRecord) -> dict[str, str]:
 def _tags(run: RunRecord, events: Mapping[str, float | None]) -> dict[str, str]:
     about = {key: run.about.get(key) for key in ("data_hash", "commit", "host")}
     reached = {f"event.{name}": "censored" if step is None else f"{step:.0f}" for name, step in events.items()}
+    seed = None if run.imported else run.seed
     state = {"run_id": run.run_id, "state": run.state.state, "attempts": run.attempts, "error": run.state.error}
-    return _texts({**state, **about, "imported": run.imported, "trials": " ".join(run.trials), **reached})
+    return _texts({**state, "seed": seed, **about, "imported": run.imported, "trials": " ".join(run.trials), **reached})
 
 
 def _texts(tags: Mapping[str, Any]) -> dict[str, str]:

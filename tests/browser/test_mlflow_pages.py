@@ -55,12 +55,12 @@ def test_runs_are_listed_under_their_study(tab: Any, served: tuple[str, str, dic
     tab.goto(f"{address}/#/experiments/{experiment}/runs")
     tab.get_by_text("regimes", exact=True).first.wait_for(timeout=PATIENCE_MS)
     clear(tab)
-    assert not tab.get_by_text("natural seed 0").count()
+    assert not tab.get_by_text("seed 0 natural").count()
     tab.locator("[role=gridcell]", has_text="regimes").locator("button").first.click()
-    tab.get_by_text("natural seed 0").first.wait_for(timeout=PATIENCE_MS)
+    tab.get_by_text("seed 0 natural").first.wait_for(timeout=PATIENCE_MS)
     tab.screenshot(path=shots / "mlflow_runs.png")
     for regime in REGIMES:
-        assert tab.get_by_text(f"{regime} seed 0").count()
+        assert tab.get_by_text(f"seed 0 {regime}").count()
 
 
 def test_six_runs_can_be_compared(tab: Any, served: tuple[str, str, dict[str, str]], shots: Path) -> None:
@@ -73,7 +73,7 @@ def test_six_runs_can_be_compared(tab: Any, served: tuple[str, str, dict[str, st
     tab.locator(".js-plotly-plot, svg.main-svg").first.wait_for(timeout=PATIENCE_MS)
     tab.screenshot(path=shots / "mlflow_compare.png", full_page=True)
     page = tab.inner_text("body")
-    assert "natural seed 0" in page
+    assert "seed 0 natural" in page
     assert "accuracy/test_oo" in page
 
 

@@ -19,6 +19,7 @@ from synthetic import build_tracked, run_id
 from grokstudy.orchestrator import cli
 from grokstudy.orchestrator.commands import run as run_command
 from grokstudy.orchestrator.commands.report import Drawn
+from grokstudy.orchestrator.tracking import follow
 from grokstudy.trainables.storage.store import Store
 
 STUDY = """\
@@ -96,6 +97,18 @@ def test_every_phase_of_a_run_is_interrupted_with_a_word(
     assert f"interrupted ({told}" in said
     assert f"Nothing is lost; resume with:\n  {again}" in said
     assert not (tmp_path / "root" / "driver.json").exists()
+
+
+@pytest.mark.parametrize("followed", [[], ["a process"]])
+def test_runs_that_were_shown_as_running_are_not_left_so(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: list[str]
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(follow, "followed", lambda *_, **__: contextlib.nullcontext(followed))
+    monkeypatch.setattr(run_command, "try_to_sync", lambda _, name: synced.append(name))
+    words: list[str | Path] = ["run", study, "--local", "--max-hours", "0", "--root", tmp_path / "root"]
+    assert ended(monkeypatch, *words) == 3
+    assert synced == ["tiny" for _ in followed]
 
 
 def test_an_interrupted_answer_is_drawn_by_the_same_command(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import pytest
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service import utils
 from polars.testing import assert_frame_equal
 from servers import mlflow_server, postgres
 from synthetic import EVENTS, REGIMES, STEPS, build_tracked, run_id, write_markers
@@ -20,7 +24,7 @@ from typer.testing import CliRunner
 from grokstudy.analysis.curves import CURVES, POINTS, decimate, tracked_curves
 from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.commands.mlflow import sync_study, try_to_sync
-from grokstudy.orchestrator.tracking import mlflow_tables
+from grokstudy.orchestrator.tracking import follow, mlflow_tables
 from grokstudy.orchestrator.tracking.mlflow_store import Tracker
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.study_dir import StudyDir
@@ -80,15 +84,19 @@ def test_every_run_is_shown_once_with_its_own_times(kept: Path) -> None:
     found = contents(local(kept))
     assert set(found) == {"regimes", *(f"regimes/{run_id(n)}" for n in range(RUNS))}
     about, params, tags, last, points = found[f"regimes/{run_id(0)}"]
-    assert about == ("natural seed 0", "FINISHED", 1_700_000_000_000, 1_700_000_300_000)
+    assert about == ("seed 0 natural", "FINISHED", 1_700_000_000_000, 1_700_000_300_000)
     assert params["train.steps"] == str(STEPS)
     assert (tags["state"], tags["attempts"], tags["commit"], tags["data_hash"]) == ("done", "1", "c" * 40, "d" * 16)
+    assert (tags["seed"], tags["class"], tags["mlflow.source.git.commit"]) == ("0", "neither", "c" * 40)
     assert points["accuracy/test_oo"][5][:2] == (500, 1_700_000_000_500)
     assert last["accuracy/test_oo"] == points["accuracy/test_oo"][-1][2]
     assert tags["event.generalised"] == "censored"
     assert "t/generalised" not in last
     assert last["t/memorised"] == pytest.approx(float(tags["event.memorised"]), abs=0.5)
     assert found["regimes"][0][1:] == ("FINISHED", 1_700_000_000_000, 1_700_000_300_000)
+    latent = found[f"regimes/{run_id(6)}"]
+    assert (latent[0][0], latent[2]["class"]) == ("seed 0 both_hops", "answer_first")
+    assert latent[3]["lead"] == pytest.approx(-0.3, abs=0.05)
     assert found["regimes"][2]["runs.done"] == str(RUNS)
 
 
@@ -139,15 +147,6 @@ def test_runs_appear_whole_or_not_at_all(root: Path, monkeypatch: pytest.MonkeyP
     assert contents(local(root))[f"regimes/{run_id(0)}"][0][3] == 1_700_000_900_000
 
 
-def test_an_experiment_that_was_thrown_away_comes_back_without_doubles(root: Path) -> None:
-    sync_study(Store(root), "regimes")
-    before = contents(local(root))
-    client = MlflowClient(local(root))
-    client.delete_experiment(client.get_experiment_by_name("grokstudy").experiment_id)
-    sync_study(Store(root), "regimes")
-    assert contents(local(root)) == before
-
-
 def test_a_report_that_was_drawn_again_is_shown(root: Path) -> None:
     store, page = Store(root), StudyDir(Store(root), "regimes").page
     for content in (b"first", b"second"):
@@ -177,6 +176,171 @@ def test_a_run_that_went_on_is_replaced_and_a_second_of_its_key_removed(root: Pa
     done = sync_study(store, "regimes")[0]
     assert done.written == 1
     assert contents(local(root))[f"regimes/{run_id(0)}"][0][1] == "FINISHED"
+
+
+def test_a_run_under_way_is_running_grows_in_place_and_ends(root: Path) -> None:
+    store, key = Store(root), f"regimes/{run_id(3)}"
+    done = store.read_json(f"runs/{run_id(3)}/DONE.json") or {}
+    store.delete(f"runs/{run_id(3)}/DONE.json")
+
+    def reached(step: int) -> dict[str, tuple[Any, ...]]:
+        store.write(f"runs/{run_id(3)}/checkpoints/step-{step:09d}-{0:016x}.pt", b"")
+        sync_study(store, "regimes", driven=True)
+        return contents(local(root))
+
+    def shown_as() -> str:
+        client = MlflowClient(local(root))
+        experiment = str(client.get_experiment_by_name("grokstudy").experiment_id)
+        (run,) = client.search_runs([experiment], f"tags.`grokstudy.key` = '{key}'")
+        return str(run.info.run_id)
+
+    first = reached(1000)
+    assert {name: run[0][1] for name, run in first.items() if run[0][1] != "FINISHED"} == {
+        "regimes": "RUNNING", key: "RUNNING",
+    }  # fmt: skip
+    assert first[key][4]["accuracy/test_oo"][-1][0] == 1000
+    before = shown_as()
+    second = reached(2000)
+    assert shown_as() == before, "the page that a person has open goes on"
+    steps = [step for step, _, _ in second[key][4]["accuracy/test_oo"]]
+    assert steps == sorted(set(steps)), "no point twice"
+    assert steps[-1] == 2000
+    assert set(first[key][4]["train/loss"]) <= set(second[key][4]["train/loss"])
+    store.write_json(f"runs/{run_id(3)}/DONE.json", done)
+    sync_study(store, "regimes")
+    last = contents(local(root))
+    assert (last[key][0][1], last["regimes"][0][1]) == ("FINISHED", "FINISHED")
+    assert last[key][4]["accuracy/test_oo"][-1][0] == STEPS
+    assert "grokstudy.reached" not in last[key][2]
+
+
+def test_a_study_that_nobody_trains_any_more_is_not_left_as_running(root: Path) -> None:
+    store = Store(root)
+    store.delete(f"runs/{run_id(3)}/DONE.json")
+    sync_study(store, "regimes", driven=True)
+    sync_study(store, "regimes")
+    found = contents(local(root))
+    assert {run[0][1] for run in found.values()} == {"FINISHED", "KILLED"}
+
+
+class _Process:
+    """Stands for a sync that runs until it is asked to end."""
+
+    begun: ClassVar[list[_Process]] = []
+    started: ClassVar[threading.Event] = threading.Event()
+
+    def __init__(self, words: list[str], **_: Any) -> None:
+        self.words, self.asked = words, False
+        self.begun.append(self)
+        self.started.set()
+
+    def terminate(self) -> None:
+        self.asked = True
+
+    def wait(self, _: float | None = None) -> int:
+        assert self.asked
+        return 0
+
+
+def test_following_begins_late_and_ends_with_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subprocess.Popen", _Process)
+    with follow.followed("root", "short"):
+        pass
+    assert _Process.begun == [], "what is over within a minute is synced at its end alone"
+    with follow.followed("root", "long", every=0.0):
+        assert _Process.started.wait(30)
+    (process,) = _Process.begun
+    assert process.asked
+    assert process.words[1:] == [
+        "-m",
+        "grokstudy",
+        "mlflow",
+        "sync",
+        "long",
+        "--root",
+        "root",
+        "--every",
+        "0.0",
+        "--quiet",
+    ]
+
+
+def test_the_command_ends_when_nobody_trains(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "yield_to_training", threading.Event)
+    done = CliRunner().invoke(app, ["mlflow", "sync", "regimes", "--root", str(root), "--every", "1000", "--json"])
+    assert json.loads(done.stdout)[0]["written"] == 4
+
+
+def test_the_command_goes_on_after_a_failure_while_somebody_trains(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written yet when a study begins, and a server is away at times."""
+    study = root / "studies/regimes/study.json"
+    content = study.read_bytes()
+    study.unlink()
+
+    class Told(threading.Event):
+        def wait(self, _: float | None = None) -> bool:
+            study.write_bytes(content)
+            Store(root).delete("driver.json")
+            return False
+
+    monkeypatch.setattr(follow, "yield_to_training", Told)
+    driver = {"study": "regimes", "host": socket.gethostname(), "pid": os.getppid(), "token": "x", "beat": 3}
+    Store(root).write_json("driver.json", driver)
+    done = CliRunner().invoke(app, ["mlflow", "sync", "regimes", "--root", str(root), "--every", "1000", "--json"])
+    assert "regimes" in done.stderr
+    assert json.loads(done.stdout)[0]["written"] == 4
+
+
+def test_the_data_of_a_run_is_an_input_of_it(kept: Path) -> None:
+    client = MlflowClient(local(kept))
+    experiment = str(client.get_experiment_by_name("grokstudy").experiment_id)
+    (run,) = client.search_runs([experiment], f"tags.`grokstudy.key` = 'regimes/{run_id(0)}'")
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("two_hop seed 0", "d" * 16)
+
+
+def test_a_root_that_was_moved_takes_its_artifacts_along(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    Store(root).write("studies/regimes/report/index.html", b"<p>answer</p>")
+    sync_study(Store(root), "regimes")
+    moved = tmp_path_factory.mktemp("elsewhere") / "moved"
+    root.rename(moved)
+    utils._artifact_repos_cache.clear()  # MLflow remembers places by run for as long as a process lives
+    Store(moved).write("studies/regimes/report/answer.json", b"[]")
+    sync_study(Store(moved), "regimes")
+    client = MlflowClient(local(moved))
+    experiment = client.get_experiment_by_name("grokstudy")
+    assert experiment.artifact_location == (moved / "mlflow-artifacts").as_uri()
+    runs = client.search_runs([experiment.experiment_id])
+    assert all(run.info.artifact_uri.startswith(moved.as_uri()) for run in runs)
+    parent = next(run for run in runs if run.data.tags["grokstudy.key"] == "regimes")
+    assert [item.path for item in client.list_artifacts(parent.info.run_id, "report")] == [
+        "report/answer.json", "report/index.html",
+    ]  # fmt: skip
+    assert not [path for path in root.rglob("*") if path.is_file()], "nothing is written where it was"
+
+
+def test_artifacts_of_a_data_base_that_is_not_in_the_root_stay(
+    root: Path, empty: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may be using it."""
+    shared = tmp_path_factory.mktemp("shared")
+    shutil.copy(empty, shared)
+    monkeypatch.chdir(shared)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    sync_study(Store(root), "regimes")
+    assert sync_study(Store(root.rename(shared / "moved")), "regimes")[0].kept == 4
+    experiment = MlflowClient(local(shared)).get_experiment_by_name("grokstudy")
+    assert experiment.artifact_location == (root / "mlflow-artifacts").as_uri()
+
+
+def test_an_experiment_that_was_deleted_is_told_and_brought_back(root: Path) -> None:
+    sync_study(Store(root), "regimes")
+    before = contents(local(root))
+    client = MlflowClient(local(root))
+    client.delete_experiment(client.get_experiment_by_name("grokstudy").experiment_id)
+    done = CliRunner().invoke(app, ["mlflow", "sync", "regimes", "--root", str(root)])
+    assert "had been deleted in MLflow; it is back" in done.stdout
+    assert contents(local(root)) == before
 
 
 def test_redefining_an_event_replaces_its_time(root: Path) -> None:
@@ -281,6 +445,16 @@ def test_a_server_shows_the_same_as_the_embedded_store(
         for rebuild, written in ((False, 4), (False, 0), (True, 4)):
             assert sync_study(Store(root), "regimes", rebuild)[0].written == written
         assert contents(server.uri, CHOSEN) == contents(local(root), CHOSEN)
+        Store(root).delete(f"runs/{run_id(3)}/DONE.json")
+        for step in (1000, 2000):
+            Store(root).write(f"runs/{run_id(3)}/checkpoints/step-{step:09d}-{0:016x}.pt", b"")
+            assert sync_study(Store(root), "regimes", driven=True)[0].written == 1
+        grown = contents(server.uri, CHOSEN)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI")
+        sync_study(Store(root), "regimes", driven=True)
+        whole = contents(local(root), CHOSEN)
+        key = f"regimes/{run_id(3)}"
+        assert (grown[key][0][1], grown[key][2:]) == ("RUNNING", whole[key][2:]), "as if it were written at once"
 
 
 @pytest.mark.slow
