@@ -61,7 +61,8 @@ def _train(options: argparse.Namespace) -> int:
         with failures_recorded(pack):
             while not pack.finished and not pack.stopping:
                 for progress in pack.advance(HEARTBEAT_S):
-                    print(json.dumps(vars(progress)), flush=True)
+                    line = {name: value for name, value in vars(progress).items() if name != "evaluations"}
+                    print(json.dumps(line), flush=True)
             pack.checkpoint_now()
     except StorageError as error:
         print(error, file=sys.stderr)
