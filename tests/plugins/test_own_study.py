@@ -202,10 +202,10 @@ def test_a_run_that_fails_in_code_from_outside_says_where(tmp_path: Path) -> Non
 
 
 def test_a_searcher_that_fails_later_ends_the_command_in_its_own_words(tmp_path: Path) -> None:
-    later = FILES["mine.py"].replace("return [] if self._chosen else self.preview()", "return values['nothing']")
+    later = FILES["mine.py"] + "\n    def next_points(self, scores):\n        return scores['nothing']\n"
     done = grokstudy("run", put(tmp_path, mine=later), root=tmp_path / "root")
     assert done.returncode == 2
-    assert "return values['nothing']" in done.stderr
+    assert "return scores['nothing']" in done.stderr
     assert "orchestrator" not in done.stderr
     assert not (tmp_path / "root").exists()
 

@@ -10,6 +10,7 @@ import torch
 
 from grokstudy.trainables import probes
 from grokstudy.trainables.config import Model
+from grokstudy.trainables.measurements import NEEDS
 from grokstudy.trainables.models import build
 from grokstudy.trainables.models.members import keep_members
 from grokstudy.trainables.probes.base import Measurement, Scene
@@ -56,7 +57,7 @@ def site(m: Measurement) -> tuple[str, str, int | None, str | None]:
     return m.probe, m.split, m.layer, m.position
 
 
-@pytest.fixture(params=probes.PROBES)
+@pytest.fixture(params=list(NEEDS))
 def probe(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -81,7 +82,7 @@ def test_leaves_weights_queries_and_random_state_untouched(probe: str, options: 
 
 def test_is_the_same_in_any_order(probe: str) -> None:
     shared = scene(MODELS["looped"], [0, 1])
-    for other in probes.PROBES:
+    for other in NEEDS:
         measure(other, shared)
     alone = {site(m): m for m in measure(probe, scene(MODELS["looped"], [0, 1]))}
     for m in measure(probe, shared):
@@ -148,7 +149,7 @@ def test_a_probe_measures_what_its_line_in_the_registry_says(probe: str) -> None
 
 def test_no_two_rows_of_the_whole_set_are_of_the_same_thing() -> None:
     where = scene(MODELS["looped"], [0])
-    sites = [site(m) for name in probes.PROBES for m in measure(name, where)]
+    sites = [site(m) for name in NEEDS for m in measure(name, where)]
     assert len(sites) == len(set(sites))
     assert len(sites) <= 1500, "rows of one evaluation with every probe: what a run writes to disk each time"
 
