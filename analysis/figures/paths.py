@@ -19,10 +19,9 @@ from grokstudy.analysis.statistics.paths import (
     UNTRAINED,
     maps,
     similarities,
-    splits_of,
 )
 from grokstudy.analysis.tables.study import StudyTables
-from grokstudy.trainables.tasks.graph import POSITIONS
+from grokstudy.trainables.tasks.graph import IN_DISTRIBUTION, POSITIONS
 
 CAPTION = (
     "Median over the runs that memorised and generalised: when they had memorised, when they had generalised, and at "
@@ -48,9 +47,8 @@ def paths(tables: StudyTables) -> list[theme.Figure] | None:
         return None
     regimes = known["regime"].unique(maintain_order=True).to_list()[:REGIMES]
     places = found.join(known.select("trial_id", "regime"), on="trial_id").filter(pl.col("regime").is_in(regimes))
-    drawn = [_maps(split, places.filter(pl.col("split") == split), regimes) for split in splits_of(tables)]
-    alike = _similarity(similarities(found), splits_of(tables), known)
-    return [*(figure for figure in drawn if figure is not None), *alike]
+    drawn = [_maps(split, places.filter(pl.col("split") == split), regimes) for split in IN_DISTRIBUTION]
+    return [*(figure for figure in drawn if figure is not None), *_similarity(similarities(found), known)]
 
 
 def _maps(split: str, rows: pl.DataFrame, regimes: list[str]) -> theme.Figure | None:
@@ -81,7 +79,7 @@ def _maps(split: str, rows: pl.DataFrame, regimes: list[str]) -> theme.Figure | 
     return theme.Figure(f"paths_{split}", chart, medians, CAPTION)
 
 
-def _similarity(found: pl.DataFrame, splits: tuple[str, ...], known: pl.DataFrame) -> list[theme.Figure]:
+def _similarity(found: pl.DataFrame, known: pl.DataFrame) -> list[theme.Figure]:
     """What is compared, and beside it what chance gives."""
     named = found.with_columns(pl.col("comparison").replace(WORDS))
     chance = named.filter(pl.col("comparison") == WORDS[BEFORE])
@@ -106,6 +104,6 @@ def _similarity(found: pl.DataFrame, splits: tuple[str, ...], known: pl.DataFram
     middle = base.mark_tick(thickness=2, size=BAR).encode(x=value.aggregate("median").field("r").type("quantitative"))
     layers = alt.layer(runs, middle)
     sized = layers.properties(width=170, height=max(18, BAR * count) * len(present))
-    panels = [f"{measure.replace('_', ' ')} on {split}" for split in splits for measure in MEASURES]
+    panels = [f"{measure.replace('_', ' ')} on {split}" for split in IN_DISTRIBUTION for measure in MEASURES]
     header = alt.Facet("panel:N", sort=panels, title=None)
     return [theme.Figure("paths_similarity", sized.facet(header, columns=2), shown, ALIKE)]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from grokstudy.analysis.labels import label, share_text
 from grokstudy.analysis.tables.study import StudyTables
-from grokstudy.trainables.tasks.graph import POSITIONS
+from grokstudy.trainables.tasks.graph import IN_DISTRIBUTION, POSITIONS
 
 BEFORE, AFTER, LATE, UNTRAINED = "memorised", "generalised", "late", "untrained"
 STAGES = (BEFORE, AFTER, LATE)
@@ -76,18 +76,12 @@ def maps(tables: StudyTables) -> pl.DataFrame:
     if known.is_empty():
         return pl.DataFrame(schema={**dict.fromkeys(("trial_id", "group", "split", "measure", "stage"), pl.String)})
     sited = (pl.col("layer") >= 1) & pl.col("position").is_in(POSITIONS) & pl.col("value").is_not_nan()
-    asked = pl.col("probe").is_in(MEASURES) & pl.col("split").is_in(splits_of(tables))
+    asked = pl.col("probe").is_in(MEASURES) & pl.col("split").is_in(IN_DISTRIBUTION)
     rows = tables.probes.filter(asked & sited & pl.col("value").is_not_null())
     kept = rows.select("trial_id", "split", "step", "layer", "position", "n", "value", measure="probe")
     keys = ("group", "split", "measure", "trial_id", "stage", "layer", "position")
     found = kept.join(known.lazy(), on=["trial_id", "step"]).sort(keys)
     return found.with_columns(pl.col("value").cast(pl.Float64)).collect()
-
-
-def splits_of(tables: StudyTables) -> tuple[str, ...]:
-    """The splits that the two events are about."""
-    events = [tables.declared[name] for name in (BEFORE, AFTER) if name in tables.declared]
-    return tuple(dict.fromkeys(split for event in events for split in event.split))
 
 
 def similarities(found: pl.DataFrame) -> pl.DataFrame:
@@ -125,7 +119,7 @@ def transplanted(tables: StudyTables) -> pl.DataFrame:
 
     What was measured before a run was trained further is left out.
     """
-    rows = tables.transplants.filter(pl.col("layer").is_null() & pl.col("split").is_in(splits_of(tables)))
+    rows = tables.transplants.filter(pl.col("layer").is_null() & pl.col("split").is_in(IN_DISTRIBUTION))
     known = stages(tables)
     if known.is_empty() or rows.is_empty():
         return pl.DataFrame()

@@ -128,6 +128,8 @@ class Graph:
 
 
 POSITIONS = ("h", "r1", "r2")
+IN_DISTRIBUTION = ("train_ii", "test_ii")
+"""Splits of chains of two in-distribution facts, trained and held out."""
 GRAPH_PROBES = (
     "logit_lens", "patching", "restoration", "cqsp", "cosine", "capacity", "mediation", "circuit", "consistency",
 )  # fmt: skip
