@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grokstudy.analysis.figures.theme import ON_DARK
 from grokstudy.trainables.messages import printable
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render(template: str, figures: Sequence[Figure], **context: Any) -> str:
     """A whole page that fetches nothing; a name that a template asks for and is not given is an error."""
+    from grokstudy.analysis.figures.theme import ON_DARK  # with all of altair
+
     return environment().get_template(template).render(figures=figures, inks=ON_DARK, **context)
 
 
