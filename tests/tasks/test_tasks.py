@@ -11,7 +11,7 @@ import pytest
 
 from grokstudy.trainables.randomness import Stream
 from grokstudy.trainables.tasks import TASKS, known_splits
-from grokstudy.trainables.tasks.graph import GRAPH_PROBES, GraphData
+from grokstudy.trainables.tasks.graph import GraphData, GraphTask
 from grokstudy.trainables.tasks.two_hop import TwoHop
 from grokstudy.trainables.tasks.two_hop_transfer import TransferOptions, TwoHopTransfer
 
@@ -22,7 +22,7 @@ PAPER = TransferOptions(
     new_facts=2000, retained=8000,
 )  # fmt: skip
 
-GRAPH_TASKS = [name for name in TASKS if TASKS[name].probes == GRAPH_PROBES]
+GRAPH_TASKS = [name for name in TASKS if issubclass(TASKS[name], GraphTask)]
 
 
 def options(task: str, **changes: Any) -> Any:

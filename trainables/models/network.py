@@ -131,6 +131,11 @@ class Network(ABC):
         """
         raise NotImplementedError
 
+    def said(self, logits_MxV: Tensor) -> Tensor:
+        """The class that is said (M, x): the arg max over the task's candidates."""
+        low, high = self.shape.range
+        return logits_MxV[..., low:high].argmax(dim=-1) + low
+
     def patterns(self, weights: dict[str, Tensor], inputs_MBx: Tensor, at_MBA: Tensor) -> list[Tensor]:
         """Attention (M, B, H, A, T) from the places of answers, by effective depth; none without attention."""
         return []

@@ -17,8 +17,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from grokstudy.trainables.models.answers import answer_losses, answer_margins, token_losses
 from grokstudy.trainables.probes.base import Measurement
-from grokstudy.trainables.probes.subject import Sample, Subject
+from grokstudy.trainables.probes.subject import Sample, Subject, with_best
 
 
 def attention_mass(subject: Subject) -> Iterator[Measurement]:
@@ -44,15 +45,11 @@ def _masses(sample: Sample, name: str, look_MSAT: Tensor, patterns: list[Tensor]
         for head, mass_MS in enumerate(mass_MSH.unbind(2)):
             found.append(sample.row(name, mass_MS, used_MS, layer, f"head{head}"))
     if found:
-        yield from found
-        most_M = torch.stack([m.value_M for m in found]).amax(dim=0)
-        yield Measurement(name, sample.split, None, None, most_M, found[0].n_M)
+        yield from with_best(found, found)
 
 
 def head_ablation(subject: Subject) -> Iterator[Measurement]:
-    """Accuracy and loss of the first answer without each head."""
-    from grokstudy.trainables.probes.lens import errors
-
+    """Accuracy and loss without each head."""
     model = subject.model
     heads = model.options.heads
     for name, matrix in subject.weights.items():
@@ -67,9 +64,12 @@ def head_ablation(subject: Subject) -> Iterator[Measurement]:
             for sample in subject.samples:
                 rows = sample.rows
                 output_MSAx = model.answer_logits(weights, rows.inputs_MBx, rows.at_MBA).float()
-                loss_MS, right_MS = errors(subject, output_MSAx, rows)
+                loss_MSA = answer_losses(model, output_MSAx, rows.target_MBAx, token_losses)
+                weight_MSA = torch.ones_like(loss_MSA) if rows.weight_MBA is None else rows.weight_MBA
+                loss_MS = (loss_MSA * weight_MSA).sum(dim=2) / weight_MSA.sum(dim=2)
                 site = (int(block) + 1, f"head{head}")
                 everywhere = torch.ones_like(sample.real_MS)
                 yield sample.row("ablated_loss", loss_MS, everywhere, *site)
-                if right_MS is not None:
+                if model.shape.classes:
+                    right_MS = answer_margins(model, output_MSAx, rows) > 0
                     yield sample.row("ablated_accuracy", right_MS, everywhere, *site)

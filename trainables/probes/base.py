@@ -133,14 +133,7 @@ class Scene:
 
     def run(self, tokens_MST: Tensor, last: int | None = None) -> list[Tensor]:
         """States (M, S, T, D) at every effective depth until `last`, or the end."""
-        states: list[Tensor] = []
-
-        def record(_: int, resid_MSTD: Tensor) -> Tensor:
-            states.append(resid_MSTD)
-            return resid_MSTD
-
-        self.model.residual(self.weights, tokens_MST, record, last)
-        return states
+        return states_of(self.model, self.weights, tokens_MST, last)
 
     def finish(self, tokens_MST: Tensor, path: list[Tensor], place: int = 0, unedited: Sequence[Tensor] = ()) -> Tensor:
         """Answer logits (M, S, V) of two-hop queries whose states from depth 0 on are `path`, the rest computed.
@@ -199,6 +192,18 @@ class Scene:
 
 
 Probe = Callable[[Scene], Iterable[Measurement]]
+
+
+def states_of(model: Network, weights: dict[str, Tensor], inputs_MSx: Tensor, last: int | None = None) -> list[Tensor]:
+    """States (M, S, T, D) at every effective depth until `last`, or the end."""
+    states: list[Tensor] = []
+
+    def record(_: int, resid_MSTD: Tensor) -> Tensor:
+        states.append(resid_MSTD)
+        return resid_MSTD
+
+    model.residual(weights, inputs_MSx, record, last)
+    return states
 
 
 def of_each(value_KMx: Tensor, site_M: Tensor) -> Tensor:

@@ -13,13 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from grokstudy.trainables.models.network import at_position
 from grokstudy.trainables.probes.base import Measurement
-from grokstudy.trainables.probes.subject import Sample, Subject
-from grokstudy.trainables.tasks.base import Batch
+from grokstudy.trainables.probes.subject import Sample, Subject, inside, with_best
 
 
 def lens(subject: Subject) -> Iterator[Measurement]:
@@ -32,16 +30,13 @@ def lens(subject: Subject) -> Iterator[Measurement]:
         for name, latent_MS2 in latents.items():
             place_MS, class_MS = latent_MS2.unbind(2)
             there_MS = class_MS >= 0
-            inside = range(1, len(states) - 1) or range(len(states) - 1)
             other_MSV = ~_taken(class_MS, there_MS & sample.real_MS, subject.model.shape.width)
             found = []
             for depth, state_MSTD in enumerate(states):
                 logits_MSV = subject.model.unembed(subject.weights, at_position(state_MSTD, place_MS)).float()
                 hit_MS = logits_MSV.masked_fill(other_MSV, -torch.inf).argmax(dim=-1) == class_MS
                 found.append(sample.row(f"lens_{name}", hit_MS, there_MS, depth, f"at_{name}"))
-            yield from found
-            best_M = torch.stack([found[depth].value_M for depth in inside]).amax(dim=0)
-            yield Measurement(f"lens_{name}", sample.split, None, None, best_M, found[0].n_M)
+            yield from with_best(found, inside(found))
 
 
 def _taken(class_MS: Tensor, used_MS: Tensor, classes: int) -> Tensor:
@@ -83,15 +78,3 @@ def _correlation(sample: Sample, name: str, read_MSA: Tensor, truth_MSA: Tensor)
     value_M = (x * y).sum(dim=(1, 2)) / spread_M
     value_M = value_M.masked_fill(spread_M == 0, torch.nan)
     return Measurement(name, sample.split, None, None, value_M, sample.real_MS.sum(dim=1))
-
-
-def errors(subject: Subject, output_MSAx: Tensor, rows: Batch) -> tuple[Tensor, Tensor | None]:
-    """Loss of each example (M, S), and whether all its answers are right; None where outputs are real."""
-    weight_MSA = torch.ones_like(rows.at_MBA, dtype=torch.float32) if rows.weight_MBA is None else rows.weight_MBA
-    if subject.model.shape.classes:
-        flat = F.cross_entropy(output_MSAx.flatten(0, 2), rows.target_MBAx.flatten(), reduction="none")
-        loss_MSA = flat.view(rows.target_MBAx.shape)
-        right_MS = ((subject.said(output_MSAx) == rows.target_MBAx) | (weight_MSA == 0)).all(dim=2)
-    else:
-        loss_MSA, right_MS = 0.5 * (output_MSAx - rows.target_MBAx).square().sum(dim=-1), None
-    return (loss_MSA * weight_MSA).sum(dim=2) / weight_MSA.sum(dim=2), right_MS

@@ -5,14 +5,14 @@ Axes: M member, S example of a split, T place, A answer, H head, x what inputs h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from grokstudy.trainables.models.network import Network
-from grokstudy.trainables.probes.base import Measurement
+from grokstudy.trainables.probes.base import Measurement, states_of
 from grokstudy.trainables.probes.splits import SplitBatch
 from grokstudy.trainables.tasks.base import Batch
 
@@ -36,6 +36,18 @@ class Sample:
         return Measurement(name, self.split, layer, position, mean_M, n_M)
 
 
+def with_best(found: Sequence[Measurement], among: Sequence[Measurement]) -> Iterator[Measurement]:
+    """What was measured at sites, and as a summary the largest among some of it."""
+    yield from found
+    best_M = torch.stack([m.value_M for m in among]).amax(dim=0)
+    yield Measurement(found[0].probe, found[0].split, None, None, best_M, found[0].n_M)
+
+
+def inside(by_depth: Sequence[Measurement]) -> Sequence[Measurement]:
+    """Those strictly inside the model, of measurements at every depth from the inputs on; of one block, its input."""
+    return by_depth[1:-1] or by_depth[:-1]
+
+
 @dataclass(frozen=True)
 class Subject:
     """A model, its weights, and what to look at."""
@@ -49,28 +61,9 @@ class Subject:
     @property
     def samples(self) -> Iterator[Sample]:
         """The first examples of each split."""
-        most = self.most
         for name, split in self.splits.items():
-            rows = split.batch()
-            weight_MSA = None if rows.weight_MBA is None else rows.weight_MBA[:, :most]
-            cut = Batch(
-                rows.inputs_MBx[:, :most], rows.at_MBA[:, :most], rows.target_MBAx[:, :most], weight_MSA,
-                rows.mechanism.each(lambda x: x[:, :most]),
-            )  # fmt: skip
-            yield Sample(name, cut, split.real_MS[:, :most])
+            yield Sample(name, split.batch().first(self.most), split.real_MS[:, : self.most])
 
     def states(self, inputs_MSx: Tensor) -> list[Tensor]:
         """States (M, S, T, D) at every effective depth."""
-        states: list[Tensor] = []
-
-        def record(_: int, resid_MSTD: Tensor) -> Tensor:
-            states.append(resid_MSTD)
-            return resid_MSTD
-
-        self.model.residual(self.weights, inputs_MSx, record)
-        return states
-
-    def said(self, logits_MxV: Tensor) -> Tensor:
-        """The arg max over the task's candidates."""
-        low, high = self.model.shape.range
-        return logits_MxV[..., low:high].argmax(dim=-1) + low
+        return states_of(self.model, self.weights, inputs_MSx)

@@ -12,33 +12,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from grokstudy.trainables.models.network import at_position
 from grokstudy.trainables.probes.base import Measurement
-from grokstudy.trainables.probes.subject import Subject
+from grokstudy.trainables.probes.subject import Subject, inside, with_best
 
 
 def swap(subject: Subject) -> Iterator[Measurement]:
     """Share of exchanges after which the answer is the one that the donor's state stands for."""
     for sample in subject.samples:
         mechanism = sample.rows.mechanism
+        own = subject.states(sample.rows.inputs_MBx) if mechanism.swap else []
         for name, swap_MSx in mechanism.swap.items():
             place_MSP, expected_MS = swap_MSx[..., :-1], swap_MSx[..., -1]
-            donor, own = subject.states(mechanism.donor[name]), subject.states(sample.rows.inputs_MBx)
+            donor = subject.states(mechanism.donor[name])
             found = []
             for depth in range(len(own)):
                 written = _written(own[depth], donor[depth], place_MSP)
                 output_MSx = subject.model.resume(
                     subject.weights, sample.rows.inputs_MBx, [*own[:depth], written], sample.rows.at_MBA[..., 0]
                 )
-                success_MS = subject.said(output_MSx.float()) == expected_MS
+                success_MS = subject.model.said(output_MSx.float()) == expected_MS
                 found.append(sample.row(f"swap_{name}", success_MS, expected_MS >= 0, depth, f"at_{name}"))
-            yield from found
-            inside = range(1, len(own) - 1) or range(len(own) - 1)
-            best_M = torch.stack([found[depth].value_M for depth in inside]).amax(dim=0)
-            yield Measurement(f"swap_{name}", sample.split, None, None, best_M, found[0].n_M)
+            yield from with_best(found, inside(found))
 
 
 def _written(resid_MSTD: Tensor, donor_MSTD: Tensor, place_MSP: Tensor) -> Tensor:

@@ -190,6 +190,14 @@ class Batch:
         """What is sought, if anything."""
         return self.sought or NOTHING
 
+    def first(self, count: int) -> Batch:
+        """At most so many examples of every member."""
+        return Batch(
+            self.inputs_MBx[:, :count], self.at_MBA[:, :count], self.target_MBAx[:, :count],
+            None if self.weight_MBA is None else self.weight_MBA[:, :count],
+            None if self.sought is None else self.sought.each(lambda x: x[:, :count]),
+        )  # fmt: skip
+
 
 class Task:
     """A task: subclass it, or bring a class with the same attributes. Nothing in it has state."""
@@ -206,8 +214,6 @@ class Task:
     """Names of places that have one role in every example."""
     metrics: ClassVar[Mapping[str, str]] = {}
     """What `scores` gives beyond accuracy, loss and margin: name and meaning."""
-    shares: ClassVar[tuple[str, ...]] = ()
-    """Those of `metrics` that lie between 0 and 1."""
     families: ClassVar[tuple[str, ...]] = ("decoder",)
     """Model families that can read its examples."""
     losses: ClassVar[tuple[str, ...]] = ("answer",)

@@ -363,7 +363,6 @@ class Comparison(Task):
         "macro": "mean over the three labels, or the values, of the share that is right",
         "right_of_kind": "share that is right if only the labels of the attribute, or only values, can be said",
     }
-    shares = ("macro", "right_of_kind")
     latents: ClassVar[dict[str, str]] = {"v1": "value of e1, at e1", "v2": "value of e2, at e2"}
     swaps: ClassVar[dict[str, str]] = {
         "value": "e1's state from a comparison of another attribute: only the value can carry over",

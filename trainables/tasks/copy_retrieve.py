@@ -128,7 +128,6 @@ class CopyRetrieve(Fresh):
         "each": "share of an example's answers that are right, the true ones before them given",
         "exact": "share of examples all of whose answers are right when the model's own are fed back",
     }
-    shares = ("each", "exact")
     looks: ClassVar[dict[str, str]] = {
         "answer": "the place of the context that holds the answer, which for copies is told by its number",
         "same": "the place of the context that holds the token where the answer is read: the query, or the last copied",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from grokstudy.trainables.measurements import NEEDS
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.base import Mechanism, Shape, TaskData
+from grokstudy.trainables.tasks.base import Mechanism, Shape, Task, TaskData
 
 if TYPE_CHECKING:
     from grokstudy.trainables.tasks.two_hop import TwoHopOptions
@@ -130,12 +131,6 @@ class Graph:
 POSITIONS = ("h", "r1", "r2")
 IN_DISTRIBUTION = ("train_ii", "test_ii")
 """Splits of chains of two in-distribution facts, trained and held out."""
-GRAPH_PROBES = (
-    "logit_lens", "patching", "restoration", "cqsp", "cosine", "capacity", "mediation", "circuit", "consistency",
-)  # fmt: skip
-"""Probes that look facts and chains up in a graph."""
-DEFAULT_PROBES = ("logit_lens", "patching", "cqsp", "circuit")
-GRAPH_LOSSES = ("answer", "all_tokens", "answer_stablemax", "all_tokens_stablemax")
 
 
 def chain_shape(vocabulary: int, entities: int) -> Shape:
@@ -144,12 +139,22 @@ def chain_shape(vocabulary: int, entities: int) -> Shape:
     return Shape(len(POSITIONS), (vocabulary,), classes=vocabulary, candidates=candidates, names=POSITIONS)
 
 
-def graph_shape(options: TwoHopOptions) -> Shape:
-    """The shape of facts and chains over a graph."""
-    return chain_shape(options.vocabulary, options.entities)
+class GraphTask(Task):
+    """What the tasks over a graph have in common; their options are those of `two_hop` or more."""
 
+    positions = POSITIONS
+    families = ("decoder", "mixer")
+    losses = ("answer", "all_tokens", "answer_stablemax", "all_tokens_stablemax")
+    probes = tuple(NEEDS)
+    default_probes = ("logit_lens", "patching", "cqsp", "circuit")
 
-def graph_memory(options: TwoHopOptions) -> tuple[float, str, frozenset[str]]:
-    """A chain takes 64 bytes while the data are drawn."""
-    keys = frozenset({"data.entities", "data.relations", "data.out_degree"})
-    return 64.0 * options.chains, f"a graph of {options.chains:,} chains", keys
+    @staticmethod
+    def shape(options: TwoHopOptions) -> Shape:
+        """The shape of facts and chains."""
+        return chain_shape(options.vocabulary, options.entities)
+
+    @staticmethod
+    def memory(options: TwoHopOptions) -> tuple[float, str, frozenset[str]]:
+        """A chain takes 64 bytes while the data are drawn."""
+        keys = frozenset({"data.entities", "data.relations", "data.out_degree"})
+        return 64.0 * options.chains, f"a graph of {options.chains:,} chains", keys

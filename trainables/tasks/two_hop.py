@@ -18,18 +18,7 @@ import numpy as np
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.base import Task
-from grokstudy.trainables.tasks.graph import (
-    DEFAULT_PROBES,
-    GRAPH_LOSSES,
-    GRAPH_PROBES,
-    POSITIONS,
-    Examples,
-    Graph,
-    GraphData,
-    graph_memory,
-    graph_shape,
-)
+from grokstudy.trainables.tasks.graph import Examples, Graph, GraphData, GraphTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,18 +150,13 @@ SPLITS = {
 }
 
 
-class TwoHop(Task):
+class TwoHop(GraphTask):
     """The task `two_hop`."""
 
     Options = TwoHopOptions
-    positions = POSITIONS
     splits: ClassVar[dict[str, str]] = SPLITS
     headline = "test_oo"
     shown = ("train_ii", "test_ii", "test_oo")
-    families = ("decoder", "mixer")
-    losses = GRAPH_LOSSES
-    probes = GRAPH_PROBES
-    default_probes = DEFAULT_PROBES
     events: ClassVar[dict[str, Event]] = {
         "memorised": Event(metric="accuracy", split=("train_ii",), at_least=0.95),
         "generalised": Event(metric="accuracy", split=("test_oo",), at_least=0.5),
@@ -188,9 +172,6 @@ class TwoHop(Task):
         "circuit": Event(metric="circuit_strength", split=("test_oo",), at_least=0.5)
     }
     """What stands in for an event in a study that measures only what was measured before."""
-
-    shape = staticmethod(graph_shape)
-    memory = staticmethod(graph_memory)
 
     @staticmethod
     def phi_limit(options: TwoHopOptions, seed: int) -> float:

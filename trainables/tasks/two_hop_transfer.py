@@ -28,18 +28,7 @@ import numpy as np
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.base import Task
-from grokstudy.trainables.tasks.graph import (
-    DEFAULT_PROBES,
-    GRAPH_LOSSES,
-    GRAPH_PROBES,
-    POSITIONS,
-    Examples,
-    Graph,
-    GraphData,
-    graph_memory,
-    graph_shape,
-)
+from grokstudy.trainables.tasks.graph import Examples, Graph, GraphData, GraphTask
 from grokstudy.trainables.tasks.two_hop import SPLITS, Drawn, TwoHop, TwoHopOptions, refuse_empty
 
 SOURCE_SPLITS = ("test_ii", "test_oo", "atomic_id")
@@ -102,11 +91,10 @@ class Retained:
         return cls(facts, chains[rows[is_ii]], chains[rows[~is_ii]])
 
 
-class TwoHopTransfer(Task):
+class TwoHopTransfer(GraphTask):
     """The task `two_hop_transfer`."""
 
     Options = TransferOptions
-    positions = POSITIONS
     splits: ClassVar[dict[str, str]] = {
         **{name: SPLITS[name] for name in ("train_ii", *SOURCE_SPLITS)},
         "new": "transfer: atomic facts that the source did not have (trained as facts, never composed)",
@@ -116,12 +104,6 @@ class TwoHopTransfer(Task):
     }
     headline = "new_old"
     shown = ("train_ii", "test_oo", "new_old", "new_new")
-    families = ("decoder", "mixer")
-    losses = GRAPH_LOSSES
-    probes = GRAPH_PROBES
-    default_probes = DEFAULT_PROBES
-    shape = staticmethod(graph_shape)
-    memory = staticmethod(graph_memory)
     events: ClassVar[dict[str, Event]] = {
         "learnt": Event(metric="accuracy", split=("new",), at_least=0.95),
         "new_old": Event(metric="accuracy", split=("new_old",), at_least=0.5),

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grokstudy.trainables.models.network import Network, margins
+from grokstudy.trainables.models.answers import answer_losses, answer_margins, token_losses
+from grokstudy.trainables.models.network import Network
 from grokstudy.trainables.probes.splits import SplitBatch
-from grokstudy.trainables.tasks.base import Batch, Task
-from grokstudy.trainables.training.losses import answer_losses, token_losses
+from grokstudy.trainables.tasks.base import Task
 
 FORWARD_PLACES = {"cpu": 3 * 512, "cuda": 3 * 4096}
 """Places per forward pass: what a core's cache holds, or what keeps a GPU busy in bounded memory."""
@@ -67,14 +67,10 @@ def answers(model: Network, weights: dict[str, Tensor], splits: Mapping[str, Spl
 
 
 def _behaviour(model: Network, task: type[Task], name: str, split: SplitBatch, output_MSAx: Tensor) -> Behaviour:
-    loss_MSA = answer_losses(model, output_MSAx, split.target_MSAx, token_losses)
-    scores = task.scores(output_MSAx, split.batch())
+    loss_MSA, rows = answer_losses(model, output_MSAx, split.target_MSAx, token_losses), split.batch()
+    scores = task.scores(output_MSAx, rows)
     if model.shape.classes:
-        low, high = model.shape.range
-        margin_MSA = margins(output_MSAx, split.target_MSAx, high, low)
-        if split.weight_MSA is not None:  # an answer that is not there is never wrong
-            margin_MSA = margin_MSA.masked_fill(split.weight_MSA == 0, torch.inf)
-        margin_MS = margin_MSA.amin(dim=2)
+        margin_MS = answer_margins(model, output_MSAx, rows)
         accuracy_M = split.mean(margin_MS > 0)
     else:
         margin_MS = torch.full_like(loss_MSA[..., 0], torch.nan)
@@ -95,19 +91,12 @@ def free_running(
     model: Network, weights: dict[str, Tensor], split: SplitBatch, task: type[Task], most: int
 ) -> dict[str, Tensor]:
     """What the task's `judge` makes of the answers that a model gives one after the other, each fed back (M,)."""
-    batch = split.batch()
-    batch = Batch(
-        batch.inputs_MBx[:, :most], batch.at_MBA[:, :most], batch.target_MBAx[:, :most],
-        None if batch.weight_MBA is None else batch.weight_MBA[:, :most],
-    )  # fmt: skip
+    batch = split.batch().first(most)
     said = []
     for a in range(batch.at_MBA.shape[2]):
         output_MSx = model.answer_logits(weights, batch.inputs_MBx, batch.at_MBA[:, :, a]).float()
-        if model.shape.classes:
-            low, high = model.shape.range
-            output_MSx = output_MSx[..., low:high].argmax(dim=-1) + low
-        said.append(output_MSx)
-        batch = task.feed(batch, a, output_MSx)
+        said.append(model.said(output_MSx) if model.shape.classes else output_MSx)
+        batch = task.feed(batch, a, said[-1])
     real_MS = split.real_MS[:, :most]
     judged = task.judge(torch.stack(said, dim=2), batch)
     return {name: (value_MS.float() * real_MS).sum(dim=1) / real_MS.sum(dim=1) for name, value_MS in judged.items()}

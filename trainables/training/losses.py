@@ -10,15 +10,14 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from grokstudy.trainables.models.answers import TokenLoss, answer_losses, token_losses
 from grokstudy.trainables.models.network import IGNORED, Network
 from grokstudy.trainables.registry import Registry
 from grokstudy.trainables.tasks.base import Batch
 
 Loss = Callable[[Network, dict[str, Tensor], Batch], Tensor]
-TokenLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def answer_loss(model: Network, weights: dict[str, Tensor], batch: Batch, token_loss: TokenLoss) -> Tensor:
@@ -28,13 +27,6 @@ def answer_loss(model: Network, weights: dict[str, Tensor], batch: Batch, token_
     if batch.weight_MBA is None:
         return loss_MBA.mean(dim=(1, 2))
     return (loss_MBA * batch.weight_MBA).sum(dim=(1, 2)) / batch.weight_MBA.sum(dim=(1, 2))
-
-
-def answer_losses(model: Network, output_MSAx: Tensor, target_MSAx: Tensor, token_loss: TokenLoss) -> Tensor:
-    """Loss of each answer (M, S, A): cross-entropy in nats, or half the squared error, summed over its numbers."""
-    if model.shape.classes:
-        return token_loss(output_MSAx, target_MSAx)
-    return 0.5 * (output_MSAx.float() - target_MSAx).square().sum(dim=-1)
 
 
 def all_tokens_loss(model: Network, weights: dict[str, Tensor], batch: Batch, token_loss: TokenLoss) -> Tensor:
@@ -49,13 +41,6 @@ def all_tokens_loss(model: Network, weights: dict[str, Tensor], batch: Batch, to
     if model.mean_per_example:
         return (losses_MBT.sum(dim=2) / counted_MBT.sum(dim=2)).mean(dim=1)
     return losses_MBT.sum(dim=(1, 2)) / counted_MBT.sum(dim=(1, 2))
-
-
-def token_losses(logits_MxV: Tensor, target_Mx: Tensor) -> Tensor:
-    """Cross-entropy of each target, in the shape of the targets; 0 where ignored."""
-    flat_NV = logits_MxV.reshape(-1, logits_MxV.shape[-1]).float()
-    flat = F.cross_entropy(flat_NV, target_Mx.reshape(-1), reduction="none", ignore_index=IGNORED)
-    return flat.view(target_Mx.shape)
 
 
 def stablemax_losses(logits_MxV: Tensor, target_Mx: Tensor) -> Tensor:
