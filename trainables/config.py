@@ -368,6 +368,8 @@ def _of_another_task(config: RunConfig) -> Iterator[Problem]:
     ):
         if word not in possible:
             yield Problem(key, f"{word} is not for task {config.task}; possible: {', '.join(possible)}")
+    if config.model.positions == "learned_offset" and not shape.fields:
+        yield Problem("model.positions", f"learned_offset needs tokens, and task {config.task} has real inputs")
     if config.model.family == "attention" and config.model.values == "fixed" and shape.value is None:
         yield Problem("model.values", f"fixed is not for task {config.task}, which names no channels; use trained")
 

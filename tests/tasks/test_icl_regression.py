@@ -94,3 +94,9 @@ def test_decay_of_gradient_descent_is_decoupled() -> None:
     optimizer.begin(weights, [None])
     optimizer.step(weights, torch.zeros(1, 2), rates(optimizer.configs, 0, 1)[0])
     torch.testing.assert_close(weights, torch.tensor([[2.0, -4.0]]) * (1 - 0.1 * 0.5))
+
+
+def test_an_offset_of_places_is_refused_where_there_are_no_tokens() -> None:
+    raw = {"task": "icl_regression", "model": {"family": "decoder", "positions": "learned_offset"}}
+    (problem,) = RunConfig.from_dict(raw).problems()
+    assert str(problem) == "model.positions: learned_offset needs tokens, and task icl_regression has real inputs"
