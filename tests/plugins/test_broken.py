@@ -85,7 +85,7 @@ CODE: dict[str, Case] = {
     "no task": (*task(parity="Parity = 3\n"), "is no task: it is no subclass of Task"),
     "part of a task is missing": (
         *task(parity=TASK.replace("class Parity(TwoHop)", "class Parity(Task)").replace("def build", "def built")
-              .replace("TwoHop, ", "TwoHop, Task, ")),
+              .replace("from grokstudy", "from grokstudy.trainables.tasks.base import Task\nfrom grokstudy", 1)),
         "its splits are no mapping",
     ),
     "options are no dataclass": (
