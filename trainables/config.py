@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from grokstudy.trainables import plugins
+from grokstudy.trainables.functions import TRAINABLES, Trainable, declared_by
 from grokstudy.trainables.options import Problem, did_you_mean, fields_of, fits, flat, misfits, option
 from grokstudy.trainables.tasks import DEFAULT, TASKS
 from grokstudy.trainables.tasks.base import Shape
@@ -132,6 +133,12 @@ class Eval:
     )
     probe_examples: int = option(100, "largest number of examples per split that a probe looks at", ge=1)
     generated: int = option(200, "largest number per split that a model answers freely, if it can", ge=1, later=True)
+    temperature: float = option(
+        0.0,
+        "what logits are divided by before a free answer is drawn, the same draw at every step; 0: the largest",
+        ge=0,
+        later=True,
+    )
 
 
 SECTIONS: dict[str, type[Any]] = {"model": Model, "optim": Optim, "train": Train, "eval": Eval}
@@ -169,6 +176,10 @@ class RunConfig:
     eval: Eval = field(default_factory=Eval)
     start: Start | None = None
     """Where the weights come from; None for the seed's own initialisation."""
+    trainable: Trainable | None = None
+    """A training function from outside, which trains instead of ours."""
+    own: Any = None
+    """Its options; None without one."""
     numerics: int = NUMERICS
     """Version of the code's numbers that the run belongs to; an older one only when a person asks for its runs."""
 
@@ -177,7 +188,7 @@ class RunConfig:
         """Build from nested plain values. Raises ValueError that names the key and the known ones."""
         if not isinstance(raw, Mapping):
             raise ValueError(f"{raw!r} is no configuration; it must be a mapping of sections")
-        known = ["task", "seed", "data", *SECTIONS, "start", "numerics"]
+        known = ["task", "seed", "data", *SECTIONS, "start", "numerics", "trainable", "own"]
         unknown = set(raw) - set(known)
         if unknown:
             word = min(unknown)
@@ -185,18 +196,23 @@ class RunConfig:
         task = raw.get("task", DEFAULT)
         if not isinstance(task, str) or not (task in TASKS or plugins.is_full(task)):
             raise ValueError(f"task: {task!r} is unknown; {did_you_mean(str(task), list(TASKS))}")
+        trainable = None if raw.get("trainable") is None else Trainable.from_json(raw["trainable"])
+        function = None if trainable is None else trainable.function
         given = {"eval": {}, **raw}
         if isinstance(given["eval"], Mapping) and task in TASKS:
-            given["eval"] = {"probes": TASKS[task].default_probes, **given["eval"]}
-        sections = {name: _section(name, kind, given.get(name, {})) for name, kind in sections_of(task).items()}
+            given["eval"] = {"probes": default_probes(task, function), **given["eval"]}
+        kinds = sections_of(task, function)
+        sections = {name: _section(name, kind, given.get(name, {})) for name, kind in kinds.items()}
         start = None if raw.get("start") is None else _start(raw["start"])
         seed, numerics = _whole("seed", raw.get("seed", 0)), _whole("numerics", raw.get("numerics", NUMERICS))
-        return cls(task=task, seed=seed, start=start, numerics=numerics, **sections)
+        return cls(task=task, seed=seed, start=start, trainable=trainable, numerics=numerics, **sections)
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, ready for JSON. `start` and older `numerics` are there only where there are any."""
+        """Nested plain values, ready for JSON. What few runs have (`start`) is there only where there is any."""
         plain: dict[str, Any] = {"task": self.task, "seed": self.seed}
         plain |= {name: json.loads(_as_json(getattr(self, name))) for name in ("data", *SECTIONS)}
+        if self.trainable is not None:
+            plain |= {"trainable": self.trainable.to_json(), "own": json.loads(_as_json(self.own))}
         if self.start is not None:
             plain["start"] = dataclasses.asdict(self.start)
         if self.numerics != NUMERICS:
@@ -213,10 +229,11 @@ class RunConfig:
 
     def problems(self) -> list[Problem]:
         """Everything impossible about this configuration that can be told without building the data."""
-        if isinstance(self.data, Unloaded):
-            return [Problem("task", f"the code of {self.task} is not here")]
-        own = getattr(self.data, "problems", list)
-        return list(_misfits(self)) or [*_cross_checks(self), *own()]
+        for key, name, options in (("task", self.task, self.data), ("trainable", self.function, self.own)):
+            if isinstance(options, Unloaded):
+                return [Problem(key, f"the code of {name} is not here")]
+        own = [getattr(options, "problems", list) for options in (self.data, self.own)]
+        return list(_misfits(self)) or [*_cross_checks(self), *(found for problems in own for found in problems())]
 
     @cached_property
     def example(self) -> Shape:
@@ -225,9 +242,14 @@ class RunConfig:
         return shape
 
     @property
+    def function(self) -> str | None:
+        """Full name of the training function from outside, if one trains."""
+        return None if self.trainable is None else self.trainable.function
+
+    @property
     def prefix_stable(self) -> bool:
         """Whether a shorter training is exactly the beginning of a longer one."""
-        return self.optim.schedule == "constant"
+        return self.optim.schedule == "constant" if self.trainable is None else self.trainable.prefix_stable
 
     @property
     def depth(self) -> int:
@@ -237,7 +259,7 @@ class RunConfig:
     def identity(self) -> dict[str, Any]:
         """The part of the configuration that changes the numbers."""
         config = self.to_dict()
-        for name in ("data", *SECTIONS):
+        for name in sections_of(self.task, self.function):
             _drop_later(config[name], getattr(self, name))
         del config["train"]["checkpoint_every"]
         if self.prefix_stable:
@@ -258,10 +280,10 @@ class RunConfig:
         return _digest({key: value for key, value in self.identity().items() if key != "eval"})
 
     def shape(self) -> tuple[Any, ...]:
-        """What must be equal for runs to train as one stacked model."""
+        """What must be equal for runs to train as one stacked model; a training function trains one alone."""
         return (
             self.task, self.example, self.model, self.train.batch, self.train.loss, self.train.precision,
-            self.optim.name, self.optim.decay, self.eval, self.train.checkpoint_every,
+            self.optim.name, self.optim.decay, self.eval, self.train.checkpoint_every, self.trainable and self.run_id,
         )  # fmt: skip
 
 
@@ -291,9 +313,17 @@ def _kept(options: Any, name: str, make: Callable[[Any], Any]) -> Any:
     return vars(options)[name]
 
 
-def sections_of(task: str) -> dict[str, type[Any]]:
-    """The options class of each section of a configuration for this task."""
-    return {"data": TASKS[task].Options if task in TASKS else Unloaded, **SECTIONS}
+def sections_of(task: str, function: str | None = None) -> dict[str, type[Any]]:
+    """The options class of each section of a configuration for this task, and this training function from outside."""
+    sections = {"data": TASKS[task].Options if task in TASKS else Unloaded, **SECTIONS}
+    if function is not None:
+        sections["own"] = declared_by(function).options if function in TRAINABLES else Unloaded
+    return sections
+
+
+def default_probes(task: str, function: str | None = None) -> tuple[str, ...]:
+    """The probes of a study that names none: those of its task, for models of ours."""
+    return () if function is not None else TASKS[task].default_probes
 
 
 def canonical_json(value: Any) -> str:
@@ -345,7 +375,7 @@ def _section(name: str, kind: type[Any], raw: Any) -> Any:
 
 
 def _misfits(config: RunConfig) -> Iterator[Problem]:
-    for name in sections_of(config.task):
+    for name in sections_of(config.task, config.function):
         for misfit in _kept(getattr(config, name), "_misfits", misfits):
             yield Problem(f"{name}.{misfit.key}", misfit.message)
     if config.seed < 0:
@@ -368,6 +398,15 @@ def _of_another_task(config: RunConfig) -> Iterator[Problem]:
     ):
         if word not in possible:
             yield Problem(key, f"{word} is not for task {config.task}; possible: {', '.join(possible)}")
+    for name in () if task.generates else ("generated", "temperature"):
+        if getattr(config.eval, name) != getattr(Eval, name):
+            yield Problem(
+                f"eval.{name}", f"means nothing for task {config.task}, which generates nothing; leave it out"
+            )
+    if config.eval.temperature and not shape.classes:
+        yield Problem(
+            "eval.temperature", f"is for classes to be drawn, and task {config.task} answers with real numbers"
+        )
     if config.model.positions == "learned_offset" and not shape.fields:
         yield Problem("model.positions", f"learned_offset needs tokens, and task {config.task} has real inputs")
     if config.model.family == "attention" and config.model.values == "fixed" and shape.value is None:
@@ -385,10 +424,8 @@ def _sizes(config: RunConfig) -> Iterator[Problem]:
     Estimates in closed form, so that nothing is allocated to find out: parameters, gradients and moments at 16 bytes,
     activations of a step at 4; of its data the task knows.
     """
+    yield from _lengths(config)
     model, train, shape = config.model, config.train, config.example
-    if train.steps >= MOST_STEPS:
-        yield Problem("train.steps", f"{train.steps:,} is not possible; it must be less than {MOST_STEPS:,}")
-        return
     vocabulary = max(sum(shape.fields), shape.width)
     parameters = vocabulary * model.width * 2 + model.layers * model.width**2 * (4 + 2 * model.mlp_ratio)
     places = shape.length if model.family != "mixer" else shape.length + 2 + model.slots
@@ -406,6 +443,36 @@ def _sizes(config: RunConfig) -> Iterator[Problem]:
             largest = max(sorted(keys), key=lambda key: _excess(config, key))
             cost = f"{bytes_ / 1e9:,.0f} GB of memory; at most {MOST_BYTES / 1e9:.0f} GB"
             yield Problem(largest, f"comes to {what}: {cost}")
+
+
+FOR_EVERY_LOOP = {
+    *("train.steps", "train.checkpoint_every"), *("eval.every", "eval.grid", "eval.per_decade", "eval.max_examples")
+}  # fmt: skip
+"""Options that mean the same whoever trains."""
+
+
+def _unused(config: RunConfig, function: str) -> Iterator[Problem]:
+    """Options of ours that were changed although a training function from outside does not read them."""
+    word, uses = plugins.word_of(function), set(declared_by(function).uses)
+    known = {f"{name}.{key}" for name, kind in SECTIONS.items() for key in fields_of(kind)}
+    for name in sorted(uses - known):
+        yield Problem("trainable", f"{word} uses {name}, which is no option; {did_you_mean(name, sorted(known))}")
+    if config.eval.probes:
+        yield Problem("eval.probes", f"look into models of ours; {word} measures by itself (run.measure)")
+    for key in sorted(known - uses - FOR_EVERY_LOOP - {"eval.probes"}):
+        section, _, name = key.partition(".")
+        field = fields_of(SECTIONS[section])[name]
+        if getattr(getattr(config, section), field.attribute) != field.default:
+            yield Problem(key, f"means nothing for {word}, which does not name it in its uses; leave it out")
+    yield from _lengths(config)
+
+
+def _lengths(config: RunConfig) -> Iterator[Problem]:
+    """More steps, evaluations or files than there can be."""
+    train = config.train
+    if train.steps >= MOST_STEPS:
+        yield Problem("train.steps", f"{train.steps:,} is not possible; it must be less than {MOST_STEPS:,}")
+        return
     evaluations = train.steps // config.eval.every if config.eval.grid == "linear" else 0
     if evaluations > MOST_EVALUATIONS:
         yield Problem("eval.every", f"comes to {evaluations:,} evaluations; at most {MOST_EVALUATIONS:,}")
@@ -425,6 +492,9 @@ def _cross_checks(config: RunConfig) -> Iterator[Problem]:
     from grokstudy.trainables.measurements import NEEDS, PROBES, needs
 
     model, train = config.model, config.train
+    if config.trainable is not None:
+        yield from _unused(config, config.trainable.function)
+        return
     yield from _of_another_family(model)
     yield from _of_another_task(config)
     yield from _sizes(config)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
+from grokstudy.trainables import plugins
 from grokstudy.trainables.registry import Registry
 from grokstudy.trainables.schema import METRICS
 
@@ -122,12 +123,15 @@ def measures(*summaries: str, sites: tuple[str, ...] = (), of_graph: bool = Fals
 
 
 def measured(probe: str, task: type[Declaring] | None = None) -> Measured:
-    """What a probe measures of a model of this task; without a task, what it measures of every one."""
+    """What a probe measures of a model of this task; without a task, what it measures of every one.
+
+    A training function from outside counts as a probe of its own models here.
+    """
     if probe in DECLARED:
         attribute, prefix = DECLARED[probe]
         names = tuple(f"{prefix}{name}" for name in getattr(task, attribute, ()))
         return Measured(names, names)
-    found: Measured = MEASURED[probe] if probe in MEASURED else PROBES[probe].measured  # type: ignore[attr-defined]
+    found: Measured = MEASURED[probe] if probe in MEASURED else plugins.load(probe).measured
     return found
 
 

@@ -21,7 +21,8 @@ from grokstudy.analysis.stops import carried, read_stops
 from grokstudy.analysis.tables.parquet import Scan, Skipped, polars_schema
 from grokstudy.analysis.tables.thresholds import equal_thresholds
 from grokstudy.trainables.events import Event, events_of
-from grokstudy.trainables.schema import METRICS, TABLES, TRANSPLANT_COLUMNS, TRIAL_COLUMNS
+from grokstudy.trainables.functions import Trainable
+from grokstudy.trainables.schema import METRICS, TABLES, TRANSPLANT_COLUMNS, TRIAL_COLUMNS, Column
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.study_dir import StudyDir
 
@@ -156,7 +157,7 @@ def load(root: str | Path, study: str) -> StudyTables:
     trials, damaged = _trials(folder, axes_of(spec))
     transplants, torn = _transplants(folder)
     about = trials.select("run_id", "trial_id", "horizon", "seed", *axes_of(spec))
-    scans = {table: Scan(store, table, columns, about) for table, columns in TABLES.items()}
+    scans = {table: Scan(store, table, columns, about) for table, columns in _columns(spec).items()}
     frames = {name: scan.frame for name, scan in scans.items()}
     declared, text, readers = events_of(spec), folder.read_text(), tuple(scans.values())
     return StudyTables(
@@ -165,11 +166,18 @@ def load(root: str | Path, study: str) -> StudyTables:
     )  # fmt: skip
 
 
+def _columns(spec: dict[str, Any]) -> dict[str, tuple[Column, ...]]:
+    """The columns of each table, those of a training function from outside among them."""
+    trainable = spec.get("base", {}).get("trainable")
+    return dict(TABLES) if trainable is None else {name: Trainable.from_json(trainable).schema(name) for name in TABLES}
+
+
 def _spec(folder: StudyDir) -> dict[str, Any]:
     spec = folder.read_spec()
     axes = spec.get("axes", [])
     try:
         events_of(spec)
+        _columns(spec)
         if not isinstance(axes, list) or not all(isinstance(axis, str) for axis in axes):
             raise ValueError(f"axes: {axes!r} is no list of names")
     except (ValueError, TypeError, AttributeError) as error:

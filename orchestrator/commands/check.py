@@ -18,7 +18,7 @@ Contract = Callable[[Any], Iterator[tuple[str, str | None]]]
 
 
 def check(place: Place, quiet: Quiet = False) -> None:
-    """Try a task, probe, searcher or figure of your own: is it one, and does it keep what it promises?"""
+    """Try a task, probe, searcher, figure or training function of your own: does it keep what it promises?"""
     kind, thing, contract = _found(place)
     if not quiet:
         say(f"{place} is a {kind}")
@@ -35,9 +35,11 @@ def _found(place: str) -> tuple[str, Any, Contract]:
     """What a place leads to, of what kind, and the promises of that kind."""
     from grokstudy.orchestrator.search.outside import contract as of_searchers
     from grokstudy.trainables import plugins
+    from grokstudy.trainables.functions import TRAINABLES
     from grokstudy.trainables.probes.outside import contract as of_probes
     from grokstudy.trainables.registry import is_file
     from grokstudy.trainables.tasks.outside import contract as of_tasks
+    from grokstudy.trainables.training.outside import contract as of_functions
 
     contracts: dict[str, Contract] = {"searcher": of_searchers, "task": of_tasks, "probe": of_probes}
     if not is_file(place):
@@ -46,18 +48,20 @@ def _found(place: str) -> tuple[str, Any, Contract]:
     try:
         full = plugins.from_file(f"./{Path(path).name}.py{name}", Path(path).parent.absolute())
         registry = _registry(plugins.load(full))
+        contracts[TRAINABLES.kind] = lambda _: of_functions(full)
         return registry.kind, registry[full], contracts.get(registry.kind, lambda _: iter(()))
     except plugins.PluginError as error:
         stop(f"{place}: {error}")
 
 
 def _registry(thing: Any) -> Registry[Any]:
-    """The kind of thing that it looks like: a searcher or a task, a probe or a figure."""
+    """The kind of thing that it looks like: a searcher or a task, a training function, a probe or a figure."""
     import inspect
 
     from grokstudy.analysis.figures import FIGURES
     from grokstudy.orchestrator.search import SEARCHERS
     from grokstudy.orchestrator.search.base import Searcher
+    from grokstudy.trainables.functions import TRAINABLES
     from grokstudy.trainables.measurements import PROBES
     from grokstudy.trainables.tasks import TASKS
 
@@ -65,6 +69,8 @@ def _registry(thing: Any) -> Registry[Any]:
         return SEARCHERS
     if not inspect.isroutine(thing):
         return TASKS
+    if hasattr(thing, "declared"):
+        return TRAINABLES
     return PROBES if hasattr(thing, "measured") else FIGURES
 
 

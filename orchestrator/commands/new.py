@@ -23,19 +23,26 @@ MODELINE = "# yaml-language-server:"
 SCHEMA_LINE = f"{MODELINE} $schema={SCHEMA}\n"
 Folder = Annotated[Path, typer.Option("--folder", help="Where study files lie.")]
 NewTask = Annotated[Path | None, typer.Option("--task", help="Write a task of your own to start from to this file.")]
+NewTrainable = Annotated[
+    Path | None,
+    typer.Option("--trainable", help="Likewise a training function of your own, which trains instead of ours."),
+]
 
 
 def new(
     name: NewName = None, folder: Folder = Path("studies"), like: Like = None, task: NewTask = None,
-    quiet: Quiet = False,
+    trainable: NewTrainable = None, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Write a study file to start from, or with --task a task: complete, valid, explained. Replaces nothing.
+    """Write a study file to start from, or a task or training function: complete, valid, explained. Replaces nothing.
 
     Beside a study a schema for editors is written, which its first line names.
     """
-    if (name is None) == (task is None):
-        stop("say what to write: the name of a study, or --task and a file such as parity.py")
-    lines = _new_task(task) if task is not None else _new_study(str(name), folder, like)
+    if [name, task, trainable].count(None) != 2:
+        stop("say what to write: the name of a study, --task and a file such as parity.py, or --trainable and train.py")
+    if task is not None:
+        lines = _new_task(task)
+    else:
+        lines = _new_study(str(name), folder, like) if trainable is None else _new_trainable(trainable)
     if not quiet:
         say(lines)
 
@@ -60,16 +67,29 @@ def _new_study(name: str, folder: Path, like: Path | None) -> str:
 def _new_task(path: Path) -> str:
     from grokstudy.trainables.tasks.outside import skeleton
 
-    if path.exists():
-        stop(f"{path}: is there already; choose another name")
-    if path.suffix != ".py" or not path.stem.isidentifier():
-        stop(f"{path}: is no name for a task's file; write letters, digits and _, and .py behind it")
+    _check_file(path)
     name = "".join(word.capitalize() for word in path.stem.split("_"))
     if not name.isidentifier():
-        stop(f"{path}: is no name for a task's file; it needs a letter first")
+        stop(f"{path}: is no name for its file; it needs a letter first")
     _write(path, skeleton(path.name, name))
     used = f"base: {{task: ./{path.name}:{name}}}"
     return f"{path}: edit it, then\n  grokstudy check {path}:{name}\nand in a study file beside it\n  {used}"
+
+
+def _new_trainable(path: Path) -> str:
+    from grokstudy.trainables.training.outside import skeleton
+
+    _check_file(path)
+    _write(path, skeleton(path.name))
+    used = f"base: {{trainable: ./{path.name}:train}}"
+    return f"{path}: edit it, then\n  grokstudy check {path}:train\nand in a study file beside it\n  {used}"
+
+
+def _check_file(path: Path) -> None:
+    if path.exists():
+        stop(f"{path}: is there already; choose another name")
+    if path.suffix != ".py" or not path.stem.isidentifier():
+        stop(f"{path}: is no name for its file; write letters, digits and _, and .py behind it")
 
 
 def _write(path: Path, text: str) -> None:

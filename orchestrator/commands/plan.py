@@ -86,7 +86,7 @@ def plan(
     from grokstudy.orchestrator.planning.extensions import event_rows, extensions_of, extensions_text
     from grokstudy.orchestrator.runs.changes import orphaned
     from grokstudy.orchestrator.runs.state import older_runs, older_text
-    from grokstudy.trainables.bench.speed import evaluation_seconds, steps_per_second
+    from grokstudy.trainables.bench.speed import evaluation_seconds, state_bytes, steps_per_second
     from grokstudy.trainables.storage.store import Store
 
     read = read_study(study, cpu, gpu, workers, settings, root if code_as_before else None)
@@ -96,7 +96,8 @@ def plan(
     _, shares = driver.shared(state.ledger)
     at_a_time = workers_here(read.resources.cpu, read.resources.workers)
     speed = partial(steps_per_second, engine=read.resources.engine)
-    pace = Pace(_announced(speed) if read.resources.engine == "compile" else speed, evaluation_seconds).remembered()
+    announced = _announced(speed) if read.resources.engine == "compile" else speed
+    pace = Pace(announced, evaluation_seconds, state_bytes).remembered()
     kept = len(read.events), read.resources.checkpoint_bytes, read.resources.keep_checkpoints == "all"
     made = make_plan(state.trials, state.runs, state.ledger, at_a_time, pace, shares, *kept)
     often = costly([run.config for run in state.ledger.unsettled()], pace)

@@ -39,7 +39,6 @@ MOST_STARTS = 20
 
 def plan_text(study: Study, plan: Plan, complete: bool) -> str:
     """The plan, one figure a line."""
-    low, high = plan.parameters
     saved = plan.steps_asked - plan.steps_needed
     share = f" ({saved / plan.steps_asked:.0%} saved by sharing prefixes)" if saved else ""
     lines = {
@@ -47,7 +46,9 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
         "runs": f"{plan.runs:,}, of which {_todo(plan)}",
         "steps": f"{plan.steps_asked:,} asked, {plan.steps_needed:,} to be trained once{share}",
         "to do": f"{plan.steps_todo:,} steps{_taken_over(plan)}",
-        "parameters": f"{low:,}" if low == high else f"{low:,} to {high:,}",
+        **(
+            {} if plan.parameters is None else {"parameters": " to ".join(f"{n:,}" for n in sorted({*plan.parameters}))}
+        ),
         "time": _time(plan),
         "disk": f"{bytes_text(plan.disk_bytes)}, of which {bytes_text(plan.checkpoint_bytes)} checkpoints",
     }
@@ -59,7 +60,7 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
     if any(event.metric in TRAINED_ON for event in study.events.values()):
         lines["circuit"] = EARLIER
     title = textwrap.fill(printable(f"{study.name}: {study.hypothesis}".strip()), min(79, width() or 79))
-    return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items())])
+    return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items() if v)])
 
 
 def code_text(study: Study) -> str:
@@ -90,14 +91,15 @@ def _own_options(study: Study, name: str) -> list[tuple[str, Any, str]]:
             (f"search.{key}", values[field.attribute], field.doc)
             for key, field in fields_of(type(study.search)).items()
         ]
-    if name != study.task:
+    section = {study.task: "data.", study.function: "own."}.get(name)
+    if section is None:
         return []
     varied = {key for axis in study.axes for value in axis.corners() for key in axis.settings(value)}
     settings = plain({**study.settings, **study.derived})
     return [
         (key, "varied" if key in varied else settings.get(key, field.default), field.doc)
-        for key, field in config_fields(study.task).items()
-        if key.startswith("data.")
+        for key, field in config_fields(study.task, study.function).items()
+        if key.startswith(section)
     ]
 
 

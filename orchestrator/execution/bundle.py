@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from grokstudy.orchestrator.execution.pack_queue import PackQueue
+from grokstudy.orchestrator.execution.pack_queue import AnyPack, PackQueue
 from grokstudy.orchestrator.planning.packing import PackSize, bundles_of, packs_of
 from grokstudy.orchestrator.runs.state import read_states
 from grokstudy.orchestrator.runs.trials import Run
@@ -21,6 +21,7 @@ from grokstudy.trainables.plugins import Code, code_of
 from grokstudy.trainables.storage.retention import Keep
 from grokstudy.trainables.storage.siblings import Siblings
 from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.training.function import FunctionPack
 from grokstudy.trainables.training.pack import Pack
 from grokstudy.trainables.training.stepper import Mode
 
@@ -70,7 +71,9 @@ class Bundle:
         """Begin to work on its packs, or on these, cut to what fits."""
         store = Store(self.root)
 
-        def open_pack(configs: list[RunConfig]) -> Pack:
+        def open_pack(configs: list[RunConfig]) -> AnyPack:
+            if configs[0].trainable is not None:
+                return FunctionPack(configs[0], store, self.device, self.threads, self.keep)
             return Pack(configs, store, self.device, self.threads, self.engine, self.keep, self.siblings)
 
         return PackQueue(self.packs if packs is None else packs, store, open_pack, self.max_failures, self.heard)

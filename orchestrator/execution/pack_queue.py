@@ -20,13 +20,15 @@ from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.run_dir import LeaseLostError, RunDir, last_lease
 from grokstudy.trainables.storage.store import DamagedError, StorageError, Store
 from grokstudy.trainables.training.adoption import ReplayError
+from grokstudy.trainables.training.function import FunctionPack
 from grokstudy.trainables.training.pack import Pack, Progress, failure, failures_recorded
 
 DEATHS_PER_HALVING = 3
 DEATHS = 10
 """Silent deaths in a row, at the same step, after which a run counts as failed."""
 
-OpenPack = Callable[[list[RunConfig]], Pack]
+AnyPack = Pack | FunctionPack
+OpenPack = Callable[[list[RunConfig]], AnyPack]
 
 
 class ProcessDiedError(RuntimeError):
@@ -52,7 +54,7 @@ class PackQueue:
         self.unusable = False
         """Whether this process can train nothing more (its GPU context is broken)."""
         self._failures: Counter[str] = Counter()
-        self.pack: Pack | None = None
+        self.pack: AnyPack | None = None
         self._queue: list[list[RunConfig]] = []
         for configs in packs:
             todo = [config for config in configs if not self._has_ended(config)]
@@ -116,7 +118,7 @@ class PackQueue:
             if self.pack.finished:
                 self._next([])
 
-    def _open(self, configs: list[RunConfig]) -> Pack:
+    def _open(self, configs: list[RunConfig]) -> AnyPack:
         pack = self.open_pack(configs)
         stuck = max(member.lease.stuck for member in pack.members)
         if len(configs) == 1 and stuck >= DEATHS:

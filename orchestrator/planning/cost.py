@@ -28,6 +28,8 @@ class Pace:
     """Optimiser steps per second."""
     evaluation: Measure
     """Seconds of one evaluation with its probes."""
+    state: Callable[[RunConfig], int]
+    """Bytes of one checkpoint."""
 
     def seconds(self, stretch: Stretch) -> float:
         """Of training a run from one step to another, evaluations included."""
@@ -37,17 +39,19 @@ class Pace:
 
     def remembered(self) -> Pace:
         """The same, measuring each kind of run once."""
-        return Pace(_once(self.speed, step_kind), _once(self.evaluation, evaluation_kind))
+        return Pace(_once(self.speed, step_kind), _once(self.evaluation, evaluation_kind), self.state)
 
 
 def step_kind(config: RunConfig) -> Hashable:
     """What the speed of a step depends on."""
-    return config.model, config.train.batch, config.example, config.train.precision, config.train.loss
+    by = config.trainable, config.own
+    return config.model, config.train.batch, config.example, config.train.precision, config.train.loss, by
 
 
 def evaluation_kind(config: RunConfig) -> Hashable:
     """What the time of an evaluation depends on."""
-    return config.task, config.model, config.example, config.train.precision, config.eval
+    by = config.trainable, config.own
+    return config.task, config.model, config.example, config.train.precision, config.eval, by
 
 
 @functools.lru_cache
@@ -78,8 +82,6 @@ def _once(measure: Measure, kind: Callable[[RunConfig], Hashable]) -> Measure:
 BYTES_PER_STEP = 12
 BYTES_PER_EVALUATION = 400
 BYTES_PER_PROBED_SITE = 12
-BYTES_PER_PARAMETER = 12
-"""Weights and two moments in fp32."""
 PROBED_ROWS_PER_SITE = 5 * 12
 
 
@@ -102,8 +104,8 @@ class Plan:
     """Trained before by another run, carried out again,"""
     steps_jumped: int
     """and passed over, from checkpoint to checkpoint."""
-    parameters: tuple[int, int]
-    """Smallest and largest model."""
+    parameters: tuple[int, int] | None
+    """Smallest and largest model; None where a training function from outside decides."""
     workers: int
     steps_per_second: float | None
     """Of one worker, averaged over what it carries out, evaluations included. None: no step is left to do."""
@@ -126,14 +128,15 @@ def make_plan(
 
     todo = ledger.unsettled()
     left = [(run.config, ledger.states[run.run_id].step, run.config.train.steps) for run in todo]
-    parameters = {run.run_id: parameter_count(run.config.model, run.config.example) for run in (*runs, *todo)}
+    ours = [run.config for run in (*runs, *todo) if run.config.trainable is None]
+    parameters = [parameter_count(config.model, config.example) for config in ours]
     seconds = [
         pace.seconds(stretch) - shares[run.run_id].jumped / pace.speed(run.config)
         for run, stretch in zip(todo, left, strict=True)
     ]
     shared = sum((shares[run.run_id] for run in todo), Share())
     carried_out = shared.trained + shared.replayed
-    checkpoints = sum(_checkpoint_bytes(run.config, parameters[run.run_id], events, budget, every) for run in todo)
+    checkpoints = sum(_checkpoint_bytes(run.config, pace.state(run.config), events, budget, every) for run in todo)
     return Plan(
         trials=len(trials),
         runs=len(runs),
@@ -144,7 +147,7 @@ def make_plan(
         runs_measured=sum(shares[run.run_id].measured for run in todo),
         steps_replayed=shared.replayed,
         steps_jumped=shared.jumped,
-        parameters=(min(parameters.values(), default=0), max(parameters.values(), default=0)),
+        parameters=(min(parameters), max(parameters)) if parameters else None,
         workers=workers,
         steps_per_second=carried_out / sum(seconds) if carried_out else None,
         seconds=makespan(seconds, workers),
@@ -167,9 +170,9 @@ def _metric_bytes(config: RunConfig) -> int:
     )
 
 
-def _checkpoint_bytes(config: RunConfig, parameters: int, events: int, budget: int | None, every: bool) -> int:
+def _checkpoint_bytes(config: RunConfig, one: int, events: int, budget: int | None, every: bool) -> int:
     """The newest two, log-spaced ones or all, and those of events, as far as the budget goes."""
-    steps, one = config.train.steps, parameters * BYTES_PER_PARAMETER
+    steps = config.train.steps
     made, spaced = steps // config.train.checkpoint_every, 2 + math.ceil(4 * math.log10(max(steps, 10)))
     most = ((made if every else min(made, spaced)) + 1 + events) * one
     return most if budget is None else min(most, max(budget, 2 * one))

@@ -39,7 +39,7 @@ def _merge(run: RunDir, parts: dict[str, list[int]]) -> None:
 
 def _rows(run: RunDir, table: str, starts: list[int]) -> pa.Table:
     pieces = [records.read_part(run, table, start) for start in starts]
-    merged = pa.concat_tables(pieces)
+    merged = records.joined(pieces, table)
     overlap = any(
         len(rows) and pc.max(rows["step"]).as_py() >= start for rows, start in zip(pieces, starts[1:], strict=False)
     )

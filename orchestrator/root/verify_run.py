@@ -20,7 +20,7 @@ from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.storage import continuity
 from grokstudy.trainables.storage.continuity import KEYS, Census, census
-from grokstudy.trainables.storage.records import SCHEMAS, decode
+from grokstudy.trainables.storage.records import SCHEMAS, decode, joined
 from grokstudy.trainables.storage.run_dir import CHECKPOINT, OURS, PART, RunDir
 from grokstudy.trainables.storage.store import DamagedError
 
@@ -115,7 +115,7 @@ def _read(run: RunDir, table: str, parts: list[str]) -> tuple[pa.Table, list[Fau
                 detail = f"holds steps {steps.min()} to {steps.max()}, the next part begins at {end}"
                 faults.append(Fault(path, "duplicate", detail, MERGE))
             pieces.append(rows)
-    return pa.concat_tables(pieces) if pieces else SCHEMAS[table].empty_table(), faults
+    return joined(pieces, table), faults
 
 
 def _keys(run: RunDir, table: str, path: str) -> pa.Table | Fault:

@@ -106,4 +106,7 @@ def _with_code(config: RunConfig, names: Mapping[str, str]) -> RunConfig:
     """The same run with other code."""
     probes = tuple(names.get(probe, probe) for probe in config.eval.probes)
     evaluation = dataclasses.replace(config.eval, probes=probes)
-    return dataclasses.replace(config, task=names.get(config.task, config.task), eval=evaluation)
+    trainable = config.trainable
+    if trainable is not None:
+        trainable = dataclasses.replace(trainable, function=names.get(trainable.function, trainable.function))
+    return dataclasses.replace(config, task=names.get(config.task, config.task), eval=evaluation, trainable=trainable)

@@ -70,6 +70,8 @@ class Trainings:
         return {run.run_id: self._share(run, states[run.run_id].step) for run in runs}
 
     def _siblings_of(self, run: Run) -> list[str]:
+        if run.config.trainable is not None:
+            return []  # only the built-in loop can measure anew what was trained
         known = self._by_training.get((run.config.training_id, *self._how), [])
         return [run_id for run_id in known if run_id != run.run_id]
 

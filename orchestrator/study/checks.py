@@ -123,7 +123,7 @@ def _check_measured(study: Study, findings: Findings) -> None:
     for key_path, (metric, sited) in looked_at.items():
         if key_path in findings.places and not study.measures(metric, sited):
             task = TASKS[study.task]
-            probes = " or ".join(sorted(map(word_of, measured_by(metric, sited, task, study.probes))))
+            probes = " or ".join(sorted(map(word_of, measured_by(metric, sited, task, study.probes)))) or "a probe"
             chosen = ", ".join(sorted(map(word_of, study.probes))) or "empty"
             fault = f"nothing measures {metric}: it takes {probes}, and eval.probes is {chosen}"
             findings.at_value((*key_path, "metric"), fault)
@@ -214,7 +214,7 @@ def locate(study: Study, problem: Problem, point: Point) -> KeyPath:
     if problem.key == "search.kind":
         return ("search", "kind")
     words = set(re.findall(r"[a-z_]+", problem.message))
-    spoken_of = [key for key in config_fields(study.task) if key.partition(".")[2] in words]
+    spoken_of = [key for key in config_fields(study.task, study.function) if key.partition(".")[2] in words]
     places = (_set_at(study, key, point) for key in (problem.key, *spoken_of))
     return next(filter(None, places), ("base", *problem.key.split(".")))
 

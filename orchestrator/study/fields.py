@@ -28,11 +28,11 @@ def checked(field: OptionField, value: Any) -> Any:
 
 
 @cache
-def config_fields(task: str) -> Mapping[str, OptionField]:
-    """Every option of a run by its dotted name, `seed` and `task` left out."""
+def config_fields(task: str, function: str | None = None) -> Mapping[str, OptionField]:
+    """Every option of a run of this task and training function by its dotted name, `seed` and `task` left out."""
     return {
         f"{section}.{key}": field
-        for section, options in sections_of(task).items()
+        for section, options in sections_of(task, function).items()
         for key, field in fields_of(options).items()
     }
 

@@ -39,16 +39,18 @@ _EXPRESSION = {
 def study_schema(study: Study | None = None) -> Schema:
     """The schema of a study file (draft 2020-12), with what a study names from outside."""
     outside = [] if study is None or study.task in [*TASKS] else [study.task]
-    schema = _study_schema([*TASKS, *outside])
+    schema = _study_schema([*TASKS, *outside], None if study is None else study.function)
     return schema if study is None else _with_own(schema, study)
 
 
 def _with_own(schema: Schema, study: Study) -> Schema:
     """The words of a study wherever those of ours are listed."""
-    own = {registry: [word for word, name in study.code.items() if name in names] for registry, names in {
-        "task": [study.task], "probes": study.probes, "search": [study.search_kind], "figures": study.figures,
-    }.items()}  # fmt: skip
-    metrics = measurements([*TASKS.values(), TASKS[study.task]], [study.code[word] for word in own["probes"]])
+    places = {
+        "task": [study.task], "probes": study.probes, "measuring": [*study.probes, study.function],
+        "search": [study.search_kind], "figures": study.figures,
+    }  # fmt: skip
+    own = {place: [word for word, name in study.code.items() if name in names] for place, names in places.items()}
+    metrics = measurements([*TASKS.values(), TASKS[study.task]], [study.code[word] for word in own["measuring"]])
     longer = {tuple(PROBES): [*PROBES, *own["probes"]], _metrics(): [*METRICS, *metrics]}
     parts = schema["properties"]
     parts["base"]["properties"]["task"]["enum"] += own["task"]
@@ -72,11 +74,12 @@ def _metrics() -> tuple[str, ...]:
     return (*METRICS, *measurements(TASKS.values()))
 
 
-def _study_schema(tasks: list[str]) -> Schema:
+def _study_schema(tasks: list[str], function: str | None) -> Schema:
+    options = _fields(tasks, function)
     parts = {
         "hypothesis": {"type": "string", "minLength": 1},
-        "base": _base(tasks),
-        "space": _space(tasks),
+        "base": _base(options, function),
+        "space": _space(options),
         "seeds": {
             "anyOf": [{"type": "integer", "minimum": 1}, _list({"type": "integer", "minimum": 0})],
             "default": [0],
@@ -92,36 +95,38 @@ def _study_schema(tasks: list[str]) -> Schema:
         "resources": {"anyOf": [{"const": "auto"}, _block(Resources)]},
     }
     start = {"description": _summary(StartFrom), "anyOf": [{"type": "null"}, _block(StartFrom)]}
-    options = {name: _option(field, expressions=True) for name, field in _fields(tasks).items()}
+    defined = {name: _option(field, expressions=True) for name, field in options.items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "grokstudy study",
         **_object({name: {"description": SECTIONS[name], **schema} for name, schema in parts.items()}),
-        "$defs": {"expression": _EXPRESSION, START_FROM: start, **options},
+        "$defs": {"expression": _EXPRESSION, START_FROM: start, **defined},
     }
 
 
-def _fields(tasks: list[str]) -> dict[str, OptionField]:
+def _fields(tasks: list[str], function: str | None) -> dict[str, OptionField]:
     """The options of every task: the schema does not look at which task a study has."""
-    return {key: field for task in tasks for key, field in config_fields(task).items()}
+    return {key: field for task in tasks for key, field in config_fields(task, function).items()}
 
 
-def _base(tasks: list[str]) -> Schema:
-    sections = {name: _section(name, options, tasks) for name, options in sections_of(DEFAULT).items()}
+def _base(fields: Mapping[str, OptionField], function: str | None) -> Schema:
+    kinds = sections_of(DEFAULT, function)
+    sections = {name: _section(name, options, fields) for name, options in kinds.items()}
+    trainable = {"type": "string", "description": "a training function of your own, as in ./train.py:train"}
     task = {"enum": list(TASKS), "default": DEFAULT, "description": "what is learnt"}
     numerics = {"type": "integer", "minimum": 1, "description": "take the runs of an older version of the numbers"}
-    properties = {"task": task, "numerics": numerics, **sections, START_FROM: {"$ref": f"#/$defs/{START_FROM}"}}
+    about = {"task": task, "trainable": trainable, "numerics": numerics}
+    properties = {**about, **sections, START_FROM: {"$ref": f"#/$defs/{START_FROM}"}}
     return _object(properties)
 
 
-def _section(name: str, options: type[Any], tasks: list[str]) -> Schema:
-    keys = [key.removeprefix(f"{name}.") for key in _fields(tasks) if key.startswith(f"{name}.")]
+def _section(name: str, options: type[Any], fields: Mapping[str, OptionField]) -> Schema:
+    keys = [key.removeprefix(f"{name}.") for key in fields if key.startswith(f"{name}.")]
     properties = {key: {"$ref": f"#/$defs/{name}.{key}"} for key in keys}
     return {"description": _summary(options), **_object(properties)}
 
 
-def _space(tasks: list[str]) -> Schema:
-    fields = _fields(tasks)
+def _space(fields: Mapping[str, OptionField]) -> Schema:
     settings = {name: {"$ref": f"#/$defs/{name}"} for name in (*fields, START_FROM)}
     starts = {"description": "named starts", "type": "object", "minProperties": 1,
               "additionalProperties": settings[START_FROM]}  # fmt: skip

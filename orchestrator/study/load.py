@@ -15,7 +15,13 @@ from grokstudy.orchestrator.study.checks import check_study
 from grokstudy.orchestrator.study.errors import Findings
 from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.overrides import with_settings
-from grokstudy.orchestrator.study.read_options import read_base, read_mapping, read_task, unknown_section
+from grokstudy.orchestrator.study.read_options import (
+    read_base,
+    read_mapping,
+    read_task,
+    read_trainable,
+    unknown_section,
+)
 from grokstudy.orchestrator.study.read_plugins import Plugins
 from grokstudy.orchestrator.study.read_sections import (
     read_events,
@@ -53,10 +59,13 @@ def load_study(path: str | Path, settings: Sequence[str] = (), code_before: Mapp
     from outside is that of then, not what the files hold now.
     """
     source = read_source(path)
-    text, data = with_settings(source.text, source.data, source.findings, settings)
-    plugins = Plugins(source.findings, code_before)
+    text, data, plugins = source.text, source.data, Plugins(source.findings, code_before)
+    named = plugins.named(data)
+    if settings and not source.findings.mistakes:
+        text, data = with_settings(text, data, named.get("base") or {}, source.findings, settings)
+        named = plugins.named(data)
     try:
-        study = _read(Path(path), text, plugins.named(data), source.findings, plugins)
+        study = _read(Path(path), text, named, source.findings, plugins)
         check_study(study, source.findings)
     except Exception as error:
         plugins.report(error)
@@ -74,8 +83,8 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings, plugi
         if key not in SECTIONS:
             findings.at_key((key,), _unknown_section(key))
     base = read_mapping(findings, ("base",), data.get("base", {}), "data, model, optim, train and eval")
-    task = read_task(findings, base)
-    space = SpaceReader(findings, task)
+    task, function = read_task(findings, base), read_trainable(findings, base)
+    space = SpaceReader(findings, task, function)
     space.read(read_mapping(findings, ("space",), data.get("space", {}), "axes"))
     search_kind, search = read_search(findings, data.get("search", {}), task, plugins.probes)
     scheduler_kind, scheduler = read_scheduler(findings, data.get("scheduler", {}), task, plugins.probes)
@@ -85,7 +94,8 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings, plugi
         text=text,
         hypothesis=read_hypothesis(findings, data.get("hypothesis", "")),
         task=task,
-        settings=read_base(findings, base, task),
+        function=function,
+        settings=read_base(findings, base, task, function),
         axes=tuple(space.axes),
         derived=space.derived,
         seeds=read_seeds(findings, data.get("seeds", [0])),
@@ -116,6 +126,6 @@ def _unknown_section(key: str) -> str:
         return "is unknown; did you mean seeds?"
     if key == "name":
         return "is unknown; a study is named by its file"
-    if key == "task" or key in sections_of(DEFAULT):
+    if key in ("task", "trainable", "own") or key in sections_of(DEFAULT):
         return f"belongs under base: did you mean base.{key}?"
     return unknown_section(key, list(SECTIONS), config_fields(DEFAULT))

@@ -5,27 +5,31 @@ The study's text is changed with it, since that text is what is kept with the re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from grokstudy.orchestrator.study.errors import Findings
 from grokstudy.orchestrator.study.fields import FieldError, checked, config_fields
+from grokstudy.trainables.functions import TRAINABLES
 from grokstudy.trainables.options import did_you_mean
-from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks import DEFAULT, TASKS
 
 
-def with_settings(text: str, data: dict[str, Any], findings: Findings, settings: Sequence[str]) -> tuple[str, Any]:
-    """Text and data with these settings (`option=value`, a value as YAML has it); mistakes go into the findings."""
-    if not settings or findings.mistakes:
-        return text, data
+def with_settings(
+    text: str, data: dict[str, Any], named: Mapping[str, Any], findings: Findings, settings: Sequence[str]
+) -> tuple[str, Any]:
+    """Text and data with these settings (`option=value`, a value as YAML has it); mistakes go into the findings.
+
+    `named` is the base with full names: it decides which options there are.
+    """
     base = data.get("base") or {}
     swept = {option for option in data.get("space") or {} if "." in option}
     changed = {name: dict(part) if isinstance(part, dict) else part for name, part in base.items()}
     for setting in settings:
         option, _, written = setting.partition("=")
-        message = _mistake(str(base.get("task", "")), option.strip(), written, swept)
+        message = _mistake(named, option.strip(), written, swept)
         if message:
             findings.add(0, 0, f"--set {setting}", message)
             continue
@@ -36,9 +40,10 @@ def with_settings(text: str, data: dict[str, Any], findings: Findings, settings:
     return heading + yaml.safe_dump(new, sort_keys=False, allow_unicode=True, width=120), new
 
 
-def _mistake(task: str, option: str, written: str, swept: set[str]) -> str | None:
+def _mistake(base: Mapping[str, Any], option: str, written: str, swept: set[str]) -> str | None:
     """What is wrong with one setting, with what to do about it."""
-    fields = config_fields(task if task in TASKS else next(iter(TASKS)))
+    task, function = base.get("task", DEFAULT), base.get("trainable")
+    fields = config_fields(task if task in TASKS else DEFAULT, function if function in TRAINABLES else None)
     if not option or not written:
         return "write an option with its section and a value: --set train.batch=512"
     if option not in fields:

@@ -13,6 +13,7 @@ from grokstudy.orchestrator.study.errors import BROKEN, Findings, KeyPath
 from grokstudy.orchestrator.study.fields import FieldError, check_names, checked, config_fields
 from grokstudy.orchestrator.study.sections import StartFrom
 from grokstudy.trainables.config import NUMERICS, sections_of
+from grokstudy.trainables.functions import TRAINABLES
 from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import OptionField, did_you_mean, fields_of
 from grokstudy.trainables.tasks import DEFAULT, TASKS
@@ -142,9 +143,20 @@ def read_task(findings: Findings, base: Mapping[str, Any]) -> str:
     return task if isinstance(task, str) and task in TASKS else DEFAULT
 
 
-def read_base(findings: Findings, base: Mapping[str, Any], task: str) -> dict[str, Setting]:
+def read_trainable(findings: Findings, base: Mapping[str, Any]) -> str | None:
+    """Full name of the training function of a study; None for the built-in loop."""
+    name = base.get("trainable")
+    if name is None or name is BROKEN or (isinstance(name, str) and name in TRAINABLES):
+        return name if isinstance(name, str) else None
+    known = did_you_mean(str(name), TRAINABLES.offered) if TRAINABLES.offered else "write ./train.py:train"
+    findings.at_value(("base", "trainable"), f"{shown(name)} is unknown; {known}")
+    return None
+
+
+def read_base(findings: Findings, base: Mapping[str, Any], task: str, function: str | None) -> dict[str, Setting]:
     """Every option that `base` sets, by its dotted name."""
-    fields, sections = config_fields(task), sections_of(task)
+    fields, sections = config_fields(task, function), sections_of(task, function)
+    words = ["task", "trainable"]
     settings: dict[str, Setting] = {}
     for section, raw in base.items():
         if section == "seed":
@@ -156,11 +168,13 @@ def read_base(findings: Findings, base: Mapping[str, Any], task: str) -> dict[st
             settings[section] = read_start(findings, ("base", section), raw)
         elif section == "numerics":
             settings[section] = _read_numerics(findings, raw)
-        elif section not in {"task", *sections}:
-            findings.at_key(
-                ("base", section), unknown_section(section, [*sections, "task", START_FROM, "numerics"], fields)
-            )
-        elif section != "task" and (section != "data" or base.get("task", task) == task):
+        elif section == "own" and function is None:
+            fault = "are options of a training function; name one, as in trainable: ./train.py:train"
+            findings.at_key(("base", section), fault)
+        elif section not in {*words, *sections}:
+            known = [*sections, *words, START_FROM, "numerics"]
+            findings.at_key(("base", section), unknown_section(section, known, fields))
+        elif section not in words and (section != "data" or base.get("task", task) == task):
             settings |= _read_section(findings, section, raw, fields)
     return settings
 

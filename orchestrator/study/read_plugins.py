@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 from grokstudy.analysis.figures import FIGURES
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.study.errors import BROKEN, Findings, KeyPath
+from grokstudy.trainables.functions import TRAINABLES
 from grokstudy.trainables.measurements import PROBES, measured
 from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import did_you_mean
@@ -34,13 +35,14 @@ class Plugins:
     places: dict[str, KeyPath] = field(default_factory=dict)
     """Where each full name stands first."""
     probes: list[str] = field(default_factory=list)
-    """The probes among them."""
+    """Those among them that measure something: probes, and a training function."""
 
     def named(self, data: dict[str, Any]) -> dict[str, Any]:
         """The data with full names in place of words. What is wrong with one is reported."""
         data = {**data, **{key: dict(data[key]) for key in ("base", "space", "search") if _is_map(data.get(key))}}
         if _is_map(base := data.get("base")):
             self._put(base, "task", TASKS, ("base",))
+            self._put(base, "trainable", TRAINABLES, ("base",))
             if "eval" in base:
                 base["eval"] = self._probes(base["eval"], "probes", ("base", "eval"))
         if _is_map(space := data.get("space")):
@@ -101,7 +103,7 @@ class Plugins:
         if name is None or name == word:
             return word
         self.names[word] = name
-        if registry is PROBES and name not in self.places:
+        if (registry is PROBES or registry is TRAINABLES) and name not in self.places:
             self.probes.append(name)
         self.places.setdefault(name, key_path)
         return name

@@ -32,13 +32,13 @@ _AXIS_NAME = re.compile(r"[a-z][a-z0-9_]*")
 class SpaceReader:
     """Reads `space`; afterwards holds the axes and the derived values."""
 
-    def __init__(self, findings: Findings, task: str) -> None:
+    def __init__(self, findings: Findings, task: str, function: str | None) -> None:
         """Start with an empty space."""
         self.axes: list[Axis] = []
         self.derived: dict[str, Expression] = {}
-        self._findings, self._task = findings, task
+        self._findings, self._sections = findings, sections_of(task, function)
         self._at_key, self._at_value = findings.at_key, findings.at_value
-        self._fields = config_fields(task)
+        self._fields = config_fields(task, function)
         self._set_in: dict[str, int] = {}
 
     def read(self, space: Mapping[str, Any]) -> None:
@@ -140,9 +140,9 @@ class SpaceReader:
         options = [key for key in self._fields if key.endswith(f".{name}")]
         if name in ("seed", "seeds"):
             return "is not an axis; write `seeds: [0, 1, 2]` at the top of the file"
-        if name == "task":
-            return "is not an axis; a study has one task, in base"
-        if name in sections_of(self._task):
+        if name in ("task", "trainable"):
+            return f"is not an axis; a study has one {name}, in base"
+        if name in self._sections:
             known = [key for key in raw if f"{name}.{key}" in self._fields] if isinstance(raw, dict) else []
             return f"options are written with a dot here: `{name}.{known[0] if known else '...'}: [...]`"
         if options and not (isinstance(raw, dict) and all(isinstance(arm, dict) for arm in raw.values())):

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from grokstudy.orchestrator.search.expressions import Expression, ExpressionError, Number
 from grokstudy.orchestrator.search.space import START_FROM, Axis, Point, Setting, Value
 from grokstudy.orchestrator.study.fields import config_fields
-from grokstudy.trainables.config import NUMERICS, RunConfig, sections_of
+from grokstudy.trainables.config import NUMERICS, RunConfig, default_probes, sections_of
+from grokstudy.trainables.functions import Trainable
 from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import OptionField, nested
-from grokstudy.trainables.tasks import TASKS
 
 if TYPE_CHECKING:
     from grokstudy.orchestrator.study.sections import StartFrom
@@ -40,6 +40,8 @@ class Resolver:
     """What a study fixes, and the axes that vary the rest."""
 
     task: str
+    function: str | None
+    """Full name of a training function from outside."""
     fixed: Mapping[str, Setting]
     axes: tuple[Axis, ...]
     _sections: dict[tuple[Any, ...], Any] = field(default_factory=dict, compare=False, repr=False)
@@ -58,22 +60,24 @@ class Resolver:
         """The configuration of a run, still from scratch. Raises ResolveError where an expression has no value."""
         settings = self.settings_at(point)
         settings.pop(START_FROM, None)
-        evaluation = _Evaluation(settings, config_fields(self.task))
+        evaluation = _Evaluation(settings, config_fields(self.task, self.function))
         computed = {key: evaluation.value(key) for key, value in settings.items() if isinstance(value, Expression)}
-        values = nested({"eval.probes": TASKS[self.task].default_probes, **settings, **computed})
+        values = nested({"eval.probes": default_probes(self.task, self.function), **settings, **computed})
         numerics = values.pop("numerics", NUMERICS)
-        sections = {section: self._section(section, values.get(section, {})) for section in sections_of(self.task)}
-        return RunConfig(task=self.task, seed=seed, numerics=numerics, **sections)
+        kinds = sections_of(self.task, self.function)
+        sections = {name: self._section(name, kind, values.get(name, {})) for name, kind in kinds.items()}
+        trainable = None if self.function is None else Trainable.of(self.function)
+        return RunConfig(task=self.task, seed=seed, trainable=trainable, numerics=numerics, **sections)
 
     def start_from_at(self, point: Mapping[str, Value]) -> StartFrom | None:
         """Where the run at a point begins; None for scratch."""
         start: StartFrom | None = self.settings_at(point).get(START_FROM)
         return start
 
-    def _section(self, section: str, values: dict[str, Any]) -> Any:
+    def _section(self, section: str, kind: type[Any], values: dict[str, Any]) -> Any:
         known = (section, *values.items())
         if known not in self._sections:
-            self._sections[known] = sections_of(self.task)[section](**values)
+            self._sections[known] = kind(**values)
         return self._sections[known]
 
 

@@ -16,8 +16,9 @@ from grokstudy.orchestrator.search.expressions import Expression
 from grokstudy.orchestrator.search.space import Axis, Setting, Value, plain
 from grokstudy.orchestrator.study.resolve import Resolver
 from grokstudy.orchestrator.study.sections import Resources
-from grokstudy.trainables.config import RunConfig, canonical_json
+from grokstudy.trainables.config import RunConfig, canonical_json, default_probes
 from grokstudy.trainables.events import Event
+from grokstudy.trainables.functions import Trainable
 from grokstudy.trainables.measurements import measured_by
 from grokstudy.trainables.options import nested
 from grokstudy.trainables.schema import METRICS
@@ -33,6 +34,8 @@ class Study:
     text: str
     hypothesis: str
     task: str
+    function: str | None
+    """Full name of the training function from outside; None for the built-in loop."""
     settings: Mapping[str, Setting]
     """What `base` sets, by dotted name."""
     axes: tuple[Axis, ...]
@@ -52,7 +55,7 @@ class Study:
     @cached_property
     def resolver(self) -> Resolver:
         """Gives the configuration of a run at a point."""
-        return Resolver(self.task, {**self.settings, **self.derived}, self.axes)
+        return Resolver(self.task, self.function, {**self.settings, **self.derived}, self.axes)
 
     @property
     def columns(self) -> list[str]:
@@ -62,15 +65,15 @@ class Study:
     @property
     def probes(self) -> set[str]:
         """The probes that any trial measures with."""
-        lists: list[Any] = [self.settings.get("eval.probes", TASKS[self.task].default_probes)]
+        lists: list[Any] = [self.settings.get("eval.probes", default_probes(self.task, self.function))]
         for axis in self.axes:
             lists += [axis.settings(value).get("eval.probes", ()) for value in axis.corners()]
         return {name for names in lists for name in names}
 
     def measures(self, metric: str, sited: bool = False) -> bool:
         """Whether any trial has this metric: otherwise it would look like 'never'."""
-        task = TASKS[self.task]
-        found = self.probes & measured_by(metric, sited, task, self.probes)
+        task, who = TASKS[self.task], {*self.probes, *filter(None, [self.function])}
+        found = who & measured_by(metric, sited, task, who)
         return metric in METRICS or metric in task.metrics or bool(found)
 
     @property
@@ -97,10 +100,14 @@ class Study:
             "events": {name: event.to_json() for name, event in self.events.items()},
             "axes": self.columns,
             "seeds": list(self.seeds),
-            "base": {"task": self.task, **nested(plain(self.settings))},
+            "base": {"task": self.task, **self._trainable, **nested(plain(self.settings))},
             **({"figures": list(self.figures)} if self.figures else {}),
             **({"code": dict(self.code)} if self.code else {}),
         }
+
+    @property
+    def _trainable(self) -> dict[str, Any]:
+        return {} if self.function is None else {"trainable": Trainable.of(self.function).to_json()}
 
     def to_json(self) -> dict[str, Any]:
         """The content of study.json."""

@@ -134,7 +134,7 @@ def test_extensions_are_ordered_by_cost_and_leave_out_what_cannot_go_on(small: C
     up = Event(metric="loss", split=("test_oo",), at_least=0.5)
     down = Event(metric="loss", split=("test_oo",), at_most=0.5)
     events = {"late": up, "low": down, "fixed": up, "came": up, "unmeasured": up}
-    pace = Pace(lambda config: 2.0 + config.seed, lambda _: 0.0)
+    pace = Pace(lambda config: 2.0 + config.seed, lambda _: 0.0, lambda _: 0)
     found = extensions_of(rows, events, configs, ["s.yaml"], pace, workers=2)
     assert [extension.event for extension in found] == ["low", "late", "fixed"]
     low, late, fixed = found

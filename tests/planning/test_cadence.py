@@ -27,7 +27,7 @@ Small = Callable[..., RunConfig]
 
 def found(config: RunConfig, seconds: float) -> tuple[float, str, int | None] | None:
     """At 10 steps per second."""
-    cadence = costly([config], Pace(lambda _: 10.0, lambda _: seconds))
+    cadence = costly([config], Pace(lambda _: 10.0, lambda _: seconds, lambda _: 0))
     return None if cadence is None else (round(cadence.share, 3), cadence.key, cadence.value)
 
 
@@ -69,7 +69,7 @@ def test_the_worst_kind_counts_and_each_is_measured_once(small: Small) -> None:
         asked.append(config)
         return float(config.model.width)
 
-    wide, pace = small(model={"width": 32}), Pace(lambda _: 1.0, evaluation).remembered()
+    wide, pace = small(model={"width": 32}), Pace(lambda _: 1.0, evaluation, lambda _: 0).remembered()
     cadence = costly([small(), small(seed=1), wide, small(model={"width": 32}, seed=1)], pace)
     assert [config.model.width for config in asked] == [16, 32]
     assert cadence == costly([wide], pace)

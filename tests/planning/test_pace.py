@@ -20,7 +20,7 @@ def test_evaluations_of_a_run_that_goes_on_are_those_that_are_left(small: Small)
 
 def test_seconds_are_those_of_steps_and_of_evaluations(small: Small) -> None:
     config = small(train={"steps": 100}, eval={"every": 30})
-    pace = Pace(lambda _: 10.0, lambda _: 2.0)
+    pace = Pace(lambda _: 10.0, lambda _: 2.0, lambda _: 0)
     assert pace.seconds((config, 0, 100)) == 100 / 10 + 5 * 2.0
     assert pace.seconds((config, 60, 100)) == 40 / 10 + 2 * 2.0
 
@@ -35,7 +35,7 @@ def test_each_kind_of_run_is_measured_once(small: Small) -> None:
 
         return measure
 
-    pace = Pace(noting("step"), noting("evaluation")).remembered()
+    pace = Pace(noting("step"), noting("evaluation"), lambda _: 0).remembered()
     rarer, longer, wide = small(eval={"probes": []}), small(train={"steps": 80}), small(model={"width": 32})
     for config in (small(), small(seed=1), longer, rarer, wide):
         pace.seconds((config, 0, config.train.steps))

@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_data_and_another_seed_gives_others(task: s
     options = config_of(task).data
     data, again, other = (TASKS[task].build(options, seed, 20) for seed in (0, 0, 1))
     assert data.hash == again.hash != other.hash
-    assert set(data.splits) <= set(TASKS[task].splits) <= set(known_splits())
+    assert set(data.splits) == set(TASKS[task].splits_of(options)) <= set(TASKS[task].splits) <= set(known_splits())
     assert all(0 < len(rows) <= 20 for rows in data.splits.values())
     headline, shown = of_splits(list(data.splits))
     assert {TASKS[task].headline, headline, *shown} <= set(data.splits)

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import torch
 
+from grokstudy.trainables.bench.function import tried
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import build, parameter_count, step_flops
 from grokstudy.trainables.probes import PROBES, needs
@@ -32,6 +33,8 @@ EVALUATION_FLOPS = 1e10
 DOUBLING_GAIN = 1.1
 """A pack is doubled only when the summed speed rises by a tenth."""
 MEMORY_SHARE = 0.8
+BYTES_PER_PARAMETER = 12
+"""Weights and two moments in fp32."""
 PROBE_BYTES, DATA_BYTES = 4e8, 3.2e8
 """Largest parameters and data that are allocated to measure: what is larger is reckoned from its products."""
 RECKONED_FLOPS = 3e10
@@ -46,6 +49,8 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, e
     A large step is measured at two small batches and extended along the line through them: what a step costs without
     examples (the optimiser), plus what each example costs. An estimate within tens of per cent.
     """
+    if config.trainable is not None:
+        return 1.0 / tried(config, device, threads).update_s
     torch.set_num_threads(threads)
     at = torch.device(device)
     batch = config.train.batch
@@ -61,6 +66,13 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, e
     return 1.0 / (high + per_example * (batch - 4 * small))
 
 
+def state_bytes(config: RunConfig) -> int:
+    """Bytes of a checkpoint of one run: weights and two moments in fp32, or what a training function keeps."""
+    if config.trainable is not None:
+        return tried(config).state_bytes
+    return BYTES_PER_PARAMETER * parameter_count(config.model, config.example)
+
+
 def _is_huge(config: RunConfig) -> bool:
     parameters = parameter_count(config.model, config.example)
     stored = TASKS[config.task].memory(config.data)
@@ -72,6 +84,8 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
 
     Raises ValueError when the data cannot be built as configured.
     """
+    if config.trainable is not None:
+        return tried(config, device, threads).evaluation_s
     torch.set_num_threads(threads)
     at, options = torch.device(device), config.eval
     forwards = step_flops(config.model, config.example, len(TASKS[config.task].splits) * options.max_examples) / 3

@@ -3,7 +3,7 @@
 Owns `runs/<run_id>/checkpoints/step-<step>-<sha256, 16 digits>.pt`: a torch archive of tensors and numbers, read
 with `weights_only=True`. The name carries the checksum, so one atomic rename makes a file valid, and a torn or
 changed one is recognised, named and passed over. `event-<step>-...` is the same, kept because an event began there
-(`retention.py`): only the byte budget drops it.
+(`retention.py`): only the byte budget drops it. A training function from outside says itself what its state is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,24 +25,63 @@ from grokstudy.trainables.storage.run_dir import CHECKPOINT, Lease, RunDir
 _FIELDS = ("flat_P", "mean_P", "square_P", "average_P")
 
 
+_NONE = torch.empty(0)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """State after `step` updates: flat parameters, the two moments of AdamW and, with `train.ema`, the average."""
+    """State after `step` updates: flat parameters, the two moments of AdamW and, with `train.ema`, the average.
+
+    That of a training function from outside is `own` instead: what its `save` gave, which it is given back.
+    """
 
     step: int
-    flat_P: Tensor
-    mean_P: Tensor
-    square_P: Tensor
+    flat_P: Tensor = _NONE
+    mean_P: Tensor = _NONE
+    square_P: Tensor = _NONE
     average_P: Tensor | None = None
+    own: Any = None
+    """Tensors, numbers, words and None, in mappings, lists and tuples."""
 
     @property
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Any]:
         """What there is of it, by name."""
+        if self.own is not None:
+            return {"own": self.own}
         return {name: getattr(self, name) for name in _FIELDS if getattr(self, name) is not None}
 
+    @property
+    def nbytes(self) -> int:
+        """Of its tensors."""
+        return _nbytes(self.tensors)
+
     def copied(self) -> Checkpoint:
-        """A copy on the host, which does not change while training continues."""
-        return Checkpoint(self.step, **{name: x.detach().cpu().clone() for name, x in self.tensors.items()})
+        """A copy on the host, which does not change while training continues.
+
+        Raises TypeError, naming the place, for what could not be read back.
+        """
+        return Checkpoint(self.step, **{name: _copied(x, "save()") for name, x in self.tensors.items()})
+
+
+def _copied(state: Any, place: str) -> Any:
+    if isinstance(state, Tensor):
+        return state.detach().cpu().clone()
+    if isinstance(state, Mapping):
+        return {_copied(key, f"a key of {place}"): _copied(x, f"{place}[{key!r}]") for key, x in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)([_copied(x, f"{place}[{number}]") for number, x in enumerate(state)])
+    if state is None or type(state) in (bool, int, float, str):
+        return state
+    kinds = "tensors, numbers, words and None, in mappings, lists and tuples"
+    raise TypeError(f"{place} is {type(state).__name__}; a checkpoint holds {kinds}")
+
+
+def _nbytes(state: Any) -> int:
+    if isinstance(state, Mapping):
+        return sum(map(_nbytes, state.values()))
+    if isinstance(state, list | tuple):
+        return sum(map(_nbytes, state))
+    return state.nbytes if isinstance(state, Tensor) else 0
 
 
 def save(

@@ -78,10 +78,17 @@ def due(config: RunConfig, table: str, end: int, last: int | None = None) -> Ste
     """The steps before `end` at which a table has rows; `last` is evaluated although the grid may leave it out."""
     if table == "steps":
         return np.arange(end)
-    if table == "probes" and not config.eval.probes:
+    if table == "probes" and not _is_probed(config):
         return np.empty(0, np.int64)
     steps = eval_steps(config.eval, end)[:-1]
     return np.array(sorted({*steps, last} if last is not None and last < end else steps), np.int64)
+
+
+def _is_probed(config: RunConfig) -> bool:
+    """Whether an evaluation leaves rows in `probes`; of a task whose code is not here, what the probes say."""
+    if config.trainable is not None:
+        return config.trainable.measures
+    return bool(config.eval.probes) or (config.task in TASKS and bool(TASKS[config.task].metrics))
 
 
 def gap(config: RunConfig | None, table: str, found: Census, end: int, last: int | None = None) -> Gap | None:
@@ -107,7 +114,7 @@ def _steps_gap(found: Census, end: int) -> Gap | None:
 
 def _least(config: RunConfig, table: str) -> int:
     """How many rows an evaluation has at least: one for each split of the task, where its code is here."""
-    return len(TASKS[config.task].splits) if table == "evals" and config.task in TASKS else 1
+    return len(TASKS[config.task].splits_of(config.data)) if table == "evals" and config.task in TASKS else 1
 
 
 def stray(config: RunConfig, table: str, found: Census, end: int, last: int | None = None) -> Steps:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.functions import Trainable
 from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.schema import TABLES, Column
 from grokstudy.trainables.storage.continuity import KEYS, complete_until
@@ -63,7 +64,7 @@ def _intact_table(run: RunDir, config: RunConfig, table: str, step: int) -> int:
             warnings.warn(f"{run.part(table, start)} is torn: training again from {start} or before", stacklevel=3)
             step = start
             break
-    rows = pa.concat_tables(pieces) if pieces else SCHEMAS[table].empty_table()
+    rows = joined(pieces, table)
     end = complete_until(config, table, rows, step)
     if end < step:
         fault = f"does not hold every row before {step} once"
@@ -103,14 +104,15 @@ def _shorten(run: RunDir, table: str, start: int, step: int) -> None:
 class Recorder:
     """Rows of one run since the last cut."""
 
-    def __init__(self, lease: Lease, start: int, writer: Writer) -> None:
-        """Begin at step `start`, after a rewind to it."""
+    def __init__(self, lease: Lease, start: int, writer: Writer, trainable: Trainable | None = None) -> None:
+        """Begin at step `start`, after a rewind to it. The tables are those of the run's training function."""
         self.lease, self.start, self.writer = lease, start, writer
+        self._schemas = {name: arrow_schema(trainable.schema(name)) for name in TABLES} if trainable else SCHEMAS
         self._blocks: dict[str, list[pa.RecordBatch]] = {name: [] for name in TABLES}
 
     def add(self, table: str, columns: Mapping[str, Any]) -> None:
         """Add rows, given by column; `attempt` is filled in."""
-        schema = SCHEMAS[table]
+        schema = self._schemas[table]
         n = len(columns["step"])
         filled = {"attempt": np.full(n, self.lease.attempt, np.int16), **columns}
         arrays = [pa.array(filled[field.name], type=field.type) for field in schema]
@@ -146,8 +148,12 @@ def encode(table: pa.Table) -> bytes:
 
 def read(run: RunDir, table: str) -> pa.Table:
     """All rows of a run's table, in the order of the parts. Raises DamagedError for a torn part."""
-    parts = [read_part(run, table, start) for start in part_starts(run, table)]
-    return pa.concat_tables(parts) if parts else SCHEMAS[table].empty_table()
+    return joined([read_part(run, table, start) for start in part_starts(run, table)], table)
+
+
+def joined(parts: list[pa.Table], table: str) -> pa.Table:
+    """Rows of several parts of a table; a column that one of them has not is null there."""
+    return pa.concat_tables(parts, promote_options="default") if parts else SCHEMAS[table].empty_table()
 
 
 def read_part(run: RunDir, table: str, start: int) -> pa.Table:
@@ -161,9 +167,14 @@ def read_part(run: RunDir, table: str, start: int) -> pa.Table:
 
 
 def decode(content: bytes, table: str) -> pa.Table:
-    """The rows of a part's bytes, checked against its checksums. Raises what pyarrow raises."""
+    """The rows of a part's bytes, checked against its checksums. Raises what pyarrow raises.
+
+    Columns of a training function follow those of the table, which are nullable where they are in the part.
+    """
     rows = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
     if not rows.schema.equals(SCHEMAS[table], check_metadata=True):
-        rows = rows.select(SCHEMAS[table].names).cast(SCHEMAS[table])
+        ours = [f.with_nullable(f.nullable or rows[f.name].null_count > 0) for f in SCHEMAS[table]]
+        own = [field for field in rows.schema if field.name not in SCHEMAS[table].names]
+        rows = rows.select([field.name for field in (*ours, *own)]).cast(pa.schema([*ours, *own]))
     rows.validate(full=True)  # texts that are no UTF-8, for one
     return rows

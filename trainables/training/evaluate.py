@@ -16,6 +16,7 @@ from grokstudy.trainables.models.answers import answer_losses, answer_margins, t
 from grokstudy.trainables.models.network import Network
 from grokstudy.trainables.probes.splits import SplitBatch
 from grokstudy.trainables.tasks.base import Task
+from grokstudy.trainables.words import GOLDEN, several, splitmix64, uniform
 
 FORWARD_PLACES = {"cpu": 3 * 512, "cuda": 3 * 4096}
 """Places per forward pass: what a core's cache holds, or what keeps a GPU busy in bounded memory."""
@@ -36,17 +37,20 @@ class Behaviour:
 
 
 def evaluate(
-    model: Network, weights: dict[str, Tensor], splits: Mapping[str, SplitBatch], task: type[Task], generated: int
+    model: Network,
+    weights: dict[str, Tensor],
+    splits: Mapping[str, SplitBatch],
+    task: type[Task],
+    generated: int,
+    temperature: float = 0.0,
 ) -> list[Behaviour]:
     """Measure every split, with so many examples that run freely. Arg max and margin are over the task's candidates."""
     outputs = answers(model, weights, splits)
     behaviours = [_behaviour(model, task, name, split, outputs[name]) for name, split in splits.items()]
     if not task.generates:
         return behaviours
-    return [
-        dataclasses.replace(b, scores={**b.scores, **free_running(model, weights, splits[b.split], task, generated)})
-        for b in behaviours
-    ]
+    free = {name: free_running(model, weights, split, task, generated, temperature) for name, split in splits.items()}
+    return [dataclasses.replace(b, scores={**b.scores, **free[b.split]}) for b in behaviours]
 
 
 def answers(model: Network, weights: dict[str, Tensor], splits: Mapping[str, SplitBatch]) -> dict[str, Tensor]:
@@ -88,15 +92,35 @@ def _weighted(split: SplitBatch, loss_MSA: Tensor) -> Tensor:
 
 
 def free_running(
-    model: Network, weights: dict[str, Tensor], split: SplitBatch, task: type[Task], most: int
+    model: Network, weights: dict[str, Tensor], split: SplitBatch, task: type[Task], most: int, temperature: float = 0.0
 ) -> dict[str, Tensor]:
-    """What the task's `judge` makes of the answers that a model gives one after the other, each fed back (M,)."""
+    """What the task's `judge` makes of the answers that a model gives one after the other, each fed back (M,).
+
+    Without a temperature an answer is the largest logit, else it is drawn.
+    """
     batch = split.batch().first(most)
-    said = []
+    word_MS, said = _words_of(batch.inputs_MBx), []
     for a in range(batch.at_MBA.shape[2]):
         output_MSx = model.answer_logits(weights, batch.inputs_MBx, batch.at_MBA[:, :, a]).float()
+        if temperature and model.shape.classes:
+            output_MSx = output_MSx / temperature + _gumbel(word_MS, a, output_MSx.shape[-1])
         said.append(model.said(output_MSx) if model.shape.classes else output_MSx)
         batch = task.feed(batch, a, said[-1])
     real_MS = split.real_MS[:, :most]
     judged = task.judge(torch.stack(said, dim=2), batch)
     return {name: (value_MS.float() * real_MS).sum(dim=1) / real_MS.sum(dim=1) for name, value_MS in judged.items()}
+
+
+def _words_of(inputs_MSx: Tensor) -> Tensor:
+    """A 64-bit word (M, S) of each example, of its content: what is drawn for it is the same at every evaluation."""
+    content_MSx = inputs_MSx.flatten(2)
+    content_MSx = content_MSx.view(torch.int32).long() if content_MSx.is_floating_point() else content_MSx
+    word_MS = torch.zeros_like(content_MSx[:, :, 0])
+    for x in range(content_MSx.shape[2]):
+        word_MS = splitmix64(word_MS * GOLDEN + content_MSx[:, :, x] + 1)
+    return word_MS
+
+
+def _gumbel(word_MS: Tensor, answer: int, classes: int) -> Tensor:
+    """Gumbel noise (M, S, V) for an answer of this number: the largest of logits with it is a draw of their softmax."""
+    return -(-uniform(several(word_MS, answer * classes, classes)).log()).log()

@@ -79,7 +79,7 @@ class Member:
         records.rewind(run, start)
         grid = set(eval_steps(config.eval, config.train.steps))
         watch = Watch.of(keep.events, run)
-        recorder = records.Recorder(lease, start, writer)
+        recorder = records.Recorder(lease, start, writer, config.trainable)
         adoption = Adoption(run, siblings, start)
         member = cls(config, run, lease, data, restored, torn, recorder, grid, keep, watch, writer, adoption, engine)
         run.write("run.json", member.description())
@@ -129,20 +129,21 @@ class Member:
 
     def _save(self, state: checkpoint.Checkpoint, kind: str) -> None:
         copy, keep = state.copied(), self.keep
-        size = sum(tensor.nbytes for tensor in copy.tensors.values())
-        self.writer.later(lambda: checkpoint.save(self.lease, copy, keep.budget, kind, keep.every), size)
+        self.writer.later(lambda: checkpoint.save(self.lease, copy, keep.budget, kind, keep.every), copy.nbytes)
 
-    def observe(self, tables: Mapping[str, Mapping[str, Any]], state: Callable[[], checkpoint.Checkpoint]) -> None:
-        """Take in the rows of an evaluation, by column; keep the present state where an event begins."""
+    def observe(
+        self, tables: Mapping[str, Mapping[str, Any]], state: Callable[[], checkpoint.Checkpoint | None]
+    ) -> None:
+        """Take in the rows of an evaluation, by column; keep the present state where an event begins, if it has one."""
         for step, values in values_by_step(tables).items():
             summaries = {site: value for site, value in values.items() if site[2:] == (None, None)}
             self.evaluations.append((step, list({**summaries, **self.updated}.items())))
             starts, broken = self.watch.look(step, values)
             if broken:
                 self.writer.later(functools.partial(checkpoint.forget, self.run, broken), 0)
-            if starts and step > 0:
+            if starts and step > 0 and (present := state()) is not None:
                 self.recorder.cut(step)
-                self._save(state(), "event")
+                self._save(present, "event")
         for table, columns in tables.items():
             self.recorder.add(table, columns)
 

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -236,7 +236,8 @@ class Pack:
         self._evaluated = self.step
         with torch.no_grad(), precision(self.config, self.device):
             weights = self.engine.evaluated()
-            behaviours = evaluate(self.model, weights, self.splits, self.task, self.config.eval.generated)
+            freely = self.config.eval.generated, self.config.eval.temperature
+            behaviours = evaluate(self.model, weights, self.splits, self.task, *freely)
             measured = [*self._scores(behaviours), *self._measured(weights)]
             columns = [[x for b in behaviours for x in (b.accuracy_M, b.loss_M, b.margin_M)]]
             columns += [[m.value_M for m in measured], [m.n_M for m in measured]]
@@ -298,8 +299,22 @@ class Pack:
         self.queries = self.queries and keep_members(self.queries, rows)
 
 
+class Failing(Protocol):
+    """What trains, when that fails."""
+
+    writer: Writer
+
+    @property
+    def members(self) -> list[Member]:
+        """Runs that have not ended."""
+
+    @property
+    def step(self) -> int:
+        """Updates that were made."""
+
+
 @contextlib.contextmanager
-def failures_recorded(pack: Pack) -> Iterator[None]:
+def failures_recorded(pack: Failing) -> Iterator[None]:
     """Write FAILED.json with the traceback for every member that has not ended, and raise the error again.
 
     What was on its way to the disk before the error is written first: the next attempt resumes behind it.
