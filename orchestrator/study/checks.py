@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.search.boundary import is_numeric
-from grokstudy.orchestrator.search.space import Choices, Point, Range
+from grokstudy.orchestrator.search.space import START_FROM, Choices, Point, Range
 from grokstudy.orchestrator.study.errors import Findings, KeyPath
 from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.resolve import ResolveError, point_text
@@ -37,6 +37,7 @@ def check_study(study: Study, findings: Findings) -> None:
     if findings.mistakes:
         return
     _check_size(study, findings)
+    _check_starts(study, findings)
     _check_measured(study, findings)
     _check_watched(study, findings)
     _check_search(study, findings)
@@ -71,6 +72,14 @@ def _check_size(study: Study, findings: Findings) -> None:
     if n_trials > MAX_TRIALS:
         section = "space" if study.search_kind == "grid" else "search"
         findings.at_key((section,), f"comes to {n_trials:,} trials; a study has at most {MAX_TRIALS:,}")
+
+
+def _check_starts(study: Study, findings: Findings) -> None:
+    """Weights of another run are those of the built-in loop, which a training function cannot be given."""
+    for place in ("space", "base"):
+        if study.function is not None and (place, START_FROM) in findings.places:
+            fault = f"is for the built-in loop; {word_of(study.function)} begins by itself"
+            findings.at_key((place, START_FROM), fault)
 
 
 def _check_watched(study: Study, findings: Findings) -> None:

@@ -4,6 +4,7 @@
     def train(config, run):
         model, optimiser = ...                       # from config, and the tensors of run.restored where there is one
         for step in run.steps(save, evaluate):       # the updates that are left
+            batch = run.batch(step)                  # or examples of its own
             loss = ...
             run.log(step, loss=loss.item())
 
@@ -33,7 +34,8 @@ from grokstudy.trainables.storage.checkpoint import Checkpoint
 from grokstudy.trainables.storage.retention import KEEP, Keep
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.writer import Writer
-from grokstudy.trainables.tasks.base import TaskData
+from grokstudy.trainables.tasks.base import Batch, TaskData
+from grokstudy.trainables.training.batches import TrainingSet
 from grokstudy.trainables.training.member import Member
 from grokstudy.trainables.training.pack import Progress, chosen_device
 
@@ -67,6 +69,7 @@ class Run:
         self._measured: dict[tuple[Any, ...], tuple[float | None, int | None]] = {}
         self._kinds: frozenset[tuple[Any, ...]] | None = None
         self._save: tuple[int, Save] | None = None
+        self._training: TrainingSet | None = None
         self._own = dict(member.config.trainable.columns) if member.config.trainable is not None else {}
         self._names = {name for kind in TRAINABLES[str(member.config.function)].measured[:2] for name in kind}  # type: ignore[attr-defined]
 
@@ -90,6 +93,15 @@ class Run:
         self.checkpoint(step, save)
         if evaluate is not None and self.evaluates(step):
             evaluate(step)
+
+    def batch(self, step: int) -> Batch:
+        """The `train.batch` examples of an update, with a first axis of one: those that the built-in loop would take.
+
+        They follow from seed and step, so that nothing has to be kept to go on exactly.
+        """
+        if self._training is None:
+            self._training = TrainingSet.of([self.config], [self.data], self.device)
+        return self._training.batch(self._training.words(step, step + 1, self.config.train.batch)[0])
 
     @property
     def should_stop(self) -> bool:

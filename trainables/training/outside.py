@@ -49,8 +49,7 @@ class Options:
 @trainable(Options, uses=("optim.lr", "train.batch"), measures=("embedding_norm",), prefix_stable=True)
 def train(config, run):
     torch.manual_seed(config.seed)
-    order = torch.Generator().manual_seed(config.seed)
-    shape, rows = config.example, run.data.train
+    shape = config.example
     model = torch.nn.Sequential(
         torch.nn.Embedding(shape.fields[0], config.own.hidden), torch.nn.Flatten(),
         torch.nn.Linear(shape.length * config.own.hidden, config.own.hidden), torch.nn.GELU(),
@@ -60,27 +59,22 @@ def train(config, run):
     if run.restored is not None:
         model.load_state_dict(run.restored["model"])
         optimiser.load_state_dict(run.restored["optimiser"])
-        order.set_state(run.restored["order"])
-
-    def tensors(rows):
-        return torch.as_tensor(rows.inputs, device=run.device), torch.as_tensor(rows.target[:, 0], device=run.device)
 
     def save():
-        return {{"model": model.state_dict(), "optimiser": optimiser.state_dict(), "order": order.get_state()}}
+        return {{"model": model.state_dict(), "optimiser": optimiser.state_dict()}}
 
     @torch.no_grad()
     def evaluate(step):
         for name, split in run.data.splits.items():
-            inputs, target = tensors(split)
+            inputs, target = (torch.as_tensor(x, device=run.device) for x in (split.inputs, split.target[:, 0]))
             logits = model(inputs)
             right = (logits.argmax(dim=1) == target).float().mean().item()
             run.evaluate(step, name, accuracy=right, loss=F.cross_entropy(logits, target).item())
             run.measure(step, "embedding_norm", model[0].weight.norm().item(), split=name)
 
-    inputs, target = tensors(rows)
     for step in run.steps(save, evaluate):
-        batch = torch.randint(len(inputs), (config.train.batch,), generator=order).to(run.device)
-        loss = F.cross_entropy(model(inputs[batch]), target[batch])
+        batch = run.batch(step)
+        loss = F.cross_entropy(model(batch.inputs_MBx[0]), batch.target_MBAx[0, :, 0])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
