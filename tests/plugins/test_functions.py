@@ -118,8 +118,8 @@ def test_its_tables_hold_every_row_and_its_own_columns(trained: Path) -> None:
     assert steps["grad_norm"].null_count() == steps.height, "what it does not know is missing, not 0"
     assert tables.evals.collect().group_by("trial_id", "step").len()["len"].to_list() == [7] * 2 * 3
     assert {*tables.probes.collect()["probe"]} == {"embedding_norm"}
-    found = tables.events.filter(event="long").select("status", "step").collect()
-    assert found.rows() == [("observed", 0)] * 2, found
+    found = tables.events.filter(event="long").select("state", "time").collect()
+    assert found.rows() == [("observed", 0.0)] * 2, found
     for words in (("verify",), ("compact",), ("verify",)):
         said(*words, "--root", trained / "root")
     query = "SELECT max(seen) AS most, max(lr) AS lr FROM steps"
