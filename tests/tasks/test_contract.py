@@ -41,6 +41,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "tree_path": {
         "data": {"depth": 2, "labels": 8}, "model": {"family": "attention", "heads": 2, "attention_std": 0.01},
     },
+    "affine_icl": {"data": {"length": 6}, "model": DECODER},
     "copy_retrieve": {"data": {"kind": "UR", "shortest": 3, "longest": 5}, "model": {**DECODER, "positions": "rope"}},
 }  # fmt: skip
 """A run of each task that trains in a moment. A new task needs a line here."""
