@@ -38,6 +38,10 @@ SMALL: dict[str, dict[str, Any]] = {
         "data": {"context": 12}, "model": {"family": "attention", "heads": 1, "values": "fixed"},
         "optim": {"name": "sgd", "lr": 5.0, "weight_decay": 0.0},
     },
+    "tree_path": {
+        "data": {"depth": 2, "labels": 8}, "model": {"family": "attention", "heads": 2, "attention_std": 0.01},
+    },
+    "affine_icl": {"data": {"length": 6}, "model": DECODER},
     "copy_retrieve": {"data": {"kind": "UR", "shortest": 3, "longest": 5}, "model": {**DECODER, "positions": "rope"}},
 }  # fmt: skip
 """A run of each task that trains in a moment. A new task needs a line here."""

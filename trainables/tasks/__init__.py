@@ -18,6 +18,8 @@ TASKS: Registry[type[Task]] = Registry(
         "comparison": "trainables.tasks.comparison:Comparison",
         "icl_regression": "trainables.tasks.icl_regression:ICLRegression",
         "copy_retrieve": "trainables.tasks.copy_retrieve:CopyRetrieve",
+        "tree_path": "trainables.tasks.tree_path:TreePath",
+        "affine_icl": "trainables.tasks.affine_icl:AffineICL",
     },
     group="grokstudy.tasks",
     fault="trainables.tasks.outside:fault",
