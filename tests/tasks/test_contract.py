@@ -38,6 +38,11 @@ SMALL: dict[str, dict[str, Any]] = {
         "data": {"context": 12}, "model": {"family": "attention", "heads": 1, "values": "fixed"},
         "optim": {"name": "sgd", "lr": 5.0, "weight_decay": 0.0},
     },
+    "cot_icl": {
+        "data": {"patterns": 4, "examples": 6, "most_examples": 20},
+        "model": {"family": "attention", "heads": 1, "attention_std": 0.05},
+        "optim": {"name": "sgd", "lr": 1.0, "weight_decay": 0.0},
+    },
     "copy_retrieve": {"data": {"kind": "UR", "shortest": 3, "longest": 5}, "model": {**DECODER, "positions": "rope"}},
 }  # fmt: skip
 """A run of each task that trains in a moment. A new task needs a line here."""
