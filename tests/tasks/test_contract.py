@@ -43,6 +43,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "model": {"family": "attention", "heads": 1, "attention_std": 0.05},
         "optim": {"name": "sgd", "lr": 1.0, "weight_decay": 0.0},
     },
+    "graph_navigation": {"data": {"nodes": 24, "layers": 4, "edge": 0.3, "max_train_distance": 2}, "model": DECODER},
     "copy_retrieve": {"data": {"kind": "UR", "shortest": 3, "longest": 5}, "model": {**DECODER, "positions": "rope"}},
 }  # fmt: skip
 """A run of each task that trains in a moment. A new task needs a line here."""

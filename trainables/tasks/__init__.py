@@ -19,6 +19,7 @@ TASKS: Registry[type[Task]] = Registry(
         "icl_regression": "trainables.tasks.icl_regression:ICLRegression",
         "copy_retrieve": "trainables.tasks.copy_retrieve:CopyRetrieve",
         "cot_icl": "trainables.tasks.cot_icl:CoTICL",
+        "graph_navigation": "trainables.tasks.graph_navigation:GraphNavigation",
     },
     group="grokstudy.tasks",
     fault="trainables.tasks.outside:fault",
