@@ -42,6 +42,12 @@ SMALL: dict[str, dict[str, Any]] = {
         "data": {"depth": 2, "labels": 8}, "model": {"family": "attention", "heads": 2, "attention_std": 0.01},
     },
     "affine_icl": {"data": {"length": 6}, "model": DECODER},
+    "cot_icl": {
+        "data": {"patterns": 4, "examples": 6, "most_examples": 20},
+        "model": {"family": "attention", "heads": 1, "attention_std": 0.05},
+        "optim": {"name": "sgd", "lr": 1.0, "weight_decay": 0.0},
+    },
+    "graph_navigation": {"data": {"nodes": 24, "layers": 4, "edge": 0.3, "max_train_distance": 2}, "model": DECODER},
     "copy_retrieve": {"data": {"kind": "UR", "shortest": 3, "longest": 5}, "model": {**DECODER, "positions": "rope"}},
 }  # fmt: skip
 """A run of each task that trains in a moment. A new task needs a line here."""

@@ -88,7 +88,8 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
         return tried(config, device, threads).evaluation_s
     torch.set_num_threads(threads)
     at, options = torch.device(device), config.eval
-    forwards = step_flops(config.model, config.example, len(TASKS[config.task].splits) * options.max_examples) / 3
+    splits_there = len(TASKS[config.task].splits_of(config.data))
+    forwards = step_flops(config.model, config.example, splits_there * options.max_examples) / 3
     if _is_huge(config):
         return forwards / RECKONED_FLOPS
     share = min(1.0, EVALUATION_FLOPS / forwards)

@@ -5,7 +5,8 @@
 No norm, no residual, no MLP, no division by the root of the width (arXiv 2507.20443 section 2, arXiv 2410.02167 section
 3). Columns c are the real channels of the inputs as they are. Q is one matrix, or a product of two; V is trained, or
 fixed to the channels that the task names (`Shape.value`). The task also names the channels that Q sees (`Shape.query`):
-where labels stand beside inputs in a column, a score that saw the query's own label would be no prediction.
+where labels stand beside inputs in a column, a score that saw the query's own label would be no prediction. Channels
+that say a place's answer to others alone (`Shape.told`) are zero where the place itself asks.
 
 Axes: M member, B example, T place, R channel, A answer, H head, K factor, O output.
 """
@@ -77,7 +78,7 @@ class Attention(Network):
         """Outputs (M, B, A, O) and the pattern (M, B, H, A, T): each place attends to those before it."""
         low, high = self.shape.query or (0, self.shape.reals)
         seen_MBTR = x_MBTR[..., low:high]
-        own_MBAR = at_position(seen_MBTR, at_MBA)
+        own_MBAR = at_position(self._without_answers(x_MBTR), at_MBA)[..., low:high]
         if self.options.scores == "joint":
             asked_MBHAR = torch.einsum("mbar,mhsr->mbhas", own_MBAR, weights["scores"])
             score_MBHAT = torch.einsum("mbhas,mbts->mbhat", asked_MBHAR, seen_MBTR)
@@ -93,3 +94,11 @@ class Attention(Network):
             return torch.einsum("mbhar,mhro->mbao", mixed_MBHAR, weights["values"]), pattern_MBHAT
         low, high = self.shape.value or (0, self.shape.outputs)
         return torch.einsum("mbhat,mbto->mbao", pattern_MBHAT, x_MBTR[..., low:high]), pattern_MBHAT
+
+    def _without_answers(self, x_MBTR: Tensor) -> Tensor:
+        """The inputs with zeros where places say their own answers."""
+        if self.shape.told is None:
+            return x_MBTR
+        low, high = self.shape.told
+        channel = torch.arange(x_MBTR.shape[3], device=x_MBTR.device)
+        return x_MBTR.masked_fill((channel >= low) & (channel < high), 0.0)

@@ -20,6 +20,8 @@ TASKS: Registry[type[Task]] = Registry(
         "copy_retrieve": "trainables.tasks.copy_retrieve:CopyRetrieve",
         "tree_path": "trainables.tasks.tree_path:TreePath",
         "affine_icl": "trainables.tasks.affine_icl:AffineICL",
+        "cot_icl": "trainables.tasks.cot_icl:CoTICL",
+        "graph_navigation": "trainables.tasks.graph_navigation:GraphNavigation",
     },
     group="grokstudy.tasks",
     fault="trainables.tasks.outside:fault",

@@ -57,6 +57,8 @@ class Shape:
     """Real channels low .. high - 1 that scores of attention see (family `attention`); None for all."""
     value: tuple[int, int] | None = None
     """Real channels that are passed on where values are not trained."""
+    told: tuple[int, int] | None = None
+    """Real channels that say a place's own answer: others see them, its own scores do not (family `attention`)."""
     static: tuple[Any, ...] = ()
     """Whatever else must be equal in a pack: options that decide shapes rather than values."""
 
@@ -242,7 +244,7 @@ class Task:
 
     @classmethod
     def splits_of(cls, options: Any) -> tuple[str, ...]:
-        """The splits that there are under these options."""
+        """The splits that there are under these options; all of them where a task does not say so."""
         return tuple(cls.splits)
 
     @staticmethod
@@ -262,7 +264,9 @@ class Task:
 
     @staticmethod
     def scores(output_MSAx: Tensor, rows: Batch) -> dict[str, Tensor]:
-        """Per example (M, S): `accuracy` where outputs are real, and those of `metrics` that `judge` does not give."""
+        """Per example (M, S): those of `metrics` that `judge` does not give, and `accuracy` where it is another thing
+        than that the target is the arg max: where outputs are real, or several answers are right.
+        """
         return {}
 
     generates: ClassVar[bool] = False
@@ -275,7 +279,10 @@ class Task:
 
     @staticmethod
     def judge(said_MSAx: Tensor, rows: Batch) -> dict[str, Tensor]:
-        """Per example (M, S) what a model's own answers achieve: `exact`, all that are there equal to the targets."""
+        """Per example (M, S) what a model's own answers achieve: `exact`, all that are there equal to the targets.
+
+        NaN where there is no such thing: of such examples the mean says nothing.
+        """
         right_MSA = said_MSAx == rows.target_MBAx
         if rows.weight_MBA is not None:
             right_MSA = right_MSA | (rows.weight_MBA == 0)

@@ -75,10 +75,9 @@ def _behaviour(model: Network, task: type[Task], name: str, split: SplitBatch, o
     scores = task.scores(output_MSAx, rows)
     if model.shape.classes:
         margin_MS = answer_margins(model, output_MSAx, rows)
-        accuracy_M = split.mean(margin_MS > 0)
     else:
         margin_MS = torch.full_like(loss_MSA[..., 0], torch.nan)
-        accuracy_M = split.mean(scores["accuracy"])
+    accuracy_M = split.mean(scores.get("accuracy", margin_MS > 0))
     own = {key: split.mean(value_MS) for key, value_MS in scores.items() if key != "accuracy"}
     return Behaviour(name, accuracy_M, _weighted(split, loss_MSA), split.mean(margin_MS), own)
 
@@ -108,7 +107,13 @@ def free_running(
         batch = task.feed(batch, a, said[-1])
     real_MS = split.real_MS[:, :most]
     judged = task.judge(torch.stack(said, dim=2), batch)
-    return {name: (value_MS.float() * real_MS).sum(dim=1) / real_MS.sum(dim=1) for name, value_MS in judged.items()}
+    return {name: _mean(value_MS.float(), real_MS) for name, value_MS in judged.items()}
+
+
+def _mean(value_MS: Tensor, real_MS: Tensor) -> Tensor:
+    """Mean (M,) over the real examples that have a value, NaN where there is none."""
+    there_MS = real_MS & ~value_MS.isnan()
+    return torch.where(there_MS, value_MS, 0.0).sum(dim=1) / there_MS.sum(dim=1)
 
 
 def _words_of(inputs_MSx: Tensor) -> Tensor:
