@@ -38,6 +38,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "comparison": {
         "data": {"entities": 20, "attributes": 3, "values": 4, "ood_fraction": 0.4, "phi": 3.0}, "model": DECODER,
     },
+    "complex_reasoning": {
+        "data": {"entities": 20, "attributes": 3, "values": 4, "ood_fraction": 0.4}, "model": DECODER,
+    },
     "icl_regression": {
         "data": {"context": 12}, "model": {"family": "attention", "heads": 1, "values": "fixed"},
         "optim": {"name": "sgd", "lr": 5.0, "weight_decay": 0.0},
@@ -81,6 +84,7 @@ def test_the_same_seed_gives_the_same_data_and_another_seed_gives_others(task: s
     options = config_of(task).data
     data, again, other = (TASKS[task].build(options, seed, 20) for seed in (0, 0, 1))
     assert data.hash == again.hash != other.hash
+    assert set(data.splits) == set(TASKS[task].splits_of(options))
     assert set(data.splits) <= set(TASKS[task].splits) <= set(known_splits())
     assert all(0 < len(rows) <= 20 for rows in data.splits.values())
     headline, shown = of_splits(list(data.splits))

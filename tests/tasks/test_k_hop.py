@@ -177,6 +177,8 @@ def test_classes_that_are_not_asked_for_are_not_there_and_three_letters_are_for_
     plain = build(2, no_later_hop=0, held_out_atomic=0)
     letters = ("test_ii", "test_io", "test_oi", "test_oo")
     assert set(plain.splits) == {"train_ii", *letters, "atomic_id", "atomic_ood"}
+    assert set(plain.splits) == set(KHop.splits_of(KHopOptions(**SMALL[2], no_later_hop=0, held_out_atomic=0)))
+    assert set(build(2).splits) == set(KHop.splits_of(KHopOptions(**SMALL[2])))
     assert set(build(2).splits) - set(plain.splits) == {"test_r", "atomic_r", "atomic_h"}
     assert set(build(3).splits) - set(build(2).splits) == {f"test_{name}" for name in DETAILED}
     assert set(build(3).splits) == set(KHop.splits)

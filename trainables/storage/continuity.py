@@ -107,7 +107,7 @@ def _steps_gap(found: Census, end: int) -> Gap | None:
 
 def _least(config: RunConfig, table: str) -> int:
     """How many rows an evaluation has at least: one for each split of the task, where its code is here."""
-    return len(TASKS[config.task].splits) if table == "evals" and config.task in TASKS else 1
+    return len(TASKS[config.task].splits_of(config.data)) if table == "evals" and config.task in TASKS else 1
 
 
 def stray(config: RunConfig, table: str, found: Census, end: int, last: int | None = None) -> Steps:

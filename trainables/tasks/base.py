@@ -240,6 +240,11 @@ class Task:
         """What its examples look like under these options."""
         raise NotImplementedError
 
+    @classmethod
+    def splits_of(cls, options: Any) -> tuple[str, ...]:
+        """The splits that there are under these options. What decides it belongs to the `static` of their shape."""
+        return tuple(cls.splits)
+
     @staticmethod
     def check(options: Any, seed: int) -> list[Problem]:
         """What this seed makes impossible, found cheaply."""
@@ -311,8 +316,3 @@ class Fresh(Task):
                 batch.mechanism.each(lambda x: x[0].numpy()),
             )  # fmt: skip
         return TaskData(None, splits, {})
-
-    @classmethod
-    def splits_of(cls, options: Any) -> tuple[str, ...]:
-        """The splits that there are under these options."""
-        return tuple(cls.splits)

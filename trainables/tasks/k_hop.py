@@ -382,8 +382,17 @@ class KHop(Task):
         length, vocabulary = options.hops + 1, options.vocabulary
         return Shape(
             length, (vocabulary,), classes=vocabulary, candidates=(0, options.entities), names=PLACES[:length],
-            static=(options.no_later_hop > 0, options.held_out_atomic > 0),
+            static=KHop.splits_of(options),
         )  # fmt: skip
+
+    @classmethod
+    def splits_of(cls, options: KHopOptions) -> tuple[str, ...]:
+        """Three letters are for three hops; classes that no fact is of are not asked."""
+        optional = {
+            **dict.fromkeys((f"test_{letters}" for letters in _told_apart(LONGEST)), options.hops == LONGEST),
+            **dict.fromkeys(("test_r", "atomic_r"), options.no_later_hop > 0), "atomic_h": options.held_out_atomic > 0,
+        }  # fmt: skip
+        return tuple(name for name in cls.splits if optional.get(name, True))
 
     @staticmethod
     def memory(options: KHopOptions) -> tuple[float, str, frozenset[str]]:
@@ -418,7 +427,7 @@ class KHop(Task):
             splits[name] = _with_prior(graph, say.chains(asked), composed, sought)
         order = Stream(seed, "atomic").permutation(len(graph.head))
         for name, mask in classes.named().items():
-            if name in ("atomic_id", "atomic_ood") or mask.any():
+            if name in cls.splits_of(options):
                 splits[name] = _with_prior(graph, say.facts(order[mask[order]][:max_examples]), atoms)
         if empty := [name for name, rows in splits.items() if not len(rows)]:
             message = f"data: split {', '.join(empty)} is empty for seed {seed}; enlarge the graph or ood_fraction"
