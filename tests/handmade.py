@@ -53,16 +53,18 @@ class Written:
     """Size of the part of the residual stream that says which fact something is."""
 
     @staticmethod
-    def blank(shape: Shape, keys: int = 0) -> tuple[Transformer, dict[str, Tensor], int]:
+    def blank(shape: Shape, keys: int = 0, layers: int = 2) -> tuple[Transformer, dict[str, Tensor], int]:
         """Embeddings, positions, unembedding; blocks that do nothing."""
         width = 4 * shape.classes + shape.length + keys
-        options = Model(layers=2, loops=1, width=width, heads=1, mlp_ratio=6, activation="relu", tied=False, bias=True)
+        plain = Model(loops=1, heads=1, mlp_ratio=6, activation="relu", tied=False, bias=True)
+        options = dataclasses.replace(plain, layers=layers, width=width)
         model = Transformer(options, shape)
         weights = {
             name: value.clone() for name, value in model.unpack(torch.zeros(1, parameter_count(options, shape))).items()
         }
-        for name in ("0.norm1", "0.norm2", "1.norm1", "1.norm2", "norm_final"):
-            weights[name][:] = 1.0
+        for name, weight in weights.items():
+            if name.endswith(("norm1", "norm2", "norm_final")):
+                weight[:] = 1.0
         made = Written(model, weights, keys)
         weights["embed"][0][:, made.part("token")] = torch.eye(shape.classes)
         weights["position"][0][:, made.part("position")] = torch.eye(shape.length)

@@ -31,8 +31,15 @@ DECODER = {"layers": 2, "loops": 1, "width": 16, "heads": 2}
 SMALL: dict[str, dict[str, Any]] = {
     "two_hop": {"data": GRAPH, "model": DECODER},
     "two_hop_transfer": {"data": {**GRAPH, "new_facts": 10, "retained": 60}, "model": DECODER},
+    "k_hop": {
+        "data": {"hops": 3, "entities": 20, "relations": 8, "out_degree": 5, "ood_fraction": 0.2, "phi": 2.0},
+        "model": DECODER,
+    },
     "comparison": {
         "data": {"entities": 20, "attributes": 3, "values": 4, "ood_fraction": 0.4, "phi": 3.0}, "model": DECODER,
+    },
+    "complex_reasoning": {
+        "data": {"entities": 20, "attributes": 3, "values": 4, "ood_fraction": 0.4}, "model": DECODER,
     },
     "icl_regression": {
         "data": {"context": 12}, "model": {"family": "attention", "heads": 1, "values": "fixed"},

@@ -15,7 +15,9 @@ TASKS: Registry[type[Task]] = Registry(
     {
         "two_hop": "trainables.tasks.two_hop:TwoHop",
         "two_hop_transfer": "trainables.tasks.two_hop_transfer:TwoHopTransfer",
+        "k_hop": "trainables.tasks.k_hop:KHop",
         "comparison": "trainables.tasks.comparison:Comparison",
+        "complex_reasoning": "trainables.tasks.complex_reasoning:ComplexReasoning",
         "icl_regression": "trainables.tasks.icl_regression:ICLRegression",
         "copy_retrieve": "trainables.tasks.copy_retrieve:CopyRetrieve",
         "tree_path": "trainables.tasks.tree_path:TreePath",

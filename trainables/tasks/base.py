@@ -244,7 +244,7 @@ class Task:
 
     @classmethod
     def splits_of(cls, options: Any) -> tuple[str, ...]:
-        """The splits that there are under these options; all of them where a task does not say so."""
+        """The splits that there are under these options. What decides it belongs to the `static` of their shape."""
         return tuple(cls.splits)
 
     @staticmethod

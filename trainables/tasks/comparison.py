@@ -42,16 +42,14 @@ LABELS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComparisonOptions:
-    """Entities, what is known of them, and which comparisons are trained."""
+class WorldOptions:
+    """Entities, what is true of them, and how comparisons are said."""
 
     entities: int = option(100, "entities E", ge=4)
     attributes: int = option(5, "attributes A", ge=2)
     values: int = option(10, "ordered values N of each attribute", ge=2)
     ood_fraction: float = option(0.1, "share of the entities that are out-of-distribution, per attribute", gt=0, lt=1)
     holdout: float = option(0.1, "share of the pairs of two I entities held out as test_ii", gt=0, lt=1)
-    phi: float = option(8.0, "trained comparisons per in-distribution atomic fact", gt=0)
-    both_orders: bool = option(False, "train pairs in both orders; else the order of each is drawn as well")
     separators: bool = option(False, "constant tokens before e1 and before e2, as in the paper")
 
     @property
@@ -73,11 +71,6 @@ class ComparisonOptions:
     def pairs_held_out(self) -> int:
         """Those that are held out."""
         return int(np.ceil(self.holdout * self.pairs_ii))
-
-    @property
-    def phi_max(self) -> float:
-        """Largest phi: every comparison that is not held out."""
-        return 2 * (self.pairs_ii - self.pairs_held_out) / self.facts_id
 
     @property
     def length(self) -> int:
@@ -106,11 +99,28 @@ class ComparisonOptions:
 
     def problems(self) -> list[Problem]:
         """What is impossible, found without drawing anything."""
-        problems = []
         if min(self.ood, self.entities - self.ood) < 2:
             message = f"{self.ood_fraction:g} of {self.entities} entities leaves no pair of two in one of the classes"
             return [Problem("data.ood_fraction", message)]
-        if self.phi > self.phi_max:
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonOptions(WorldOptions):
+    """A world, and which comparisons are trained."""
+
+    phi: float = option(8.0, "trained comparisons per in-distribution atomic fact", gt=0)
+    both_orders: bool = option(False, "train pairs in both orders; else the order of each is drawn as well")
+
+    @property
+    def phi_max(self) -> float:
+        """Largest phi: every comparison that is not held out."""
+        return 2 * (self.pairs_ii - self.pairs_held_out) / self.facts_id
+
+    def problems(self) -> list[Problem]:
+        """What is impossible, found without drawing anything."""
+        problems = super().problems()
+        if not problems and self.phi > self.phi_max:
             message = f"{self.phi:g} is above {self.phi_max:.4g}, the comparisons that are not held out per I fact"
             problems.append(Problem("data.phi", message))
         return problems
@@ -120,12 +130,12 @@ class ComparisonOptions:
 class World:
     """What is true of the entities. A comparison is one number, (a E + e1) E + e2."""
 
-    options: ComparisonOptions
+    options: WorldOptions
     value_EA: IntArray
     ood_EA: NDArray[np.bool_]
 
     @classmethod
-    def draw(cls, options: ComparisonOptions, seed: int) -> World:
+    def draw(cls, options: WorldOptions, seed: int) -> World:
         """Uniform values, and for each attribute its own O entities."""
         size = (options.entities, options.attributes)
         value_EA = Stream(seed, "values").integers(options.values, size[0] * size[1]).reshape(size)
@@ -151,6 +161,12 @@ class World:
     def both_orders(self, comparison_N: IntArray) -> IntArray:
         """Each comparison, and its mirror right behind it."""
         return np.stack([comparison_N, self.mirrored(comparison_N)], axis=1).reshape(-1)
+
+    def drawn(self, pair_N: IntArray, count: int, stream: Stream) -> IntArray:
+        """So many comparisons of these pairs, drawn one by one without replacement: fewer are the first of more."""
+        item = stream.permutation(2 * len(pair_N))[:count]
+        chosen = pair_N[item >> 1]
+        return np.where(item & 1, self.mirrored(chosen), chosen)
 
     def pairs(self, ood: bool) -> IntArray:
         """Unordered pairs of two entities of a class, as comparisons in one order."""
@@ -194,9 +210,8 @@ class Pools:
     test_oo: IntArray
 
     @classmethod
-    def split(cls, world: World, seed: int) -> Pools:
+    def split(cls, world: World, options: ComparisonOptions, seed: int) -> Pools:
         """Hold pairs out, and choose what is trained: a smaller phi trains on a subset of a larger one."""
-        options = world.options
 
         def shuffled(name: str, pairs: IntArray) -> IntArray:
             return pairs[Stream(seed, f"pool/{name}").permutation(len(pairs))]
@@ -207,9 +222,7 @@ class Pools:
         if options.both_orders:
             trained = world.both_orders(free[: round(n_train / 2)])
         else:
-            item = Stream(seed, "train").permutation(2 * len(free))[:n_train]
-            chosen = free[item >> 1]
-            trained = np.where(item & 1, world.mirrored(chosen), chosen)
+            trained = world.drawn(free, n_train, Stream(seed, "train"))
         oo = shuffled("oo", world.pairs(ood=True))
         return cls(trained, world.both_orders(held_out), mixed, world.mirrored(mixed), world.both_orders(oo))
 
@@ -329,7 +342,7 @@ def _at(place: int, token_N: IntArray) -> IntArray:
     return np.stack([np.full_like(token_N, place), token_N], axis=1)
 
 
-def _notes(options: ComparisonOptions, target_N: IntArray, low_N: IntArray, kinds: int) -> dict[str, NDArray[Any]]:
+def _notes(options: WorldOptions, target_N: IntArray, low_N: IntArray, kinds: int) -> dict[str, NDArray[Any]]:
     """What scores need: tokens that can be said at all, those `kinds` from `low` on that can be meant, and weights of
     mean 1 under which each of these counts the same, as far as there is any.
     """
@@ -396,7 +409,7 @@ class Comparison(Task):
     def build(cls, options: ComparisonOptions, seed: int, max_examples: int) -> TaskData:
         """Draw the world, the training set and the splits. Raises ValueError when a split is empty."""
         world = World.draw(options, seed)
-        pools = Pools.split(world, seed)
+        pools = Pools.split(world, options, seed)
         say = Sayer.of(world, pools.trained, seed)
         facts = Stream(seed, "atomic").permutation(world.value_EA.size)
         ood = world.ood_EA.reshape(-1)[facts]

@@ -13,6 +13,7 @@ from grokstudy.trainables.randomness import IntArray, Stream
 from grokstudy.trainables.tasks.base import Mechanism, Shape, Task, TaskData
 
 if TYPE_CHECKING:
+    from grokstudy.trainables.tasks.k_hop import KHopOptions
     from grokstudy.trainables.tasks.two_hop import TwoHopOptions
 
 
@@ -97,7 +98,7 @@ class Graph:
     out_degree: int
 
     @classmethod
-    def draw(cls, options: TwoHopOptions, seed: int) -> Graph:
+    def draw(cls, options: TwoHopOptions | KHopOptions, seed: int) -> Graph:
         """Draw d distinct relations per head, uniform tails (self-loops possible), and the O facts."""
         entities, relations, facts = options.entities, options.relations, options.atomic_facts
         stream = Stream(seed, "graph")
