@@ -215,6 +215,8 @@ class RunConfig:
         """Everything impossible about this configuration that can be told without building the data."""
         if isinstance(self.data, Unloaded):
             return [Problem("task", f"the code of {self.task} is not here")]
+        if absent := list(_absent_files(self.data)):
+            return absent
         own = getattr(self.data, "problems", list)
         return list(_misfits(self)) or [*_cross_checks(self), *own()]
 
@@ -342,6 +344,15 @@ def _section(name: str, kind: type[Any], raw: Any) -> Any:
         if key not in known:
             raise ValueError(f"{name}.{key} is unknown; {did_you_mean(key, list(known))}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()})
+
+
+def _absent_files(data: Any) -> Iterator[Problem]:
+    """Files of data whose content this process does not have, without which nothing else can be told."""
+    for field_ in fields_of(type(data)).values():
+        name = getattr(data, field_.attribute)
+        if field_.file is not None and isinstance(name, str) and not plugins.is_here(name):
+            message = f"{name} is not here with its content; load the study whose file names it"
+            yield Problem(f"data.{field_.key}", message)
 
 
 def _misfits(config: RunConfig) -> Iterator[Problem]:

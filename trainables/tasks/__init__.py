@@ -18,6 +18,7 @@ TASKS: Registry[type[Task]] = Registry(
         "comparison": "trainables.tasks.comparison:Comparison",
         "icl_regression": "trainables.tasks.icl_regression:ICLRegression",
         "copy_retrieve": "trainables.tasks.copy_retrieve:CopyRetrieve",
+        "synthetic_facts": "trainables.tasks.synthetic_facts:SyntheticFacts",
     },
     group="grokstudy.tasks",
     fault="trainables.tasks.outside:fault",
