@@ -232,6 +232,8 @@ class RunConfig:
         for key, name, options in (("task", self.task, self.data), ("trainable", self.function, self.own)):
             if isinstance(options, Unloaded):
                 return [Problem(key, f"the code of {name} is not here")]
+        if absent := list(_absent_files(self.data)):
+            return absent
         own = [getattr(options, "problems", list) for options in (self.data, self.own)]
         return list(_misfits(self)) or [*_cross_checks(self), *(found for problems in own for found in problems())]
 
@@ -372,6 +374,15 @@ def _section(name: str, kind: type[Any], raw: Any) -> Any:
         if key not in known:
             raise ValueError(f"{name}.{key} is unknown; {did_you_mean(key, list(known))}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()})
+
+
+def _absent_files(data: Any) -> Iterator[Problem]:
+    """Files of data whose content this process does not have, without which nothing else can be told."""
+    for field_ in fields_of(type(data)).values():
+        name = getattr(data, field_.attribute)
+        if field_.file is not None and isinstance(name, str) and not plugins.is_here(name):
+            message = f"{name} is not here with its content; load the study whose file names it"
+            yield Problem(f"data.{field_.key}", message)
 
 
 def _misfits(config: RunConfig) -> Iterator[Problem]:

@@ -20,6 +20,16 @@ MOST_KNOWN, NEAREST = 20, 6
 """Most known words that a message lists, and how many of them it names when there are more."""
 
 
+@dataclasses.dataclass(frozen=True)
+class DataFile:
+    """What an option is whose value names a file of data beside the study (`plugins.from_data`)."""
+
+    read: Callable[[bytes], str]
+    """The text that runs need of a file's content; of that text, the same again. Raises ValueError: what is wrong."""
+    absent: str
+    """How to get such a file, for the error where there is none."""
+
+
 def option(
     default: Any,
     doc: str,
@@ -29,14 +39,16 @@ def option(
     le: float | None = None,
     lt: float | None = None,
     later: bool = False,
+    file: DataFile | None = None,
 ) -> Any:
     """Declare a dataclass field with its meaning and its bounds (inclusive `ge`/`le`, exclusive `gt`/`lt`).
 
     `later`: it came after runs had been trained without it, which did what its default does: at the default it is no
-    part of what a run is, so that those runs keep their names.
+    part of what a run is, so that those runs keep their names. `file`: in a study it is a path, in a run's
+    configuration that path with a digest of what was read there.
     """
     bounds = {k: v for k, v in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if v is not None}
-    return dataclasses.field(default=default, metadata={"doc": doc, "bounds": bounds, "later": later})
+    return dataclasses.field(default=default, metadata={"doc": doc, "bounds": bounds, "later": later, "file": file})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +92,8 @@ class OptionField:
     default: Any
     later: bool = False
     """Whether it is left out of a run's identity at its default."""
+    file: DataFile | None = None
+    """How the file is read that it names, if it names one."""
 
     @property
     def members(self) -> tuple[Any, ...]:
@@ -149,8 +163,8 @@ def _fields_of(options: Any) -> Mapping[str, OptionField]:
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         bounds, doc = field.metadata.get("bounds", {}), field.metadata.get("doc", "")
         key = field.name.rstrip("_")
-        later = field.metadata.get("later", False)
-        fields[key] = OptionField(key, field.name, hints[field.name], bounds, doc, default, later)
+        later, file = field.metadata.get("later", False), field.metadata.get("file")
+        fields[key] = OptionField(key, field.name, hints[field.name], bounds, doc, default, later, file)
     return fields
 
 

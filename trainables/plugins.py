@@ -7,6 +7,9 @@ in a run's configuration it keeps curves of edited code apart, and two studies w
 What is imported is the text that was read when the name was given, in this process and in every worker: a file that is
 edited meanwhile changes nothing that runs. `Code` brings its text along when it is pickled. Imports among the files
 are turned into imports of that text; everything else is imported as always.
+
+A file of data that an option names (`options.DataFile`) is treated alike: `./facts.json@<digest>`, with what the option
+reads of it in place of the text.
 """
 
 from __future__ import annotations
@@ -29,14 +32,20 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from grokstudy.trainables.options import DataFile
+
 ROOT = "grokstudy_code"
 """The package under which the text is imported, by digest."""
 NAME = re.compile(
     r"(?P<place>\./(?:[A-Za-z_]\w*/)*[A-Za-z_]\w*\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)"
     r":(?P<thing>[A-Za-z_]\w*)@(?P<digest>[0-9a-f]{16})"
 )
-MOST_BYTES = 1_000_000
-"""Of one plug-in's files: more is a library, to be installed."""
+DATA_PATH = r"(?:[A-Za-z0-9_][A-Za-z0-9_-]*/)*[A-Za-z0-9_][A-Za-z0-9_-]*\.(?:json|jsonl|csv|tsv|txt)"
+"""Paths of files of data, from the study's folder."""
+DATA = re.compile(rf"(?P<place>\./{DATA_PATH})@(?P<digest>[0-9a-f]{{16}})")
+"""A full name of a file of data."""
+MOST_BYTES, MOST_DATA = 1_000_000, 2_000_000
+"""Of one plug-in's files (more is a library, to be installed), and of what is read of a file of data."""
 OURS = "grokstudy"
 
 
@@ -94,9 +103,10 @@ def known(files: Mapping[str, str], home: str) -> Code:
 
 def code_of(name: str) -> Code:
     """The code of a full name. Raises PluginError when this process does not have it."""
-    match = NAME.fullmatch(name)
+    match = NAME.fullmatch(name) or DATA.fullmatch(name)
     if match is None or match["digest"] not in _CODES:
-        raise PluginError(f"{word_of(name)}: its code ({name.rpartition('@')[2]}) is not here")
+        what = "content" if is_data(name) else "code"
+        raise PluginError(f"{word_of(name)}: its {what} ({name.rpartition('@')[2]}) is not here")
     return _CODES[match["digest"]]
 
 
@@ -111,9 +121,26 @@ def is_full(name: object) -> bool:
     return isinstance(name, str) and NAME.fullmatch(name) is not None
 
 
+def is_data(name: object) -> bool:
+    """Whether a name says which content of a file of data is meant, known or not."""
+    return isinstance(name, str) and DATA.fullmatch(name) is not None
+
+
+def is_here(name: str) -> bool:
+    """Whether this process has the content of a file of data, by its full name."""
+    match = DATA.fullmatch(name)
+    return match is not None and match["digest"] in _CODES
+
+
 def word_of(name: str) -> str:
     """A name without its digest, as a person wrote it."""
-    return name.rpartition("@")[0] if is_full(name) else name
+    return name.rpartition("@")[0] if is_full(name) or is_data(name) else name
+
+
+def text_of(name: str) -> str:
+    """What was read of a file of data, by its full name. Raises PluginError when this process does not have it."""
+    (text,) = code_of(name).files.values()
+    return text
 
 
 def load(name: str) -> Any:
@@ -138,16 +165,42 @@ def from_file(word: str, folder: Path) -> str:
     path = f"{path}.py" if colon else word
     if not thing.isidentifier():
         raise PluginError(f"names a file and nothing in it; write {path}:Name")
-    if path.startswith(("/", "~")):
-        raise PluginError(f"must be a path from the study's folder {folder}, as in ./{Path(path).name}:{thing}")
-    parts = [part for part in path.split("/") if part != "."]
-    if ".." in parts:
-        raise PluginError(f"lies outside the study's folder {folder}; copy the file there, so that it can travel")
+    parts = _inside(path, folder, f":{thing}")
     relative = "/".join(parts)
     if not all(part.removesuffix(".py").isidentifier() for part in parts):
         raise PluginError(f"{relative} is no name that Python can import; use letters, digits and _")
     code = known(*_read(folder, _dotted(f"./{relative}").split("."), None))
     return f"./{relative}:{thing}@{code.digest}"
+
+
+def from_data(word: str, folder: Path, file: DataFile) -> str:
+    """The full name of a file of data below a folder; what is read of it is known afterwards. Raises PluginError."""
+    relative = "/".join(_inside(word, folder, ""))
+    path = folder / relative
+    if not is_data(f"./{relative}@{'0' * 16}"):
+        raise PluginError(f"{relative} is no name for a file of data; use letters, digits, _ and -, as in facts.json")
+    try:
+        text = file.read(path.read_bytes())
+    except FileNotFoundError:
+        raise PluginError(f"there is no file {path}; {file.absent}") from None
+    except OSError as error:
+        raise PluginError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise PluginError(f"{path} {error}") from error
+    if len(text.encode()) > MOST_DATA:
+        size = f"{len(text.encode()):,} bytes of what is needed, and at most {MOST_DATA:,} travel with the work"
+        raise PluginError(f"{path} holds {size}; make a smaller file of a part of it")
+    return f"./{relative}@{known({relative: text}, str(folder)).digest}"
+
+
+def _inside(path: str, folder: Path, behind: str) -> list[str]:
+    """The parts of a path from a folder that stays in it. Raises PluginError."""
+    if path.startswith(("/", "~")):
+        raise PluginError(f"must be a path from the study's folder {folder}, as in ./{Path(path).name}{behind}")
+    parts = [part for part in path.split("/") if part != "."]
+    if ".." in parts:
+        raise PluginError(f"lies outside the study's folder {folder}; copy the file there, so that it can travel")
+    return parts
 
 
 def from_module(place: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from grokstudy.orchestrator.runs.trials import Trial
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.options import fields_of
 from grokstudy.trainables.plugins import code_of
 from grokstudy.trainables.storage.run_dir import run_ids
 from grokstudy.trainables.storage.store import DamagedError, Store
@@ -109,4 +110,8 @@ def _with_code(config: RunConfig, names: Mapping[str, str]) -> RunConfig:
     trainable = config.trainable
     if trainable is not None:
         trainable = dataclasses.replace(trainable, function=names.get(trainable.function, trainable.function))
-    return dataclasses.replace(config, task=names.get(config.task, config.task), eval=evaluation, trainable=trainable)
+    files = [field.attribute for field in fields_of(type(config.data)).values() if field.file is not None]
+    named = {name: getattr(config.data, name) for name in files}
+    data = dataclasses.replace(config.data, **{key: names.get(name, name) for key, name in named.items()})
+    task = names.get(config.task, config.task)
+    return dataclasses.replace(config, task=task, data=data, eval=evaluation, trainable=trainable)

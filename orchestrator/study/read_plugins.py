@@ -1,6 +1,7 @@
-"""Finds the names of code from outside in a study file's data, and puts full names in their places.
+"""Finds the names of code and of data files from outside in a study file's data, and puts full names in their places.
 
-A name is one of ours, an entry point of an installed package, or `./file.py:Thing` below the folder of the study file.
+A name is one of ours, an entry point of an installed package, or `./file.py:Thing` below the folder of the study file;
+of data, which options of the task take, a path below that folder.
 Behind this, a full name is read like one of ours. A name that is nothing is left for those who read its place.
 """
 
@@ -14,13 +15,14 @@ from typing import Any, TypeGuard
 from grokstudy.analysis.figures import FIGURES
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.study.errors import BROKEN, Findings, KeyPath
+from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.trainables.functions import TRAINABLES
 from grokstudy.trainables.measurements import PROBES, measured
 from grokstudy.trainables.messages import shown
-from grokstudy.trainables.options import did_you_mean
-from grokstudy.trainables.plugins import PluginError, culprit, is_full, told, word_of
+from grokstudy.trainables.options import DataFile, did_you_mean
+from grokstudy.trainables.plugins import PluginError, culprit, from_data, is_full, told, word_of
 from grokstudy.trainables.registry import Registry, is_file
-from grokstudy.trainables.tasks import TASKS
+from grokstudy.trainables.tasks import DEFAULT, TASKS
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Plugins:
                 if _is_map(arms) and "." not in axis:
                     at = ("space", axis)
                     space[axis] = {arm: self._probes(raw, "eval.probes", (*at, arm)) for arm, raw in arms.items()}
+        self._put_files(data)
         if _is_map(search := data.get("search")):
             self._put(search, "kind", SEARCHERS, ("search",))
         if "figures" in data:
@@ -67,6 +70,47 @@ class Plugins:
     def _put(self, section: dict[str, Any], key: str, registry: Registry[Any], key_path: KeyPath) -> None:
         if key in section:
             section[key] = self._full(section[key], registry, (*key_path, key))
+
+    def _put_files(self, data: dict[str, Any]) -> None:
+        """Full names of the data files that options of the task name, under base and in the space."""
+        base, space = data.get("base", {}), data.get("space", {})
+        task = base.get("task", DEFAULT) if _is_map(base) else DEFAULT
+        if not isinstance(task, str) or task not in TASKS:
+            return
+        for option, field_ in config_fields(task).items():
+            if field_.file is None:
+                continue
+            if _is_map(base) and "data" in base:
+                base["data"] = self._with_file(base["data"], field_.key, field_.file, ("base", "data"))
+            for axis, values in space.items() if _is_map(space) else ():
+                at = ("space", axis)
+                if axis == option and isinstance(values, list):
+                    space[axis] = [self._file(word, field_.file, (*at, index)) for index, word in enumerate(values)]
+                elif _is_map(values) and "." not in axis:
+                    arms = {arm: self._with_file(x, option, field_.file, (*at, arm)) for arm, x in values.items()}
+                    space[axis] = arms
+
+    def _with_file(self, section: Any, key: str, file: DataFile, key_path: KeyPath) -> Any:
+        """A section of options with the full name of the file that it names, if it names one."""
+        if not _is_map(section) or key not in section:
+            return section
+        return {**section, key: self._file(section[key], file, (*key_path, key))}
+
+    def _file(self, word: Any, file: DataFile, key_path: KeyPath) -> Any:
+        """The full name of a data file; BROKEN when something was reported."""
+        if not isinstance(word, str):
+            return word
+        try:
+            if self.before is not None and word not in self.before:
+                raise PluginError(f"{word} was not in the study when it was run last; leave out --code-as-before")
+            folder = Path(self.findings.path).absolute().parent
+            name = from_data(word, folder, file) if self.before is None else self.before[word]
+        except PluginError as error:
+            self.findings.at_value(key_path, str(error))
+            return BROKEN
+        self.names[word] = name
+        self.places.setdefault(name, key_path)
+        return name
 
     def _probes(self, section: Any, key: str, key_path: KeyPath) -> Any:
         if not isinstance(section, dict) or not isinstance(section.get(key), list):

@@ -41,6 +41,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "complex_reasoning": {
         "data": {"entities": 20, "attributes": 3, "values": 4, "ood_fraction": 0.4}, "model": DECODER,
     },
+    "synthetic_facts": {
+        "data": {"real_entities": 20, "synthetic_entities": 20, "relations": 2, "values": 4, "ood_fraction": 0.4,
+                 "phi_real": 1.0, "phi": 3.0}, "model": DECODER,
+    },
     "icl_regression": {
         "data": {"context": 12}, "model": {"family": "attention", "heads": 1, "values": "fixed"},
         "optim": {"name": "sgd", "lr": 5.0, "weight_decay": 0.0},

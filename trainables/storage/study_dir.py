@@ -2,7 +2,7 @@
 
 studies/<name>/study.yaml          the file as it was run last
 studies/<name>/study.json          what it says, read and checked, with versions
-studies/<name>/code/<digest>/      code from outside that it named, now or before; kept here, never changed
+studies/<name>/code/<digest>/      code and data from outside that it named, now or before; kept here, never changed
 studies/<name>/trials.parquet      a row per trial (schema.TRIAL_COLUMNS)
 studies/<name>/extensions.json     lengths asked for after the fact
 studies/<name>/transplants.parquet states of one checkpoint in another (schema.TRANSPLANT_COLUMNS), measured anew
@@ -37,7 +37,8 @@ FIXED = arrow_schema(TRIAL_COLUMNS)
 FILES = ("study.yaml", "study.json", "extensions.json", "trials.parquet")
 OURS = re.compile(
     rf"studies/(?P<study>{NAME.pattern})"
-    rf"/(?:{'|'.join(map(re.escape, FILES))}|code/[0-9a-f]{{16}}/(?:[^\W\d]\w*/)*[^\W\d]\w*\.py)"
+    rf"/(?:{'|'.join(map(re.escape, FILES))}"
+    rf"|code/[0-9a-f]{{16}}/(?:(?:[^\W\d]\w*/)*[^\W\d]\w*\.py|{plugins.DATA_PATH}))"
 )
 """Every path that a study's file can have; transplants and report are made anew and not counted."""
 
@@ -80,14 +81,14 @@ class StudyDir:
     def code_names(self) -> dict[str, str]:
         """Full names of the code from outside of the last run, by word. Raises DamagedError for what is none."""
         names = (self.find_spec() or {}).get("code") or {}
-        if not (isinstance(names, dict) and all(map(plugins.is_full, names.values()))):
+        if not (isinstance(names, dict) and all(plugins.is_full(x) or plugins.is_data(x) for x in names.values())):
             raise DamagedError(f"{self.store.path(self.spec)}: code is no list of names; run the study again")
         return dict(names)
 
     def read_code(self, name: str) -> dict[str, str]:
         """The kept text of the code of a full name, by path; empty where it is not there."""
         folder = self.code(name.rpartition("@")[2])
-        paths = self.store.list(folder, recursive=True)
+        paths = filter(OURS.fullmatch, self.store.list(folder, recursive=True))  # folders are in the list, too
         return {path.removeprefix(f"{folder}/"): self.store.read(path).decode(errors="replace") for path in paths}
 
     def load_code(self, names: Iterable[str]) -> None:
