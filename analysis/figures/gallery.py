@@ -24,7 +24,7 @@ COLOURS = {
     "behaviour, out of distribution": theme.PALETTE[2],
 }
 """What a colour stands for, in every panel of every family."""
-MOST = 8
+MOST = 12
 """Most settings that are drawn, a panel each."""
 ACROSS = 4
 """Most panels beside each other."""

@@ -247,6 +247,8 @@ def _verdicts(orders: Sequence[Mapping[str, Any] | None]) -> str:
     known = [order.get("verdict", NO_DATA) for order in orders if order is not None]
     if not known:
         return NOT_ASKED
+    if {*known} == {NO_DATA}:
+        return NOT_MEASURED
     counts = Counter(WORDS.get(verdict, NOT_MEASURED if verdict == NO_DATA else verdict) for verdict in known)
     ranked = [word for word in (*WORDS.values(), MIXED, NOT_MEASURED) if counts[word]]
     return f"{', '.join(f'{word} in {counts[word]}' for word in ranked)} of {len(known)}"

@@ -79,8 +79,9 @@ class Roles:
     @property
     def pair(self) -> Pair | None:
         """The component and the behaviour in distribution."""
-        both = self.behaviour and self.component
-        return Pair(self.behaviour, self.component, IN_DISTRIBUTION.mediated) if both else None
+        if self.behaviour is None or self.component is None:
+            return None
+        return Pair(self.behaviour, self.component, IN_DISTRIBUTION.mediated)
 
     @property
     def pair_ood(self) -> Pair | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from synthetic import REGIMES, STEPS, build, build_grid, run_id, trial_row, write_run, write_study
+from synthetic import REGIMES, STEPS, build, run_id, trial_row, write_run, write_study
 from typer.testing import CliRunner
 
 from grokstudy.analysis.figures.gallery import COLOURS, HEIGHT, LINES, MOST, together
@@ -192,10 +192,15 @@ def test_pictures_have_the_same_axes_colours_and_marks(root: Path, tmp_path: Pat
 
 
 def test_a_picture_shows_as_many_settings_as_can_be_told_apart(tmp_path: Path) -> None:
-    figure = together(in_common_words(load(build_grid(tmp_path), "grid")))
+    values = range(MOST + 1)
+    for value in values:
+        write_run(tmp_path, run_id(value), REGIMES["both_hops"], 0)
+    rows = [{**trial_row("k_hop", value, STEPS, 0), "data.hops": value} for value in values]
+    write_study(tmp_path, "k_hop", rows, ["data.hops"], events=COMMON)
+    figure = together(in_common_words(load(tmp_path, "k_hop")))
     assert figure is not None
-    assert len(figure.spec["concat"]) == MOST
-    assert figure.caption.endswith(f"Drawn are the first {MOST} of 12 settings.")
+    assert [panel["title"]["text"] for panel in figure.spec["concat"]] == [f"hops={value}" for value in values[:MOST]]
+    assert figure.caption.endswith(f"Drawn are the first {MOST} of {MOST + 1} settings.")
 
 
 def test_pictures_are_small(page: Path) -> None:
