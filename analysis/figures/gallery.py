@@ -6,6 +6,7 @@ other. It is drawn by the gallery, not by the report of a study, whose figures k
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,8 +29,8 @@ MOST = 12
 """Most settings that are drawn, a panel each."""
 ACROSS = 4
 """Most panels beside each other."""
-ROOM, HEIGHT = 580, 120
-"""Px for the panels of a row, and of each."""
+ROOM, HEIGHT, LETTER = 580, 120, 7
+"""Px for the panels of a row, for the height of each, and for a letter of its title."""
 CAPTION = (
     "Thin lines are runs, thick ones their median over a setting. A filled dot is an event at its threshold, a hollow "
     "diamond the end of a run that was followed to there without it. What is beyond 0 to 1 is drawn at the edge."
@@ -128,8 +129,11 @@ def _panel(rows: pl.DataFrame, name: str, width: int, is_first: bool) -> Any:
         for state, filled in (("observed", True), ("censored", False))
         if state in rows["line"]
     ]
+    lines = textwrap.wrap(name, max(1, width // LETTER), break_long_words=False)
     layers = alt.layer(runs.encode(detail="trial_id:N"), medians, *marks)
-    return layers.properties(width=width, height=HEIGHT, title=alt.Title(name, subtitle=_counts(rows)))
+    return layers.properties(
+        width=width, height=HEIGHT, title=alt.Title(lines, subtitle=_counts(rows), fontSize=11, fontWeight="normal")
+    )
 
 
 def _counts(rows: pl.DataFrame) -> str:

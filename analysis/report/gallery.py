@@ -20,6 +20,7 @@ from grokstudy.analysis.labels import Pair, setting, steps_text
 from grokstudy.analysis.statistics.decoupling import CLASSES, NO_VERDICT
 from grokstudy.analysis.tables.families import FAMILIES, Family, Roles, in_common_words, roles_of
 from grokstudy.analysis.tables.study import StudyTables, load
+from grokstudy.trainables.events import events_of
 from grokstudy.trainables.messages import printable
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.study_dir import study_names
@@ -47,7 +48,7 @@ NOT_ASKED, NOT_MEASURED = "not asked", "not measured"
 MIXED, NO_DATA = NO_VERDICT
 PICTURES = "images/gallery"
 """Where pictures lie, from the page."""
-PPI = 110
+PPI = 96
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,7 @@ def _mostly(settings: Sequence[Setting], event: str | None) -> str:
     short = [own.row[f"{event}_at_beyond"] for own, (came, n) in zip(settings, counts, strict=True) if n and came <= n]
     lengths = [steps_text(length) for length in sorted(short)]
     within = " to ".join(dict.fromkeys((lengths[0], lengths[-1])))
-    return f"in most runs of {mostly} of {len(measured)}; in the others not seen within {within} steps"
+    return f"in most runs of {mostly} of {len(measured)}; in the others not within {within} steps"
 
 
 def _setting_rows(exhibit: Exhibit, settings: Sequence[Setting]) -> Iterator[dict[str, str]]:
@@ -359,7 +360,7 @@ def _definitions(exhibit: Exhibit) -> Iterator[str]:
     words = {"component": roles.component, "behaviour": roles.behaviour, "out of distribution": roles.ood}
     for word, event in {**words, "component there": beside}.items():
         if event is not None:
-            own = exhibit.family is not None and event in exhibit.family.reads
-            yield f"- {word}: {declared[event]}" + (", as read here" if own else f" (`{event}`)")
+            is_own = declared[event] == events_of(exhibit.tables.spec).get(event)
+            yield f"- {word}: {declared[event]}" + (f" (`{event}`)" if is_own else ", as read here")
         elif word != "component there":
             yield f"- {word}: {NOT_ASKED} by this study"

@@ -29,7 +29,7 @@ class Family:
     paper: str
     """arXiv number."""
     reads: Mapping[str, Event] = field(default_factory=dict)
-    """Common events that its study does not declare, or declares with another meaning."""
+    """Common events of a study from before there were these names."""
 
 
 FAMILIES = {
@@ -103,7 +103,8 @@ def task_of(tables: StudyTables) -> str | None:
 
 
 def in_common_words(tables: StudyTables) -> StudyTables:
-    """The study with its common events alone, found anew where its family reads them otherwise."""
+    """The study with its common events alone; one that does not use these names yet is read as its family says."""
     family = FAMILIES.get(tables.name)
-    declared = {**tables.declared, **(family.reads if family else {})}
+    is_older = family is not None and IN_DISTRIBUTION.answer not in tables.declared
+    declared = {**tables.declared, **(family.reads if family and is_older else {})}
     return replace(tables, declared={name: declared[name] for name in COMMON if name in declared})

@@ -19,6 +19,7 @@ from grokstudy.analysis.statistics.milestones import MILESTONES, milestones
 from grokstudy.analysis.tables.families import FAMILIES, in_common_words, roles_of
 from grokstudy.analysis.tables.study import load
 from grokstudy.orchestrator.cli import app
+from grokstudy.trainables.events import events_of
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON: dict[str, dict[str, Any]] = {
@@ -61,7 +62,7 @@ def test_a_family_is_told_setting_by_setting_with_n_intervals_and_censoring(page
     assert overview[2:] == [
         "12 in 4",
         "after in 2, without in 2 of 4",
-        "in most runs of 2 of 4; in the others not seen within 3000 steps",
+        "in most runs of 2 of 4; in the others not within 3000 steps",
         "after in 1, without in 1, alone in 1, neither in 1 of 4",
     ]
     told = {cells[1]: cells[2:] for cells in settings}
@@ -158,6 +159,13 @@ def test_older_studies_are_read_in_common_words(tmp_path: Path) -> None:
     assert lines_of(page, "S1 two-hop composition, four exposures")[1][5] == "not measured"
 
 
+def test_a_study_that_uses_the_common_names_is_read_as_it_declares_them(tmp_path: Path) -> None:
+    tables = in_common_words(load(family(tmp_path, "decoupling", "two_hop", seeds=1), "decoupling"))
+    assert tables.declared == {
+        name: event for name, event in events_of({"events": COMMON}).items() if name != "memorised"
+    }
+
+
 def test_every_class_has_a_word() -> None:
     assert set(WORDS) == set(CLASSES)
     assert len(set(WORDS.values())) == len(CLASSES)
@@ -179,7 +187,7 @@ def test_pictures_have_the_same_axes_colours_and_marks(root: Path, tmp_path: Pat
     for figure, runs in zip(figures, (3, 2), strict=True):
         assert figure is not None
         panels = figure.spec["concat"]
-        assert [panel["title"]["text"] for panel in panels] == list(REGIMES)
+        assert [panel["title"]["text"] for panel in panels] == [[name] for name in REGIMES]
         assert panels[1]["title"]["subtitle"] == f"reached in {runs}, {runs}, 0 of {runs}"
         for panel in panels:
             colour, y = (panel["layer"][0]["encoding"][name] for name in ("color", "y"))
@@ -199,7 +207,7 @@ def test_a_picture_shows_as_many_settings_as_can_be_told_apart(tmp_path: Path) -
     write_study(tmp_path, "k_hop", rows, ["data.hops"], events=COMMON)
     figure = together(in_common_words(load(tmp_path, "k_hop")))
     assert figure is not None
-    assert [panel["title"]["text"] for panel in figure.spec["concat"]] == [f"hops={value}" for value in values[:MOST]]
+    assert [panel["title"]["text"][0] for panel in figure.spec["concat"]] == [f"hops={n}" for n in values[:MOST]]
     assert figure.caption.endswith(f"Drawn are the first {MOST} of {MOST + 1} settings.")
 
 
