@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test test-fast test-faults check setup docs clean bench
+.PHONY: help demo test test-fast test-faults check setup docs gallery clean bench
 .DEFAULT_GOAL := check
 
 help:  ## this list
@@ -47,6 +47,13 @@ docs: setup  ## the pages that are made from the code; tests compare them
 	$(BIN)/python -m grokstudy.orchestrator.manual > docs/commands.md
 	$(BIN)/python -m grokstudy.orchestrator.study.guide > docs/study.md
 	$(BIN)/grokstudy schema > docs/study.schema.json
+
+FAMILIES := decoupling comparison complex_reasoning k_hop synthetic_facts tree_path in_context length_generalisation affine_icl cot_icl graph_navigation
+GALLERY  ?= results
+
+gallery: setup  ## train what is missing of the families' studies in GALLERY (results), then draw docs/gallery.md (about an hour on 2 cores)
+	for study in $(FAMILIES); do $(BIN)/grokstudy run $$study --root $(GALLERY) --local || exit; done
+	$(BIN)/grokstudy gallery $(GALLERY) --out docs/gallery.md
 
 clean:  ## remove the environment (results stay)
 	rm -rf $(VENV)

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.labels import ANSWER, CIRCUIT, in_reading_order
+from grokstudy.analysis.labels import FOREMOST, Pair, in_reading_order
 from grokstudy.analysis.statistics import survival
 from grokstudy.analysis.statistics.decoupling import CLASSES, leads, majority, shares
 from grokstudy.analysis.statistics.lead_curve import group_leads, orders, run_leads
@@ -29,7 +29,7 @@ def answer(tables: StudyTables) -> pl.DataFrame:
     for event in in_reading_order(tables.declared):
         frame = _left(frame, _times(tables, event), by)
         frame = _left(frame, _finals(tables, event), by)
-    frame = _left(frame, _verdicts(tables), by)
+    frame = _left(frame, verdicts(tables), by)
     found = orders(group_leads(lead_curve(tables), by), by)
     for scale in SCALES:
         frame = _left(frame, _order(found, scale, by), by)
@@ -109,12 +109,12 @@ def _finals(tables: StudyTables, event: str) -> pl.DataFrame:
     return final.collect().drop("_group", strict=False)
 
 
-def classed(tables: StudyTables) -> pl.LazyFrame:
+def classed(tables: StudyTables, pair: Pair = FOREMOST) -> pl.LazyFrame:
     """The results: trial_id and group with lead and class (`kind`), null where an event has no data.
 
     In the order of the results.
     """
-    lead = leads(known_to_the_end(of_results(tables.events, tables), tables.trials), ANSWER, CIRCUIT)
+    lead = leads(known_to_the_end(of_results(tables.events, tables), tables.trials), *pair)
     results = tables.results.select("trial_id", *tables.groups)
     return results.join(lead, on="trial_id", how="left", maintain_order="left")
 
@@ -125,9 +125,9 @@ def lead_curve(tables: StudyTables) -> pl.DataFrame:
     return results.join(run_leads(tables), on="trial_id", maintain_order="left")
 
 
-def _verdicts(tables: StudyTables) -> pl.DataFrame:
-    """Counts of each class, the median lead, and the class of the majority."""
-    by, trials = tables.groups, classed(tables)
+def verdicts(tables: StudyTables, pair: Pair = FOREMOST) -> pl.DataFrame:
+    """Per group the counts of each class, the median lead, and the class of the majority."""
+    by, trials = tables.groups, classed(tables, pair)
     counted = shares(trials, by).collect()
     wide = counted.pivot(on="kind", on_columns=list(CLASSES), index=[*by, "n", "unknown"], values="count").drop("n")
     frame = _left(wide, _median_leads(trials.collect(), by), by)
@@ -135,8 +135,14 @@ def _verdicts(tables: StudyTables) -> pl.DataFrame:
     return frame.with_columns(pl.Series("verdict", words, dtype=pl.String))
 
 
+_LEAD = ("lead", "lead_low", "lead_high", "lead_first", "lead_last", "lead_coverage")
+
+
 def _median_leads(trials: pl.DataFrame, by: list[str]) -> pl.DataFrame:
-    """The median lead over classed trials, censored ones as the bounds that they are; else what it is beyond."""
+    """The median lead over classed trials, censored ones as the bounds that they are; else what it is beyond.
+
+    With the ends of its sign interval, null where open, and what that covers.
+    """
     rows = []
     for key, part in trials.group_by(_keys(by), maintain_order=True):
         known = part.drop_nulls("kind")
@@ -144,10 +150,10 @@ def _median_leads(trials: pl.DataFrame, by: list[str]) -> pl.DataFrame:
         low, high = (known.select(pl.coalesce("lead", name, pl.lit(end))).to_series() for name, end in sides.items())
         found = sign_interval(low.to_numpy(), high.to_numpy())
         bounds = {"lead": found.median, "lead_low": found.median_low, "lead_high": found.median_high}
-        rows.append({**dict(zip(by, key, strict=False)), **bounds, "lead_n": part["lead"].count()})
+        ends = {"lead_first": found.low, "lead_last": found.high, "lead_coverage": found.coverage or None}
+        rows.append({**dict(zip(by, key, strict=False)), **bounds, **ends, "lead_n": part["lead"].count()})
     kinds = {name: trials.schema[name] for name in by}
-    leads_of = dict.fromkeys(("lead", "lead_low", "lead_high"), pl.Float64)
-    return pl.DataFrame(rows, schema={**kinds, **leads_of, "lead_n": pl.Int64})
+    return pl.DataFrame(rows, schema={**kinds, **dict.fromkeys(_LEAD, pl.Float64), "lead_n": pl.Int64})
 
 
 def _order(found: pl.DataFrame, scale: str, by: list[str]) -> pl.DataFrame:

@@ -55,8 +55,14 @@ def share_cell(row: Mapping[str, Any], event: str) -> str:
     n = observed + (row[f"{event}_censored"] or 0)
     if not n:
         return "not measured"
-    _, low, high = pl.select(wilson(pl.lit(observed), pl.lit(n))).row(0)
+    low, high = wilson_of(observed, n)
     return f"{observed} of {n} (95 % {low:.2f} to {high:.2f})"
+
+
+def wilson_of(count: int, n: int) -> tuple[float, float]:
+    """The Wilson 95 % interval of so many among n runs; n is not 0."""
+    _, low, high = pl.select(wilson(pl.lit(count), pl.lit(n))).row(0)
+    return low, high
 
 
 def final_cell(row: Mapping[str, Any], event: str) -> str:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 ANSWER, CIRCUIT = "generalised", "circuit"
 """The two events that lead, class and order are about."""
+
+
+class Pair(NamedTuple):
+    """Events that are compared in each run: the answer, its circuit, and what says that answers run through one."""
+
+    answer: str
+    circuit: str
+    mediated: str
+
+
+FOREMOST = Pair(ANSWER, CIRCUIT, "mediated")
+"""Those that a study's verdict is about."""
 FIRST = ("memorised", "generalised", "circuit")
 """Events in the order in which a reader thinks of them; a study's other events follow."""
 
@@ -24,6 +36,13 @@ def label(values: Mapping[str, Any]) -> str:
         value if isinstance(value, str) else f"{name.split('.')[-1]}={plain(value)}" for name, value in values.items()
     )
     return ", ".join(settings) or "all"
+
+
+def setting(values: Mapping[str, Any]) -> str:
+    """The same where nothing says what the axes are: a lone number has its option, too."""
+    if len(values) == 1 and not isinstance(next(iter(values.values())), str):
+        return ", ".join(f"{name.split('.')[-1]}={plain(value)}" for name, value in values.items())
+    return label(values)
 
 
 def axis_title(option: str) -> str:

@@ -1,4 +1,4 @@
-"""SQL over a study: whole queries over its tables, and conditions over the rows of one frame, as polars understands it.
+"""SQL over studies: queries over their tables, and conditions over the rows of one frame, as polars understands it.
 
 Nothing is read but the columns and rows that the query needs.
 """
@@ -6,25 +6,47 @@ Nothing is read but the columns and rows that the query needs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
+from grokstudy.analysis.statistics.milestones import MILESTONES, milestones
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.messages import first_line
 
-TABLE_NAMES = ("trials", "steps", "evals", "probes", "events")
+TABLE_NAMES = ("trials", "steps", "evals", "probes", "events", "milestones")
 LONGEST_REASON = 1000
 """Characters of an error that are repeated."""
 
 
-def query(tables: StudyTables, sql: str) -> pl.DataFrame:
-    """The rows that a query selects. Raises ValueError saying what is wrong, with the names that there are."""
-    frames = {name: getattr(tables, name) for name in TABLE_NAMES if name in sql}
+def query(tables: StudyTables | Sequence[StudyTables], sql: str) -> pl.DataFrame:
+    """The rows that a query selects. Raises ValueError saying what is wrong, with the names that there are.
+
+    Of several studies each table has the rows of all, with `study` in front; a column that one lacks is null there.
+    """
+    asked = [tables] if isinstance(tables, StudyTables) else list(tables)
     try:
+        frames = {name: _table(asked, name) for name in TABLE_NAMES if name in sql}
         return pl.SQLContext(frames, eager=False).execute(sql).collect()
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{first_line(error, LONGEST_REASON)}\n{_columns(tables)}") from None
+        raise ValueError(f"{first_line(error, LONGEST_REASON)}\n{_columns(asked)}") from None
+
+
+def _table(asked: Sequence[StudyTables], name: str) -> pl.LazyFrame:
+    """A table of one study, or of several with their names; an axis whose kinds differ is text."""
+    frames = {one.name: milestones(one) if name == "milestones" else getattr(one, name) for one in asked}
+    if len(asked) == 1:
+        return frames[asked[0].name]
+    schemas = {study: frame.collect_schema() for study, frame in frames.items()}
+    kinds: dict[str, set[bool]] = {}
+    for schema in schemas.values():
+        for column, kind in schema.items():
+            kinds.setdefault(column, set()).add(kind == pl.String)
+    parts = []
+    for study, frame in frames.items():
+        mixed = [pl.col(column).cast(pl.String) for column in schemas[study] if len(kinds[column]) > 1]
+        parts.append(frame.with_columns(*mixed, study=pl.lit(study)).select("study", pl.exclude("study")))
+    return pl.concat(parts, how="diagonal_relaxed")
 
 
 LONGEST = 500
@@ -57,9 +79,10 @@ def _quoted_names(condition: str, columns: Iterable[str]) -> str:
     return words.sub(lambda match: match[1] or f'"{match[2]}"', condition)
 
 
-def _columns(tables: StudyTables) -> str:
+def _columns(asked: Sequence[StudyTables]) -> str:
     """The tables with their columns; a name with a dot wants double quotes."""
-    columns = {name: getattr(tables, name).collect_schema() for name in TABLE_NAMES}
+    known = {name: list(_table(asked, name).collect_schema()) for name in TABLE_NAMES[:-1]}
+    columns = {**known, "milestones": list(MILESTONES)}  # reading them would read the study
     lines = [f"  {name}: {', '.join(map(_quoted, names))}" for name, names in columns.items()]
     return "\n".join(['tables and columns (quote a name with a dot: "data.phi"):', *lines])
 

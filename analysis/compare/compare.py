@@ -12,9 +12,10 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.compare.select import Side
-from grokstudy.analysis.labels import in_reading_order, plain
+from grokstudy.analysis.compare.select import Side, train_different_tasks
+from grokstudy.analysis.labels import FOREMOST, in_reading_order, plain
 from grokstudy.analysis.statistics import survival
+from grokstudy.analysis.tables.families import IN_DISTRIBUTION
 
 VALUES = 4
 """Most values of one setting that are listed."""
@@ -65,6 +66,10 @@ def compare(sides: Sequence[Side]) -> Comparison:
     )
 
 
+_ACROSS = (
+    f"different tasks: {FOREMOST.circuit} is the component, {IN_DISTRIBUTION.answer} the behaviour in distribution, "
+    f"{FOREMOST.answer} that out of distribution; a step of one task is not a step of another"
+)
 _EVENT_COLUMNS = ("trial_id", "side", "event", "state", "time", "lower", "seed")
 
 
@@ -108,7 +113,7 @@ def _final(side: Side, name: str) -> dict[str, float | None]:
 
 
 def _notes(sides: Sequence[Side], names: Sequence[str]) -> list[str]:
-    notes = []
+    notes = [_ACROSS] if train_different_tasks(sides) else []
     for name in names:
         definitions = {side.name: str(side.tables.declared.get(name, "not defined")) for side in sides}
         if len(set(definitions.values())) > 1:

@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from grokstudy.analysis.query import where
+from grokstudy.analysis.tables.families import in_common_words, task_of
 from grokstudy.analysis.tables.study import LENGTH, StudyTables, load
 from grokstudy.trainables.options import flat
 from grokstudy.trainables.storage.run_dir import RunDir
@@ -36,6 +37,24 @@ class Side:
         """The rows of its trials, under its name."""
         chosen = self.trials.lazy().select("trial_id")
         return frame.join(chosen, on="trial_id", how="semi").with_columns(side=pl.lit(self.name))
+
+
+def sides(root: str, words: Iterable[str]) -> list[Side]:
+    """What some words name, to be compared. Raises ValueError as `side` does.
+
+    Those that train different tasks have the events that all families have in common, and read them alike
+    (`tables.families`), unless one of them has none.
+    """
+    found = [side(root, word) for word in words]
+    if not train_different_tasks(found):
+        return found
+    alike = [replace(one, tables=in_common_words(one.tables)) for one in found]
+    return alike if all(one.tables.declared for one in alike) else found
+
+
+def train_different_tasks(found: Iterable[Side]) -> bool:
+    """Whether two of them are known to."""
+    return len({task_of(one.tables) for one in found} - {None}) > 1
 
 
 def side(root: str, word: str) -> Side:

@@ -5,6 +5,7 @@ Widths are real: 96 px of a chart are one inch on paper, in every format, so tha
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
@@ -12,6 +13,8 @@ from grokstudy.analysis.figures.theme import COLUMN, Figure
 from grokstudy.trainables.messages import printable
 
 PPI, PPI_PNG = 96, 300
+COLOURS = 96
+"""Of a small picture: a few hues and what lies between each and the paper."""
 _GRADIENT = re.compile(r"gradient_(\d+)")
 _SIZE = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
 
@@ -21,7 +24,7 @@ def pictures(figure: Figure, command: str, column: bool = False) -> dict[str, by
     import vl_convert
 
     name = f"{figure.name}_column" if column else figure.name
-    svg = _numbered(str(vl_convert.vegalite_to_svg(_drawable(figure.column if column else figure.spec))))
+    svg = _svg(figure.column if column else figure.spec)
     return {
         f"{name}.svg": svg.encode(),
         f"{name}.pdf": bytes(vl_convert.svg_to_pdf(_in_points(svg))),
@@ -29,6 +32,25 @@ def pictures(figure: Figure, command: str, column: bool = False) -> dict[str, by
         f"{name}.csv": figure.data.write_csv().encode(),
         f"{name}.txt": _note(figure, name, _size(svg)[0], command).encode(),
     }
+
+
+def small_png(figure: Figure, ppi: int) -> bytes:
+    """The figure as a picture of few colours and so many dots to the inch, to be kept beside a text."""
+    import vl_convert
+    from PIL import Image
+
+    drawn = vl_convert.svg_to_png(_svg(figure.spec), scale=72 / PPI, ppi=ppi)
+    kept = io.BytesIO()
+    with Image.open(io.BytesIO(drawn)) as picture:
+        flat = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        flat.save(kept, "png", optimize=True)
+    return kept.getvalue()
+
+
+def _svg(spec: Any) -> str:
+    import vl_convert
+
+    return _numbered(str(vl_convert.vegalite_to_svg(_drawable(spec))))
 
 
 def _drawable(spec: Any) -> Any:

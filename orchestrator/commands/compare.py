@@ -22,16 +22,19 @@ Html = Annotated[Path | None, typer.Option("--html", help="Also write a page wit
 
 
 def compare(sides: Words, root: Root = "results", as_json: Json = False, html: Html = None) -> None:
-    """Set studies, parts of studies or runs beside each other: settings that differ, events with intervals, tests."""
+    """Set studies, parts of studies or runs beside each other: settings that differ, events with intervals, tests.
+
+    Studies of different tasks are compared by the events that the families have in common.
+    """
     from grokstudy.analysis.compare.compare import compare as compared
-    from grokstudy.analysis.compare.select import side
+    from grokstudy.analysis.compare.select import sides as found
     from grokstudy.analysis.compare.text import SECTIONS, compare_page
     from grokstudy.orchestrator.console.tables import table, width
 
     store = existing(root)
     names = [Path(word).stem if word.endswith((".yaml", ".yml")) else word for word in sides]
     try:
-        chosen = [side(store.uri, name) for name in dict.fromkeys(names)]
+        chosen = found(store.uri, dict.fromkeys(names))
     except (ValueError, FileNotFoundError) as error:
         stop(str(error))
     result = compared(chosen)

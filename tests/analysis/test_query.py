@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from synthetic import build, write_study
+from synthetic import REGIMES, STEPS, build, trial_row, write_run, write_study
 from typer.testing import CliRunner
 
 from grokstudy.analysis.query import query
@@ -54,3 +54,32 @@ def test_with_several_studies_one_must_be_named(tmp_path: Path) -> None:
     assert done.stderr.strip().endswith("say which study with --study: a, b")
     named = CliRunner().invoke(app, ["query", "SELECT * FROM trials", "--root", str(tmp_path), "--study", "a"])
     assert named.stdout.strip() == "no rows"
+
+
+def test_several_studies_are_asked_at_once(tmp_path: Path) -> None:
+    events = {
+        "circuit": {"metric": "bridge_hit", "split": "test_oo", "at_least": 0.9},
+        "generalised": {"metric": "accuracy", "split": "test_oo", "at_least": 0.5},
+    }
+    build(tmp_path, "regimes", seeds=1, base={"task": "two_hop"})
+    run, row = "9" * 16, {"data.hops": 3, "data.exposure": 5.0}
+    write_run(tmp_path, run, REGIMES["both_hops"], 0)
+    rows = [{**trial_row("k_hop", 0, STEPS, 0), **row, "run_id": run}]
+    write_study(tmp_path, "k_hop", rows, ["data.hops", "data.exposure"], events=events, base={"task": "k_hop"})
+    both = [load(tmp_path, name) for name in ("regimes", "k_hop")]
+    counted = query(both, "SELECT study, count(*) AS n FROM trials GROUP BY study ORDER BY n")
+    assert counted.rows() == [("k_hop", 1), ("regimes", 4)]
+    axes = query(both, 'SELECT study, "data.hops", "data.exposure" FROM trials WHERE state = \'done\' ORDER BY study')
+    assert axes.rows()[0] == ("k_hop", 3, "5.0"), "text in one, a number in the other"
+    assert axes.rows()[1][1] is None
+    asked = (
+        "SELECT study, task, setting, component_at, ood_at, order_ood FROM milestones WHERE order_ood = 'answer_first'"
+    )
+    found = query(both, asked).sort("study")
+    assert found.select("study", "task").rows() == [("k_hop", "k_hop"), ("regimes", "two_hop")]
+    assert found.row(0)[3:] == found.row(1)[3:], "the same curves in both"
+    with pytest.raises(ValueError, match=r"milestones: study, task, trial_id, setting"):
+        query(both, "SELECT nope FROM trials")
+    words = ["query", "SELECT study, seed FROM evals GROUP BY study, seed ORDER BY study", "--root", str(tmp_path)]
+    told = CliRunner().invoke(app, [*words, "--study", "regimes", "--study", "k_hop", "--csv"])
+    assert told.stdout == "study,seed\nk_hop,0\nregimes,0\n"

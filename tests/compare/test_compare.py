@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from grokstudy.analysis.compare.compare import Comparison, compare, settings
 from grokstudy.analysis.compare.select import Side, side
+from grokstudy.analysis.compare.select import sides as sides_of
 from grokstudy.analysis.compare.text import compare_page, event_rows, test_rows
 from grokstudy.orchestrator.cli import app
 
@@ -113,3 +114,38 @@ def test_a_run_that_went_on_for_another_study_has_the_length_that_this_one_asks_
     write_markers(root, run_id(0), 0, steps=2 * STEPS)
     regimes = [side(str(root), f"regimes:data.exposure={regime}") for regime in ("natural", "both_hops")]
     assert settings(regimes)["setting"].to_list() == ["data.exposure"]
+
+
+def test_studies_of_different_tasks_are_compared_by_the_events_they_have_in_common(tmp_path: Path) -> None:
+    root = build_tracked(tmp_path, seeds=3, base={"task": "two_hop"})
+    of_length = {
+        "circuit": {"metric": "bridge_hit", "split": "test_oo", "at_least": 0.9},
+        "generalised": {"metric": "accuracy", "split": "test_oo", "at_least": 0.5},
+        "occurrence": {"metric": "bridge_hit", "split": "test_oo", "at_least": 0.1},
+    }
+    trials = side(str(root), "regimes").trials.to_dicts()
+    write_study(
+        root, "length_generalisation", trials, ["data.exposure"], events=of_length, base={"task": "copy_retrieve"}
+    )
+    words = ["regimes:data.exposure=both_hops", "length_generalisation:data.exposure=both_hops"]
+    found = compare(sides_of(str(root), words))
+    rows = {(row["event"], row["side"]): row for row in found.events.to_dicts()}
+    assert {event for event, _ in rows} == {"circuit", "generalised", "generalised_ii"}
+    for event in ("circuit", "generalised"):
+        assert [rows[event, word]["observed"] for word in words] == [3, 3]
+    read = rows["generalised_ii", words[1]]
+    assert (read["n"], read["observed"]) == (0, 0), "accuracy on x1, which these curves do not have"
+    assert found.notes[0].startswith("different tasks: circuit is the component")
+    page = tmp_path / "page.html"
+    told = CliRunner().invoke(app, ["compare", *words, "--root", str(root), "--html", str(page)])
+    assert told.exit_code == 0, told.stderr
+    assert "occurrence" not in told.stdout + page.read_text()
+
+
+def test_studies_of_different_tasks_without_common_events_are_compared_by_what_they_have(tmp_path: Path) -> None:
+    root = build_tracked(tmp_path, seeds=1, base={"task": "two_hop"})
+    trials = side(str(root), "regimes").trials.to_dicts()
+    learnt = {"learnt": {"metric": "accuracy", "split": "train_ii", "at_least": 0.9}}
+    write_study(root, "transfer", trials, ["data.exposure"], events=learnt, base={"task": "two_hop_transfer"})
+    found = compare(sides_of(str(root), ["regimes", "transfer"]))
+    assert set(found.events["event"]) == {"memorised", "generalised", "circuit", "learnt"}
