@@ -26,6 +26,8 @@ from grokstudy.analysis.statistics.decoupling import CLASSES
 from grokstudy.analysis.statistics.sign_interval import ENOUGH
 from grokstudy.analysis.tables.thresholds import THRESHOLDS
 
+ALL = "all runs"
+"""The one group of a study without axes."""
 MOST = 4
 """Most groups that one sentence names; the rest are counted."""
 FIRST = {"circuit_first": "the circuit came first", "answer_first": "the answer came first",
@@ -53,7 +55,7 @@ def sentences(frame: pl.DataFrame) -> list[str]:
 
 
 def _name(row: Row, groups: Sequence[str]) -> str:
-    return label({name: row[name] for name in groups}) if groups else "all runs"
+    return label({name: row[name] for name in groups}) if groups else ALL
 
 
 def _n(row: Row, event: str) -> int:
@@ -74,6 +76,8 @@ def _came(named: Mapping[str, Row], event: str) -> str:
     came = {name: row for name, row in named.items() if _n(row, event) and _mostly(row, event)}
     if not came:
         return ""
+    if ALL in came:
+        return f"{share_cell(came[ALL], event)} of the runs {verb(event)}, at step {time_cell(came[ALL], event)}."
     parts = [f"{share_cell(row, event)} in {name}, at step {time_cell(row, event)}" for name, row in came.items()]
     share = f" in {len(came)} of {len(named)} settings" if len(named) > MOST else ""
     return f"Most runs {verb(event)}{share}: {_listed(parts)}."
@@ -117,10 +121,12 @@ def _absent(named: Mapping[str, Row], event: str, both: bool) -> str:
         return ""
     lengths = sorted({row["length"] for row in absent.values() if row["length"] is not None})
     within = " to ".join(steps_text(length) for length in (lengths[:1] + lengths[-1:] if len(lengths) > 1 else lengths))
-    parts = [f"{name}, {share_cell(row, event)}" for name, row in absent.items()]
-    where = f"{len(absent)} of {len(named)} settings" if len(absent) > MOST else _listed(parts)
-    text = f"Most runs had not {verb(event)} within {within} steps in {where}"
-    latent = [f"{name} ({row[f'{CIRCUIT}_observed']} of {_n(row, CIRCUIT)})"
+    parts = [f"{share_cell(row, event)} in {name}" for name, row in absent.items()]
+    where = f" in {len(absent)} of {len(named)} settings" if len(absent) > MOST else f": {_listed(parts)}"
+    text = f"Most runs had not {verb(event)} within {within} steps{where}"
+    if ALL in absent:
+        text = f"{share_cell(absent[ALL], event)} of the runs had {verb(event)} within {within} steps"
+    latent = [f"{row[f'{CIRCUIT}_observed']} of {_n(row, CIRCUIT)}{'' if name == ALL else f' in {name}'}"
               for name, row in absent.items() if both and _n(row, CIRCUIT) and _mostly(row, CIRCUIT)]  # fmt: skip
     return f"{text}; the circuit formed all the same in {_listed(latent)}." if latent else f"{text}."
 

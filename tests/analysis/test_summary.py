@@ -16,8 +16,8 @@ REGIMES_SAID = [
     "Most runs answered: 5 of 5 (95 % 0.57 to 1.00) in second_hop, at step 1731 (1441–2054); 5 of 5 (95 % 0.57 to "
     "1.00) in both_hops, at step 743 (622–873).",
     "The order is open in both_hops, median lead of the circuit -0.31 decades, n=5.",
-    "Most runs had not answered within 3000 steps in natural, 0 of 5 (95 % 0.00 to 0.43); first_hop, 0 of 5 (95 % 0.00 "
-    "to 0.43); the circuit formed all the same in first_hop (5 of 5).",
+    "Most runs had not answered within 3000 steps: 0 of 5 (95 % 0.00 to 0.43) in natural; 0 of 5 (95 % 0.00 to 0.43) "
+    "in first_hop; the circuit formed all the same in 5 of 5 in first_hop.",
 ]
 
 
@@ -47,7 +47,7 @@ def test_a_circuit_that_is_first_by_far_is_said_so(tmp_path: Path) -> None:
         write_run(tmp_path, run_id(seed), Regime(1.0, 1000, 1.0, 200), seed)
     write_study(tmp_path, "s", [trial_row("s", seed, STEPS, seed) for seed in range(5)], axes=[])
     first, order = sentences(answer(load(tmp_path, "s")))
-    assert first.startswith("Most runs answered: 5 of 5 (95 % 0.57 to 1.00) in all runs, at step ")
+    assert first.startswith("5 of 5 (95 % 0.57 to 1.00) of the runs answered, at step ")
     assert order.startswith("At every threshold from 0.2 to 0.8 the circuit came first in all runs (by 0.")
     assert order.endswith(" decades of steps).")
 

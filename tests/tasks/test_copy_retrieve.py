@@ -395,3 +395,45 @@ def test_a_models_own_answers_are_fed_back_in_place_of_the_true_ones() -> None:
         assert [int(answer[0, i]) for answer in said][: len(context)] == shifted
         assert tokens[len(context) + 2 :][: len(context)] == shifted
         assert set(tokens[2 * len(context) + 2 :]) <= {24 + PAD}
+
+
+def test_drawn_answers_are_those_of_the_softmax_and_the_same_at_every_evaluation() -> None:
+    """A model whose logits are the same everywhere: over many examples each symbol is said as often as it should be."""
+    asked = options("UF")
+    splits = stack_splits([CopyRetrieve.build(asked, 0, 2000)], CPU)
+    logits_V = torch.full((Scripted(asked, late).shape.width,), -torch.inf)
+    logits_V[:3] = torch.tensor([0.0, 1.0, 2.0])
+
+    class Flat(Scripted):
+        def answer_logits(self, weights: dict[str, Tensor], inputs: Tensor, at: Tensor) -> Tensor:
+            return logits_V.expand(*at.shape, -1)
+
+    said: list[Tensor] = []
+
+    class Listening(CopyRetrieve):
+        @staticmethod
+        def judge(said_MSAx: Tensor, rows: Batch) -> dict[str, Tensor]:
+            said.append(said_MSAx)
+            return CopyRetrieve.judge(said_MSAx, rows)
+
+    for temperature in (1.0, 1.0, 0.5, 0.0):
+        evaluate(Flat(asked, late), {}, {"x1": splits["x1"]}, Listening, 2000, temperature)
+    assert torch.equal(said[0], said[1])
+    for drawn, temperature in zip(said[:3], (1.0, 1.0, 0.5), strict=True):
+        for a in range(drawn.shape[2]):
+            seen = torch.bincount(drawn[0, :, a], minlength=3)[:3] / drawn.shape[1]
+            expected = torch.softmax(logits_V[:3] / temperature, dim=0)
+            assert (seen - expected).abs().max() < 4 * (0.25 / drawn.shape[1]) ** 0.5
+    assert (said[0][0, :, 0] != said[0][0, :, 1]).any(), "each answer of an example is a draw of its own"
+    assert set(said[3].flatten().tolist()) == {2}, "without a temperature the largest logit is said"
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        ({"task": "two_hop", "eval": {"temperature": 1.0}}, "eval.temperature"),
+        ({"task": "two_hop", "eval": {"generated": 7}}, "eval.generated"),
+    ],
+)
+def test_how_answers_are_fed_back_is_refused_where_nothing_is(raw: dict[str, Any], key: str) -> None:
+    assert [problem.key for problem in RunConfig.from_dict(raw).problems()] == [key]
