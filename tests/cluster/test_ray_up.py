@@ -1,4 +1,7 @@
-"""From laptop to cluster, for real: `ray up` on three hosts, submit, cancel, a host lost in the middle, `ray down`."""
+"""From laptop to cluster, for real: `ray up` on three hosts, submit, cancel, a host lost in the middle, `ray down`.
+
+The task is one from outside, whose file the cluster has from the job alone.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ import pytest
 import yaml
 from injury import train, unharmed, until
 from lab import REPO, Host, lab
+from own_code import TASK
 
+from grokstudy.orchestrator.study.load import load_study
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.run_dir import RunDir, last_lease
 from grokstudy.trainables.storage.store import Store
@@ -32,7 +37,8 @@ STEPS = 3000
 STUDY = f"""\
 hypothesis: it runs on three hosts
 base:
-  data: {{entities: 20, relations: 8, out_degree: 5, ood_fraction: 0.2, phi: 2.0}}
+  task: ./parity.py:Parity
+  data: {{entities: 20, relations: 8, out_degree: 5, ood_fraction: 0.2, phi: 2.0, noise: 0.1}}
   model: {{layers: 1, width: 16, heads: 2}}
   train: {{steps: {STEPS}, batch: 32, checkpoint_every: 100}}
   eval: {{every: 500, probes: []}}
@@ -134,6 +140,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made = Cluster(laptop, hosts, folder / "cluster.yaml", folder / "lab.yaml", folder / "shared")
         made.file.write_text(yaml.safe_dump(shipped_config(folder), width=1000))
         made.study.write_text(STUDY)
+        made.study.with_name("parity.py").write_text(TASK)
         laptop.run("bash", "-c", f"umask 077; {BIN}/ray get-auth-token --generate")
         made.ray("up", made.file, "--yes")
         wait_for("three nodes", lambda: made.nodes() == 3, 120)
@@ -156,6 +163,7 @@ def test_a_study_survives_the_loss_of_a_host_and_the_cluster_goes_without_a_trac
     assert "is already running" in ended.stdout
     every_step_is_there_once(cluster)
     found = RunDir(Store(cluster.root), run_id)
+    load_study(cluster.study)  # and the code that it names, without which a configuration is only text
     config = RunConfig.from_dict((found.read("run.json") or {})["config"])
     unharmed("a host of three loses its power", found, train(config, Store(tmp_path / "whole")), seconds)
     assert "8" in cluster.grokstudy("status").stdout

@@ -27,6 +27,16 @@ space:
   data.exposure: [natural, both_hops]
 seeds: [0]
 """
+OWN = """\
+hypothesis: A task of one's own.
+base:
+  task: ./parity.py:Parity
+  data: {bits: 4}
+  model: {width: 16, heads: 2, layers: 1, loops: 1}
+  train: {steps: 40, batch: 32}
+  eval: {every: 20}
+seeds: [0, 1]
+"""
 PACK = """\
 import sys
 from pathlib import Path
@@ -165,6 +175,26 @@ def test_a_study_runs_through_ray_beside_folders_named_like_ours(stranger: Stran
     counted = stranger.asks("grokstudy", "query", "SELECT count(*) AS n FROM evals WHERE step = 60", "--json")
     assert json.loads(counted)[0]["n"] > 0
     assert "report:" in stranger.asks("grokstudy", "report", "tiny")
+
+
+def test_a_task_of_ones_own_goes_from_its_file_through_ray_to_the_report(stranger: Stranger) -> None:
+    folder = stranger.folder / "own"
+    folder.mkdir()
+    stranger.asks("grokstudy", "new", "--task", "parity.py", at=folder)
+    assert len((folder / "parity.py").read_text().splitlines()) <= 60
+    (folder / "own.yaml").write_text(OWN)
+    assert "BROKEN" not in stranger.asks("grokstudy", "check", "parity.py:Parity", at=folder)
+    plan = json.loads(stranger.asks("grokstudy", "plan", "own.yaml", "--json", at=folder))
+    assert (plan["runs"], list(plan["code"])) == (2, ["./parity.py:Parity"])
+    told = stranger.asks("grokstudy", "run", "own.yaml", "--ray", "--workers", "2", at=folder)
+    assert "report:" in told
+    answer = json.loads(stranger.asks("grokstudy", "report", "own.yaml", "--json", at=folder))
+    assert json.dumps(answer).count("memorised") > 0
+    counted = stranger.asks(
+        "grokstudy", "query", "SELECT split, count(*) AS n FROM evals GROUP BY split", "--json", at=folder
+    )
+    assert {row["split"]: row["n"] for row in json.loads(counted)} == {"fresh": 6, "sparse": 6}
+    assert (folder / "results/studies/own/code").is_dir()
 
 
 def test_a_run_of_an_installed_copy_does_not_record_the_users_commit(stranger: Stranger, trained: str) -> None:

@@ -405,8 +405,8 @@ def test_drawn_answers_are_those_of_the_softmax_and_the_same_at_every_evaluation
     logits_V[:3] = torch.tensor([0.0, 1.0, 2.0])
 
     class Flat(Scripted):
-        def answer_logits(self, weights: dict[str, Tensor], inputs: Tensor, at: Tensor) -> Tensor:
-            return logits_V.expand(*at.shape, -1)
+        def answer_logits(self, weights: Any, inputs_MBx: Tensor, at_MBx: Tensor, edit: Any = None) -> Tensor:
+            return logits_V.expand(*at_MBx.shape, -1)
 
     said: list[Tensor] = []
 
