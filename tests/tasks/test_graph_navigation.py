@@ -322,9 +322,8 @@ def navigator(options: NavigationOptions, seed: int, sees_goal: bool) -> tuple[N
     weights["0.qkv"][0][:v, 0] = 100.0  # every token asks for the channel of place 0
     weights["0.qkv"][0][-1, width] = 100.0 if sees_goal else 0.0
     weights["0.qkv"][0][:v, 2 * width + v : 2 * width + 2 * v] = torch.eye(v)
-    weights["0.out"][0][v : 2 * v, v : 2 * v] = (
-        torch.eye(v) * (2 / width) ** 0.5
-    )  # what stands at place 0 has norm 2^.5
+    brought = (2 / width) ** 0.5  # place 0 holds a token and its channel: what is normed has norm 2^.5
+    weights["0.out"][0][v : 2 * v, v : 2 * v] = brought * torch.eye(v)
     scale = (width / 2) ** 0.5  # of a state with one token and one goal, normed
     for unit, (goal, here, answer) in enumerate(entries):
         weights["1.up"][0][v + goal, unit] = weights["1.up"][0][here, unit] = 1.0
@@ -375,6 +374,7 @@ def test_what_a_mode_does_not_have_is_missing() -> None:
         ({"nodes": 50, "layers": 6}, "data.nodes", "50 nodes are not 6 layers"),
         ({"max_train_distance": 5}, "data.max_train_distance", "5 leaves no longer pair in 6 layers; at most 4"),
         ({"most_edges": 5}, "data.most_edges", "means nothing for data.graph hierarchical"),
+        ({"graph": "bernoulli", "nodes": 12}, "data.most_edges", "12 edges are more than a walk over 12 nodes"),
         ({"graph": "bernoulli", "layers": 5}, "data.layers", "means nothing for data.graph bernoulli"),
         ({"graph": "bernoulli", "max_train_distance": 2}, "data.max_train_distance", "have no distance"),
     ],

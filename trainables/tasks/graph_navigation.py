@@ -97,6 +97,9 @@ class NavigationOptions:
             yield Problem("data.most_edges", "means nothing for data.graph hierarchical; leave it out")
 
     def _of_order(self) -> Iterator[Problem]:
+        if self.most_edges >= self.nodes:
+            message = f"{self.most_edges} edges are more than a walk over {self.nodes} nodes can have"
+            yield Problem("data.most_edges", f"{message}; it must be less than data.nodes")
         if self.layers != type(self).layers:
             yield Problem("data.layers", "means nothing for data.graph bernoulli; leave it out")
         if self.max_train_distance is not None:
