@@ -151,7 +151,8 @@ def test_hard_comparisons_are_reached_with_values_and_not_without(seed: int) -> 
     def reachable(a: int, steps: dict[int, set[int]]) -> set[Pair]:
         found = set()
         for start in (e for e, b in read.ood if b == a):
-            seen, todo = set(), [start]
+            seen: set[int] = set()
+            todo = [start]
             while todo:
                 new = steps.get(todo.pop(), set()) - seen
                 seen |= new

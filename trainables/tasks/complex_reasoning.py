@@ -115,7 +115,8 @@ class Bounds:
             count_N3[:, 0] += there_N * np.clip(high_2 - np.maximum(low_2, value + 1) + 1, 0, None)
             count_N3[:, 1] += there_N & (low_2 <= value) & (value <= high_2)
             count_N3[:, 2] += there_N * np.clip(np.minimum(high_2, value - 1) - low_2 + 1, 0, None)
-        return count_N3 / count_N3.sum(axis=1, keepdims=True)
+        share_N3: NDArray[np.float64] = count_N3 / count_N3.sum(axis=1, keepdims=True)
+        return share_N3
 
 
 def hard_pairs(world: World, trained_io: IntArray, trained: IntArray) -> IntArray:
