@@ -504,6 +504,10 @@ def test_a_world_of_a_file_has_the_files_facts(tmp_path: Path, form: Any, arm: A
     )
     data = SyntheticFacts.build(o, 0, 50)
     assert all(len(rows) for rows in data.splits.values())
+    if form == "composition" and arm == "true":
+        for split in ("train_synthetic", "train_real"):
+            expected = data.splits[split].mechanism.swap["same_kind"][:, -1]
+            assert (expected >= 0).any(), "of a synthetic fact, too: its bridge is a real name"
 
 
 def test_arms_of_a_file_are_matched(tmp_path: Path) -> None:

@@ -453,7 +453,8 @@ class Donors:
                 fit &= np.abs(f.tail[i] - f.tail[second]) <= 1
             words = [o.entities + f.relation[i], f.head[i], np.broadcast_to(f.head[second], i.shape)]
         else:
-            then = self._fact_of[f.tail[i], np.broadcast_to(chains.relation[:, None], i.shape), int(wants_real)]
+            then = self._fact_of[f.tail[i], np.broadcast_to(chains.relation[:, None], i.shape)]
+            then = np.where(wants_real | (then[..., 0] < 0), then[..., 1], then[..., 0])
             expected = f.tail[then]
             fit &= (then >= 0) & (expected != f.tail[second])
             fit &= f.ood[then] == f.ood[second] if of_test and wants_real else ~f.ood[then]
@@ -468,7 +469,7 @@ class Donors:
 
     @cached_property
     def _fact_of(self) -> IntArray:
-        """(E, R, 2): the fact of an entity and a relation that is synthetic, and that is real; -1 for none."""
+        """(E, R, 2): of an entity and a relation the synthetic fact, and the real one; -1 for none."""
         o, f = self.infer.options, self.infer.facts
         found = np.full((o.entities, o.world[1], 2), -1, np.int64)
         found[f.head, f.relation, f.real.astype(np.int64)] = np.arange(len(f.head))
