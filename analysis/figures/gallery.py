@@ -6,6 +6,7 @@ other. It is drawn by the gallery, not by the report of a study, whose figures k
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -32,8 +33,9 @@ ACROSS = 4
 ROOM, HEIGHT, LETTER = 580, 120, 7
 """Px for the panels of a row, for the height of each, and for a letter of its title."""
 CAPTION = (
-    "Thin lines are runs, thick ones their median over a setting. A filled dot is an event at its threshold, a hollow "
-    "diamond the end of a run that was followed to there without it. What is beyond 0 to 1 is drawn at the edge."
+    "Thin lines are runs, thick ones their median over a setting, drawn slightly apart so that none hides another. A "
+    "filled dot is an event at its threshold, a hollow diamond the end of a run that was followed to there without it. "
+    "What is beyond 0 to 1 is drawn at the edge."
 )
 LINES = pl.Schema(
     {"setting": pl.String, "role": pl.String, "trial_id": pl.String, "line": pl.String, "step": pl.Float64,
@@ -51,7 +53,7 @@ def together(tables: StudyTables) -> theme.Figure | None:
     if not known:
         return None
     shown = known[:MOST]
-    across = min(ACROSS, len(shown))
+    across = math.ceil(len(shown) / math.ceil(len(shown) / ACROSS))
     panels = [
         _panel(rows.filter(pl.col("setting") == name), name, min(theme.WIDTH, ROOM // across), place % across == 0)
         for place, name in enumerate(shown)
@@ -120,7 +122,12 @@ def _panel(rows: pl.DataFrame, name: str, width: int, is_first: bool) -> Any:
     x = alt.X("step:Q", scale=alt.Scale(type="log", nice=False), axis=steps, title="training step")
     base = alt.Chart(rows).encode(x, y, colour)
     runs = base.transform_filter("datum.line == 'run'").mark_line(strokeWidth=0.7, strokeOpacity=0.3)
-    medians = base.transform_filter("datum.line == 'median'").mark_line(strokeWidth=1.8)
+    medians = [
+        base.transform_filter(f"datum.line == 'median' && datum.role == '{role}'").mark_line(
+            strokeWidth=1.8, yOffset=px
+        )
+        for role, px in theme.offsets([*COLOURS]).items()
+    ]
     shape = theme.shape("line", SHAPES)
     marks = [
         base.transform_filter(f"datum.line == '{state}'")
@@ -130,7 +137,7 @@ def _panel(rows: pl.DataFrame, name: str, width: int, is_first: bool) -> Any:
         if state in rows["line"]
     ]
     lines = textwrap.wrap(name, max(1, width // LETTER), break_long_words=False)
-    layers = alt.layer(runs.encode(detail="trial_id:N"), medians, *marks)
+    layers = alt.layer(runs.encode(detail="trial_id:N"), *medians, *marks)
     return layers.properties(
         width=width, height=HEIGHT, title=alt.Title(lines, subtitle=_counts(rows), fontSize=11, fontWeight="normal")
     )

@@ -210,9 +210,9 @@ is first: median and sign interval over seeds with the coverage that n runs allo
 runs leave. A class depends on both thresholds and on how long was trained."""
 PICTURE = """\
 Across: training steps, on a log scale. Up: the measures that the events look at, from 0 to 1; what is beyond is drawn
-at the edge, and errors fall. Thin lines are runs, thick ones their median over a setting. A filled dot is an event at
-its threshold, a hollow diamond the end of a run that was followed to there without it. Above each panel: how many runs
-came to each event, in the order of the colours."""
+at the edge, and errors fall. Thin lines are runs, thick ones their median over a setting, drawn slightly apart so that
+none hides another. A filled dot is an event at its threshold, a hollow diamond the end of a run that was followed to
+there without it. Above each panel: how many runs came to each event, in the order of the colours."""
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
