@@ -54,6 +54,7 @@ class AffineICL(Fresh):
         "long": f"new sequences of {LONG} times the trained length, scored at all of their places",
     }
     headline = "wide"
+    positions = ("answer",)
     metrics: ClassVar[dict[str, str]] = {
         "nmse": "mean squared error from the third answer on, over the variance of the values asked there",
         "relative": "the same error over that of saying the current value again",
