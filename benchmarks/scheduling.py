@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from grokstudy.orchestrator.execution.driver import Driver
-from grokstudy.orchestrator.execution.resources import workers_here
+from grokstudy.orchestrator.execution.resources import workers_at_once
 from grokstudy.orchestrator.execution.tuner import launch, ray_session, set_environment
 from grokstudy.orchestrator.planning import packing as packer
 from grokstudy.orchestrator.runs.trials import Run
@@ -91,7 +91,7 @@ def main(runs: int) -> None:
         study, few = tiny(Path(folder), runs), tiny(Path(folder), 4)
         stack.enter_context(ray_session())
         one_launch(few, Store(Path(folder) / "warm"))
-        compare(Path(folder), study, few, workers_here(study))
+        compare(Path(folder), study, few, workers_at_once(study))
 
 
 if __name__ == "__main__":

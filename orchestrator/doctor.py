@@ -21,7 +21,7 @@ ROOM = 5e9
 
 
 @dataclass(frozen=True)
-class Check:
+class Look:
     """One thing that was looked at."""
 
     name: str
@@ -30,9 +30,9 @@ class Check:
     remedy: str = ""
 
 
-def checkup(root: str) -> list[Check]:
+def checkup(root: str) -> list[Look]:
     """Look at everything. No check raises, and none leaves anything behind."""
-    looks: dict[str, Callable[[], Check]] = {
+    looks: dict[str, Callable[[], Look]] = {
         "versions": _versions,
         "torch": _torch,
         "compiler": _compiler,
@@ -44,40 +44,40 @@ def checkup(root: str) -> list[Check]:
     return [_guarded(name, check) for name, check in looks.items()]
 
 
-def _guarded(name: str, check: Callable[[], Check]) -> Check:
+def _guarded(name: str, check: Callable[[], Look]) -> Look:
     try:
         return check()
     except Exception as error:  # whatever it is, that is the finding
-        return Check(name, False, first_line(error, 1000), "see the message")
+        return Look(name, False, first_line(error, 1000), "see the message")
 
 
-def _versions() -> Check:
+def _versions() -> Look:
     versions = installed(*PACKAGES)
     absent = [name for name in PACKAGES if not versions.get(name)]
     text = ", ".join(f"{name} {version}" for name, version in versions.items())
     cure = "install grokstudy with pip, or run `make setup` in a checkout"
     remedy = f"not installed: {', '.join(absent)}; {cure}" if absent else ""
-    return Check("versions", not absent, text, remedy)
+    return Look("versions", not absent, text, remedy)
 
 
-def _torch() -> Check:
+def _torch() -> Look:
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     names = ", ".join(gpus) if gpus else "no GPU: small models train well on the CPU"
     total = float(torch.ones(3, device="cuda" if gpus else "cpu").sum())
-    return Check("torch", total == 3.0, f"{names}; {cores()} CPU cores", "torch cannot add; reinstall it")
+    return Look("torch", total == 3.0, f"{names}; {cores()} CPU cores", "torch cannot add; reinstall it")
 
 
-def _compiler() -> Check:
+def _compiler() -> Look:
     """Not needed: without one, `engine: compile` carries out steps one by one."""
     name = os.environ.get("CXX", "g++")
     path = shutil.which(name)
     text = f"{path}, for engine: compile" if path else f"no {name}: with engine: compile, steps are not compiled"
-    return Check("compiler", True, text)
+    return Look("compiler", True, text)
 
 
-def _ray() -> Check:
+def _ray() -> Look:
     """Start Ray for real, or join the cluster of RAY_ADDRESS, and end it again."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
     from grokstudy.orchestrator.execution.resources import cluster_address
@@ -92,39 +92,39 @@ def _ray() -> Check:
             seconds, resources = time.monotonic() - began, ray.cluster_resources()
     except HaltedError as error:
         remedy = "is the address right?" if address else "grokstudy run trains without it meanwhile, as --local does"
-        return Check("Ray", False, first_line(error, 1000), remedy)
+        return Look("Ray", False, first_line(error, 1000), remedy)
     place = f"joined {address}" if address else "started here"
     amounts = f"{resources.get('CPU', 0):.0f} CPUs, {resources.get('GPU', 0):.0f} GPUs"
-    return Check("Ray", True, f"Ray {ray.__version__} {place} in {seconds:.1f} s: {amounts}")
+    return Look("Ray", True, f"Ray {ray.__version__} {place} in {seconds:.1f} s: {amounts}")
 
 
-def _root(root: str) -> Check:
+def _root(root: str) -> Look:
     store = Store(root)
     store.patience_s = 0.0
     if store.exists(""):
         store.write(".doctor", b"written")
         store.delete(".doctor")
-        return Check("root", True, f"{store.uri}: can be written")
-    return Check("root", True, f"{store.uri}: is not there yet; the first study makes it")
+        return Look("root", True, f"{store.uri}: can be written")
+    return Look("root", True, f"{store.uri}: is not there yet; the first study makes it")
 
 
-def _room(root: str) -> Check:
+def _room(root: str) -> Look:
     store = Store(root)
     if not store.local:
-        return Check("room", True, "not a local root")
+        return Look("room", True, "not a local root")
     path = store.base
     while not os.path.exists(path):
         path = os.path.dirname(path)
     free = shutil.disk_usage(path).free
-    return Check("room", free > ROOM, f"{free / 1e9:.1f} GB free at {path}", "free space, or use another --root")
+    return Look("room", free > ROOM, f"{free / 1e9:.1f} GB free at {path}", "free space, or use another --root")
 
 
-def _mlflow(root: str) -> Check:
+def _mlflow(root: str) -> Look:
     import urllib.request
 
     uri = tracking_uri(Store(root))
     if not uri.startswith("http"):
         opened = f"{sys.executable} -m mlflow ui --backend-store-uri {uri}"
-        return Check("MLflow", True, f"{uri} (open it with {opened})")
+        return Look("MLflow", True, f"{uri} (open it with {opened})")
     with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10) as answer:
-        return Check("MLflow", answer.status == 200, f"{uri}: answers {answer.status}", "is that an MLflow server?")
+        return Look("MLflow", answer.status == 200, f"{uri}: answers {answer.status}", "is that an MLflow server?")

@@ -20,7 +20,7 @@ class Column:
     nullable: bool = False
 
 
-STEPS = (
+STEP_COLUMNS = (
     Column("step", "int64", "updates made before this one; the row describes update number step + 1", "steps"),
     Column("attempt", "int16", "which start of the run wrote the row"),
     Column("loss", "float32", "training loss of the batch, before the update", "nats"),
@@ -29,7 +29,7 @@ STEPS = (
     Column("lr", "float32", "learning rate of the update"),
 )
 
-EVALS = (
+EVAL_COLUMNS = (
     Column("step", "int64", "updates made before the evaluation", "steps"),
     Column("attempt", "int16", "which start of the run wrote the row"),
     Column("split", "string", "evaluation set of the task"),
@@ -51,7 +51,7 @@ EVALS = (
     ),
 )
 
-PROBES = (
+PROBE_COLUMNS = (
     Column("step", "int64", "updates made before the measurement", "steps"),
     Column("attempt", "int16", "which start of the run wrote the row"),
     Column("probe", "string", "name of the measurement"),
@@ -64,10 +64,10 @@ PROBES = (
     Column("n", "int32", "examples measured; null where a publication does not say", "examples", nullable=True),
 )
 
-METRICS = tuple(column.name for column in EVALS if column.kind == "float32")
+METRICS = tuple(column.name for column in EVAL_COLUMNS if column.kind == "float32")
 """Metrics of the table `evals`: accuracy, loss, margin. Any other metric is the name of a probe's measurement."""
 
-TABLES = {"steps": STEPS, "evals": EVALS, "probes": PROBES}
+TABLES = {"steps": STEP_COLUMNS, "evals": EVAL_COLUMNS, "probes": PROBE_COLUMNS}
 
 TRIAL_COLUMNS = (
     Column("trial_id", "string", "study, number and seed of the trial"),

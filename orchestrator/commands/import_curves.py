@@ -37,14 +37,14 @@ def import_curves(
     quiet: Quiet = False,
 ) -> None:
     """Make a study of curves from elsewhere, with its events, answer and report."""
-    from grokstudy.orchestrator.root.curve_file import Curve, External
+    from grokstudy.orchestrator.root.curve_file import CurveColumn, External
     from grokstudy.orchestrator.root.import_curves import import_external
     from grokstudy.trainables.events import Event
     from grokstudy.trainables.storage.store import Store
 
     store = Store(root)
     try:
-        source = External(file, trial, step, tuple(Curve.parse(text) for text in mapping), where, n)
+        source = External(file, trial, step, tuple(CurveColumn.parse(text) for text in mapping), where, n)
         count = import_external(store, name, source, dict(Event.parse(text) for text in event))
     except ValueError as error:
         stop(str(error))

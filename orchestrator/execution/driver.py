@@ -16,7 +16,7 @@ from grokstudy.orchestrator.runs.study_dir import extended, extensions, reached_
 from grokstudy.orchestrator.runs.trials import Run, Trial, runs_of, trials_of
 from grokstudy.orchestrator.runs.warm_start import Sources
 from grokstudy.orchestrator.search import SEARCHERS
-from grokstudy.orchestrator.search.base import Batch, Goal, Score, Searcher
+from grokstudy.orchestrator.search.base import Goal, Proposals, Score, Searcher
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.storage.store import Store
 
@@ -199,7 +199,7 @@ def _is_open(trials: list[Trial], ledger: Ledger) -> bool:
     return _waits(trials) or any(ledger.states[trial.run_id].open for trial in trials if trial.run_id is not None)
 
 
-def _possible(study: Study, batch: Batch, searcher: Searcher) -> tuple[list[Trial], list[int]]:
+def _possible(study: Study, batch: Proposals, searcher: Searcher) -> tuple[list[Trial], list[int]]:
     """The trials of these points, and the numbers of those that a search proposed but that cannot be trained."""
     trials: list[Trial] = []
     refused: list[int] = []

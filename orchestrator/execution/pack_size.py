@@ -17,14 +17,14 @@ from grokstudy.trainables.config import RunConfig
 
 KIND = "ray.io/accelerator-type"
 """The label by which Ray names the kind of GPU of a node, such as L4 or H100."""
-Probe = Callable[[RunConfig, int, str, int, float], int]
+MeasureSize = Callable[[RunConfig, int, str, int, float], int]
 """(configuration, most members, device, threads, share of the GPU) -> members that pay and fit."""
 
 
 class Sizer:
     """Measures on the GPUs of the cluster; remembers what it found per shape of a model."""
 
-    def __init__(self, resources: Mapping[str, float], probe: Probe = pack_size) -> None:
+    def __init__(self, resources: Mapping[str, float], probe: MeasureSize = pack_size) -> None:
         """For workers with these `cpu` and `gpu`."""
         self._resources, self._probe = resources, probe
         self._found: dict[Any, dict[str, int]] = {}
@@ -52,7 +52,7 @@ class Sizer:
         return dict(ray.get(calls))
 
 
-def _with_kind(probe: Probe, *arguments: Any) -> tuple[str, int]:
+def _with_kind(probe: MeasureSize, *arguments: Any) -> tuple[str, int]:
     return kind_here(), probe(*arguments)
 
 

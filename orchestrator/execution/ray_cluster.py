@@ -16,40 +16,40 @@ ANSWER_S = 6.0
 """How long a head may take to answer."""
 
 
-class ClusterError(ResourcesError):
+class AddressError(ResourcesError):
     """The cluster that was asked for is not there, or does not take us."""
 
 
 def check_cluster(address: str | None) -> None:
-    """Raise ClusterError, with what to set, unless a head answers at this address and takes our token."""
+    """Raise AddressError, with what to set, unless a head answers at this address and takes our token."""
     if address is None:
         return
     asked = f"RAY_ADDRESS is {address}"
     place = _head_of(asked, address)
     open_to_all = _takes(asked, place, ())
     if open_to_all and os.environ.get("RAY_AUTH_MODE") == "token":
-        raise ClusterError(
+        raise AddressError(
             f"{asked}: this cluster takes no token, and we use one; set RAY_AUTH_MODE=disabled to join it, "
             "or start it with RAY_AUTH_MODE=token"
         )
     token = () if open_to_all else _token()
     if not open_to_all and not (token and _takes(asked, place, token)):
         found = "ours is another" if token else "we have none"
-        raise ClusterError(
+        raise AddressError(
             f"{asked}: this cluster asks for a token, and {found}; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to its "
             "token, with RAY_AUTH_MODE=token"
         )
 
 
 def _head_of(asked: str, address: str) -> str:
-    """HOST:PORT of the head, that of this machine for `auto`. Raises ClusterError for what is no such address."""
+    """HOST:PORT of the head, that of this machine for `auto`. Raises AddressError for what is no such address."""
     if address == "auto":
         from ray._private.services import get_ray_address_from_environment
 
         try:
             return str(get_ray_address_from_environment("auto", None))
         except ConnectionError:
-            raise ClusterError(
+            raise AddressError(
                 f"{asked}, and no Ray runs on this machine; start one with ray start --head, set RAY_ADDRESS to the "
                 "HOST:PORT of another, or unset it to train on this machine"
             ) from None
@@ -58,7 +58,7 @@ def _head_of(asked: str, address: str) -> str:
         return address
     kinds = {"ray": "the address of a Ray client server", "http": "the address of a dashboard, which submit takes"}
     kind = kinds.get(address.partition("://")[0].removesuffix("s"), "no address of a head")
-    raise ClusterError(
+    raise AddressError(
         f"{asked}, {kind}; set RAY_ADDRESS to the head's own HOST:PORT (its port is 6379 unless it was given another), "
         "to auto for the one of this machine, or unset it to train here; grokstudy submit trains from elsewhere"
     )
@@ -78,7 +78,7 @@ def _token() -> tuple[Any, ...]:
 
 
 def _takes(asked: str, place: str, token: tuple[Any, ...]) -> bool:
-    """Whether the head answers such a request. Raises ClusterError when nobody does."""
+    """Whether the head answers such a request. Raises AddressError when nobody does."""
     import grpc
 
     with grpc.insecure_channel(place, options=[("grpc.enable_http_proxy", 0)]) as channel:
@@ -87,7 +87,7 @@ def _takes(asked: str, place: str, token: tuple[Any, ...]) -> bool:
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 return False
-            raise ClusterError(
+            raise AddressError(
                 f"{asked}, where no Ray answers ({first_line(Exception(error.details()))}); start that cluster, set "
                 "RAY_ADDRESS to one that runs, or unset it to train on this machine"
             ) from None

@@ -77,7 +77,7 @@ def granted(study: Study) -> dict[str, float]:
     return {"cpu": 1.0 if cpu == "auto" else float(cpu), "gpu": float(gpu)}
 
 
-def workers_here(study: Study) -> int:
+def workers_at_once(study: Study) -> int:
     """Workers that the cluster has room for, or may grow to have room for; at least one."""
     import ray
 

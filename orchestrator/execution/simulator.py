@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokstudy.orchestrator.runs.outcomes import event_number
-from grokstudy.orchestrator.runs.recorded import Curve, read_curve
+from grokstudy.orchestrator.runs.recorded import RecordedCurve, read_curve
 from grokstudy.orchestrator.schedulers import SCHEDULERS
 from grokstudy.orchestrator.schedulers.base import Ranked, Scheduler
 from grokstudy.orchestrator.search import SEARCHERS
@@ -47,7 +47,7 @@ class Recorded:
     point: Point
     seed: int
     horizon: int
-    curve: Curve
+    curve: RecordedCurve
     reached: Mapping[str, float]
     """Steps until each event that came."""
     seconds: float

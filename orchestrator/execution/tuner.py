@@ -25,7 +25,7 @@ from grokstudy.orchestrator.execution.bundle import Bundle, make_bundles
 from grokstudy.orchestrator.execution.executor import OnProgress, RayStartError
 from grokstudy.orchestrator.execution.ray_cluster import check_cluster
 from grokstudy.orchestrator.execution.ray_node import NodeWatch, fewest_processes
-from grokstudy.orchestrator.execution.resources import check_resources, cluster_address, granted, workers_here
+from grokstudy.orchestrator.execution.resources import check_resources, cluster_address, granted, workers_at_once
 from grokstudy.orchestrator.execution.stopping import Stopping
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
@@ -78,7 +78,7 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress,
         resources = granted(study)
         sizer = Sizer(resources)
         budget = budget or Budget()
-        budget.workers = workers_here(study)
+        budget.workers = workers_at_once(study)
         bundles = make_bundles(study, runs, store, resources, budget.workers, sizer, sizer.sizes)
         with callback.watchdog:
             _tuner(study, bundles, callback, scratch, budget).fit()

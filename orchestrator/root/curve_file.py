@@ -38,7 +38,7 @@ Cells = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Curve:
+class CurveColumn:
     """A column of the file, and what it is: metric and split."""
 
     column: str
@@ -46,7 +46,7 @@ class Curve:
     split: str
 
     @classmethod
-    def parse(cls, text: str) -> Curve:
+    def parse(cls, text: str) -> CurveColumn:
         """Read `column=metric/split`. Raises ValueError saying what is allowed."""
         match = _MAPPING.fullmatch(text)
         if match is None:
@@ -59,7 +59,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One row of the file, checked: the values by their columns, None where the cell is empty."""
 
     row: int
@@ -77,7 +77,7 @@ class External:
     trial: str
     """The column that tells the curves apart, or several with commas."""
     step: str
-    curves: tuple[Curve, ...]
+    curves: tuple[CurveColumn, ...]
     where: str | None = None
     """SQL condition on the rows that are meant."""
     n: str | None = None
@@ -96,7 +96,7 @@ class External:
         except OSError as error:
             raise ValueError(f"{self.path}: cannot be read ({error.strerror or error})") from None
 
-    def read(self) -> list[Point]:
+    def read(self) -> list[CurvePoint]:
         """The rows that are meant, checked. Raises ValueError naming file, row and what is allowed."""
         self._check_mapping()
         heading, rows = self._rows()
@@ -181,7 +181,7 @@ class External:
             return pl.Series(name, [int(text) if text else None for text in texts], pl.Int64)
         return pl.Series(name, [float(text) if text else None for text in texts], pl.Float64)
 
-    def _point(self, row: int, cells: Cells) -> Point:
+    def _point(self, row: int, cells: Cells) -> CurvePoint:
         for name in self.trial_columns:
             if not cells[name].strip():
                 self._cell_fault(row, name, cells, "the name of a trial; fill it in or remove the row")
@@ -191,7 +191,7 @@ class External:
         n = None if self.n is None else self._whole(row, self.n, cells, 1, MOST_EXAMPLES)
         values = {curve.column: self._value(row, curve, cells) for curve in self.curves}
         self._check_beside(row, values, cells)
-        return Point(row, tuple(cells[name] for name in self.trial_columns), step, n, values)
+        return CurvePoint(row, tuple(cells[name] for name in self.trial_columns), step, n, values)
 
     def _check_beside(self, row: int, values: Mapping[str, float | None], cells: Cells) -> None:
         """A loss or margin has its accuracy in the same row, which the table of evaluations needs."""
@@ -221,7 +221,7 @@ class External:
             self._cell_fault(row, column, cells, allowed)
         return None if value is None else int(value)
 
-    def _value(self, row: int, curve: Curve, cells: Cells) -> float | None:
+    def _value(self, row: int, curve: CurveColumn, cells: Cells) -> float | None:
         share = is_share(curve.metric)
         what = f"a share from 0 to 1, for {curve.metric}; divide percents by 100" if share else "a finite number"
         allowed = f"{what}; leave the cell empty where the value is missing"
@@ -230,9 +230,9 @@ class External:
             self._cell_fault(row, curve.column, cells, allowed)
         return value
 
-    def _check_single(self, points: Sequence[Point], cells: Mapping[int, Cells]) -> None:
+    def _check_single(self, points: Sequence[CurvePoint], cells: Mapping[int, Cells]) -> None:
         """One row per trial and step: nothing is mixed without a word."""
-        first: dict[tuple[tuple[str, ...], int], Point] = {}
+        first: dict[tuple[tuple[str, ...], int], CurvePoint] = {}
         for point in points:
             before = first.setdefault((point.trial, point.step), point)
             if before is not point:
@@ -261,9 +261,9 @@ class External:
         return shlex.quote(condition) if {*'"$`\\'} & {*condition} else f'"{condition}"'
 
 
-def by_trial(points: Sequence[Point]) -> Iterator[tuple[tuple[str, ...], list[Point]]]:
+def by_trial(points: Sequence[CurvePoint]) -> Iterator[tuple[tuple[str, ...], list[CurvePoint]]]:
     """The points of each trial, by step; trials in the order in which the file begins them."""
-    groups: dict[tuple[str, ...], list[Point]] = {}
+    groups: dict[tuple[str, ...], list[CurvePoint]] = {}
     for point in points:
         groups.setdefault(point.trial, []).append(point)
     for trial, own in groups.items():

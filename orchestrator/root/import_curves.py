@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from grokstudy.orchestrator.root.curve_file import External, Point, by_trial
+from grokstudy.orchestrator.root.curve_file import CurvePoint, External, by_trial
 from grokstudy.orchestrator.runs.study_dir import write_external
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.schema import METRICS
@@ -78,7 +78,7 @@ def _run_id(content: str, source: External, trial: Sequence[str]) -> str:
     return IMPORTED + hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 
 
-def _parts(own: Sequence[Point], source: External) -> Iterator[tuple[str, pa.Table]]:
+def _parts(own: Sequence[CurvePoint], source: External) -> Iterator[tuple[str, pa.Table]]:
     """The rows of one trial by table, in the order of their steps."""
     evals = [row for point in own for row in _eval_rows(point, source)]
     probes = [row for point in own for row in _probe_rows(point, source)]
@@ -88,7 +88,7 @@ def _parts(own: Sequence[Point], source: External) -> Iterator[tuple[str, pa.Tab
             yield table, pa.table({name: [row.get(name) for row in rows] for name in schema.names}, schema=schema)
 
 
-def _eval_rows(point: Point, source: External) -> Iterator[dict[str, Any]]:
+def _eval_rows(point: CurvePoint, source: External) -> Iterator[dict[str, Any]]:
     """One row per split with its metrics; missing values leave none."""
     for split in dict.fromkeys(curve.split for curve in source.curves):
         curves = [curve for curve in source.curves if curve.split == split and curve.metric in METRICS]
@@ -97,7 +97,7 @@ def _eval_rows(point: Point, source: External) -> Iterator[dict[str, Any]]:
             yield {"step": point.step, "attempt": 0, "split": split, "n": point.n, **values}
 
 
-def _probe_rows(point: Point, source: External) -> Iterator[dict[str, Any]]:
+def _probe_rows(point: CurvePoint, source: External) -> Iterator[dict[str, Any]]:
     """One row per value; a missing value leaves none."""
     for curve in source.curves:
         value = point.values[curve.column]

@@ -16,11 +16,11 @@ from grokstudy.trainables.storage.retention import values_by_step
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
-Curve = list[tuple[int, Metrics]]
+RecordedCurve = list[tuple[int, Metrics]]
 """Each evaluation of a run with its step, in order."""
 
 
-def read_curve(store: Store, run_id: str, metrics: Collection[str], horizon: int) -> Curve:
+def read_curve(store: Store, run_id: str, metrics: Collection[str], horizon: int) -> RecordedCurve:
     """The evaluations of a run up to its horizon, of these probes and of every accuracy, loss and margin.
 
     Beside them training loss and weight norm of the update before. Raises DamagedError for a torn part.
@@ -32,7 +32,7 @@ def read_curve(store: Store, run_id: str, metrics: Collection[str], horizon: int
         wanted = pc.and_(pc.is_in(rows["probe"], pa.array(probed)), pc.is_null(rows["layer"]))
         tables["probes"] = rows.filter(wanted).to_pydict()
     steps = records.read(run, "steps").select(["step", "loss", "weight_norm"]).to_pydict()
-    curve: Curve = []
+    curve: RecordedCurve = []
     for step, values in sorted(values_by_step(tables).items()):
         if step <= horizon:
             measured: dict[Site, float | None] = {

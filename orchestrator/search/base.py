@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from grokstudy.orchestrator.search.space import Axis, Point, Value
 from grokstudy.trainables.options import option
 
-Batch = list[tuple[int, Point]]
+Proposals = list[tuple[int, Point]]
 MAX_CORNERS = 1000
 
 
@@ -68,7 +68,7 @@ class Searcher(ABC):
         return getattr(self.options, "goals", ())
 
     @abstractmethod
-    def next_points(self, scores: Scores) -> Batch:
+    def next_points(self, scores: Scores) -> Proposals:
         """The points that can be asked for now. Each is given once, numbered from 0 on."""
 
     def seeds(self, number: int, seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ class Searcher(ABC):
 class AllAtOnce(Searcher):
     """A searcher that needs no scores: its preview is all its points."""
 
-    def next_points(self, scores: Scores) -> Batch:
+    def next_points(self, scores: Scores) -> Proposals:
         """Every point, the first time."""
         if self.finished:
             return []
@@ -102,7 +102,7 @@ def combinations(axes: tuple[Axis, ...], values: Iterable[Iterable[Value]]) -> I
     return enumerate(dict(zip(names, point, strict=True)) for point in itertools.product(*values))
 
 
-def corners(axes: tuple[Axis, ...]) -> Batch:
+def corners(axes: tuple[Axis, ...]) -> Proposals:
     """The ends of the space, the first 1,000 of them."""
     return list(itertools.islice(combinations(axes, [axis.corners() for axis in axes]), MAX_CORNERS))
 

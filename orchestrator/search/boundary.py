@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from grokstudy.orchestrator.search.base import Batch, Goal, Scores, Searcher, cells, corners
+from grokstudy.orchestrator.search.base import Goal, Proposals, Scores, Searcher, cells, corners
 from grokstudy.orchestrator.search.space import Arms, Axis, Choices, Point, Range, Value
 from grokstudy.trainables.options import option
 
@@ -100,7 +100,7 @@ class Boundary(Searcher):
         swept = [axis.name for axis in axes if not is_numeric(axis) or axis.name in options.grid]
         return int(options.trials) * len(cells(axes, swept))
 
-    def preview(self) -> Batch:
+    def preview(self) -> Proposals:
         """The corners of the space: where the search goes is not known yet."""
         return corners(self.axes)
 
@@ -108,9 +108,9 @@ class Boundary(Searcher):
         """One: another for each run of the same point."""
         return (seeds[self._seeds.get(number, 0) % len(seeds)],)
 
-    def next_points(self, scores: Scores) -> Batch:
+    def next_points(self, scores: Scores) -> Proposals:
         """The runs that can be asked for now."""
-        batch: Batch = []
+        batch: Proposals = []
         while not self.finished:
             number = self._asked
             told = range(max(0, number - self.options.batch + 1))

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from grokstudy.orchestrator.search.base import AllAtOnce, Batch, combinations
+from grokstudy.orchestrator.search.base import AllAtOnce, Proposals, combinations
 from grokstudy.orchestrator.search.space import Axis
 
 
@@ -25,6 +25,6 @@ class Grid(AllAtOnce):
         """The product of the lengths of the axes."""
         return math.prod(len(axis.grid()) for axis in axes)
 
-    def preview(self) -> Batch:
+    def preview(self) -> Proposals:
         """All points."""
         return list(combinations(self.axes, [axis.grid() for axis in self.axes]))

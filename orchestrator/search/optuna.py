@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from grokstudy.orchestrator.search.base import Batch, Goal, Objective, Score, Scores, Searcher, cells, corners
+from grokstudy.orchestrator.search.base import Goal, Objective, Proposals, Score, Scores, Searcher, cells, corners
 from grokstudy.orchestrator.search.space import Axis, Point, Range, Value
 from grokstudy.trainables.options import option
 from grokstudy.trainables.randomness import Stream
@@ -100,13 +100,13 @@ class OptunaSearcher(Searcher):
         """As many as asked for, of each combination."""
         return int(options.trials) * len(cells(axes, options.grid))
 
-    def preview(self) -> Batch:
+    def preview(self) -> Proposals:
         """The corners of the space: where the search goes is not known yet."""
         return corners(self.axes)
 
-    def next_points(self, scores: Scores) -> Batch:
+    def next_points(self, scores: Scores) -> Proposals:
         """Those whose turn it is, until one has to wait for a score."""
-        batch: Batch = []
+        batch: Proposals = []
         while open_ := [cell for cell in self._cells if not cell.over]:
             cell = open_[self._turn % len(open_)]
             if not cell.may_ask(scores):

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from grokstudy.orchestrator.search.base import AllAtOnce, Batch, Score, Searcher
+from grokstudy.orchestrator.search.base import AllAtOnce, Proposals, Score, Searcher
 from grokstudy.orchestrator.search.space import Choices, Range
 from grokstudy.trainables.options import option_faults
 
@@ -56,9 +56,9 @@ def contract(searcher: type[Searcher]) -> Iterator[tuple[str, str | None]]:
     yield "it shows points before anything is trained", None if preview else "its preview is empty"
 
 
-def _play(searcher: type[Searcher], options: Any) -> list[Batch]:
+def _play(searcher: type[Searcher], options: Any) -> list[Proposals]:
     goals = max(1, len(searcher(AXES, options).goals))
-    started, values, batches = searcher(AXES, options), dict[int, Score | None](), list[Batch]()
+    started, values, batches = searcher(AXES, options), dict[int, Score | None](), list[Proposals]()
     while len(batches) < 10_000 and (batch := started.next_points(values)):
         batches.append(batch)
         for number, _ in batch:

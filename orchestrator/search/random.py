@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from grokstudy.orchestrator.search.base import AllAtOnce, Batch
+from grokstudy.orchestrator.search.base import AllAtOnce, Proposals
 from grokstudy.orchestrator.search.space import Axis
 from grokstudy.trainables.options import option
 from grokstudy.trainables.randomness import Stream
@@ -33,7 +33,7 @@ class Random(AllAtOnce):
         """As many as asked for."""
         return int(options.trials)
 
-    def preview(self) -> Batch:
+    def preview(self) -> Proposals:
         """All points."""
         return [
             (number, {axis.name: axis.at(self._share(number, axis.name)) for axis in self.axes})

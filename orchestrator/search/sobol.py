@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from grokstudy.orchestrator.search.base import AllAtOnce, Batch
+from grokstudy.orchestrator.search.base import AllAtOnce, Proposals
 from grokstudy.orchestrator.search.space import Axis
 from grokstudy.trainables.options import option
 
@@ -29,7 +29,7 @@ class Sobol(AllAtOnce):
         """As many as asked for."""
         return int(options.trials)
 
-    def preview(self) -> Batch:
+    def preview(self) -> Proposals:
         """All points."""
         from scipy.stats import qmc
 

@@ -32,7 +32,7 @@ MAX_DEPTH = 50
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """The text of a file, its plain data, and what was found wrong on the way."""
 
     text: str
@@ -40,7 +40,7 @@ class Source:
     findings: Findings
 
 
-def read_source(path: str | Path) -> Source:
+def read_source(path: str | Path) -> SourceFile:
     """Read a file. Raises StudyError when it is not YAML at all; other mistakes are in `findings`."""
     text = _text(path)
     findings = Findings(str(path))
@@ -49,7 +49,7 @@ def read_source(path: str | Path) -> Source:
         content = "empty" if root is None or root.value == "" else "one value or a list"
         raise _error(path, 1, 1, f"the file is {content}; a study is a mapping of keys such as base, space and seeds")
     data = _Converter(findings, tagged).mapping(root, ())
-    return Source(text, data, findings)
+    return SourceFile(text, data, findings)
 
 
 def _error(path: str | Path, line: int, column: int, message: str) -> StudyError:

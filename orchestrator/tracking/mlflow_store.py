@@ -21,7 +21,7 @@ from grokstudy.orchestrator.tracking.mlflow_tables import (
     STAMP,
     Contents,
     Dataset,
-    Point,
+    MetricPoint,
     Shown,
     file_of,
     is_database,
@@ -140,7 +140,7 @@ class Tracker:
         self._log(mlflow_id, new, run.started)
         self.describe(mlflow_id, {}, run.tags)
 
-    def _log(self, mlflow_id: str, points: Sequence[Point], started: int) -> None:
+    def _log(self, mlflow_id: str, points: Sequence[MetricPoint], started: int) -> None:
         from mlflow.entities import Metric
 
         metrics = [Metric(p.metric, p.value, started + p.step, p.step) for p in points]

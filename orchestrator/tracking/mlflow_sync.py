@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from grokstudy.orchestrator.runs.status import RunRecord, run_records
 from grokstudy.orchestrator.tracking.mlflow_store import Tracker
-from grokstudy.orchestrator.tracking.mlflow_tables import REACHED, RUNNING, STAMP, Contents, Dataset, Point, Shown
+from grokstudy.orchestrator.tracking.mlflow_tables import REACHED, RUNNING, STAMP, Contents, Dataset, MetricPoint, Shown
 from grokstudy.trainables.config import canonical_json
 from grokstudy.trainables.options import flat
 from grokstudy.trainables.storage.store import Store
@@ -218,11 +218,11 @@ class Child:
         """Whether MLflow has it already."""
         return self.key in known and known[self.key].stamp == self.stamp
 
-    def contents(self, curves: Iterable[Point]) -> Contents:
+    def contents(self, curves: Iterable[MetricPoint]) -> Contents:
         """All of it: its curves, and its events as points at step 0."""
         run, ended = self.run, None if self.status == RUNNING else _end(self.run)
-        points = [Point(f"t/{name}", 0, step) for name, step in self.events.items() if step is not None]
-        points += [] if self.lead is None else [Point("lead", 0, self.lead)]
+        points = [MetricPoint(f"t/{name}", 0, step) for name, step in self.events.items() if step is not None]
+        points += [] if self.lead is None else [MetricPoint("lead", 0, self.lead)]
         points += [point for point in curves if ended is not None or point.step <= run.state.step]
         about = (self.key, run.name, self.status, _start(run), ended)
         return Contents(*about, _params(run), self._tags(), points, self._dataset())
@@ -255,9 +255,9 @@ def _batches(children: Sequence[Child]) -> Iterator[list[Child]]:
 
 def _write(tracker: Tracker, known: Mapping[str, Shown], children: Sequence[Child], curves: Curves) -> None:
     """Write some runs. One that is left half written has no stamp, and is written anew by the next sync."""
-    points: dict[str, list[Point]] = {}
+    points: dict[str, list[MetricPoint]] = {}
     for run_id, metric, step, value in curves([child.run for child in children]):
-        points.setdefault(run_id, []).append(Point(metric, step, value))
+        points.setdefault(run_id, []).append(MetricPoint(metric, step, value))
     contents = [child.contents(points.get(child.run.run_id, [])) for child in children]
     tracker.replace(contents, known)
 

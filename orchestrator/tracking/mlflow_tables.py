@@ -28,7 +28,7 @@ LONGEST_NAME = 250
 LONGEST_PARAM = 6000
 
 
-class Point(NamedTuple):
+class MetricPoint(NamedTuple):
     """One value of one metric."""
 
     metric: str
@@ -59,7 +59,7 @@ class Contents(NamedTuple):
     ended: int | None
     params: Mapping[str, str]
     tags: Mapping[str, str]
-    points: Sequence[Point]
+    points: Sequence[MetricPoint]
     dataset: Dataset | None = None
 
 
@@ -242,7 +242,7 @@ def _texts(mlflow_id: str, texts: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"run_uuid": mlflow_id, "key": key, "value": value} for key, value in texts.items()]
 
 
-def _point(mlflow_id: str, point: Point, started: int) -> dict[str, Any]:
+def _point(mlflow_id: str, point: MetricPoint, started: int) -> dict[str, Any]:
     unknown = math.isnan(point.value)
     value = 0.0 if unknown else max(-LARGEST, min(LARGEST, point.value))
     place = {"key": point.metric, "step": point.step, "timestamp": started + point.step}

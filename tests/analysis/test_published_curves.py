@@ -12,13 +12,16 @@ from grokstudy.analysis import load
 from grokstudy.analysis.statistics.decoupling import leads
 from grokstudy.analysis.statistics.lead_curve import group_leads, orders, run_leads
 from grokstudy.analysis.tables.study import StudyTables
-from grokstudy.orchestrator.root.curve_file import Curve, External
+from grokstudy.orchestrator.root.curve_file import CurveColumn, External
 from grokstudy.orchestrator.root.import_curves import import_external
 from grokstudy.trainables.events import events_of
 from grokstudy.trainables.storage.store import Store
 
 CSV = Path(__file__).parents[1] / "data" / "published_pretraining_curves.csv"
-CURVES = (Curve("ood_answer_rate", "answer_hit_any", "test_oo"), Curve("ood_bridge_rate", "bridge_hit_any", "test_oo"))
+CURVES = (
+    CurveColumn("ood_answer_rate", "answer_hit_any", "test_oo"),
+    CurveColumn("ood_bridge_rate", "bridge_hit_any", "test_oo"),
+)
 SPACING = 7_500
 """Steps between two published evaluations, at most."""
 Times = dict[tuple[str, str], dict[str, Any]]

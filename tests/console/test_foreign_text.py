@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from grokstudy.orchestrator import commands
 from grokstudy.orchestrator.cli import app, main
 from grokstudy.orchestrator.console.describe import failures_text
-from grokstudy.orchestrator.root.curve_file import Curve, External
+from grokstudy.orchestrator.root.curve_file import CurveColumn, External
 from grokstudy.orchestrator.root.import_curves import import_external
 from grokstudy.orchestrator.runs.state import Ledger, RunState
 from grokstudy.trainables.events import Event
@@ -39,7 +39,9 @@ def stranger(folder: Path, label: str) -> Store:
             [("trial", "step", "a"), ("plain", 1, 0.2), (f"x{label}", 1, 0.1), (f"x{label}", 9, 1)]
         )
     event = Event.parse("generalised=accuracy/test_oo>=0.5")
-    import_external(store, "s", External(path, "trial", "step", (Curve("a", "accuracy", "test_oo"),)), dict([event]))
+    import_external(
+        store, "s", External(path, "trial", "step", (CurveColumn("a", "accuracy", "test_oo"),)), dict([event])
+    )
     spec = store.read_json("studies/s/study.json") or {}
     store.write_json("studies/s/study.json", {**spec, "hypothesis": label})
     run = RunDir(store, run_ids(store)[0])

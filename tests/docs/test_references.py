@@ -11,7 +11,7 @@ import pytest
 from grokstudy.analysis.statistics.decoupling import CLASSES
 from grokstudy.analysis.statistics.lead_curve import ORDERS
 from grokstudy.trainables.measurements import measurements
-from grokstudy.trainables.schema import EVALS, STEPS
+from grokstudy.trainables.schema import EVAL_COLUMNS, STEP_COLUMNS
 from grokstudy.trainables.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def test_science_page_defines_every_measurement_and_class(name: str) -> None:
 
 def test_science_page_defines_what_is_recorded_and_which_files_compute_it() -> None:
     page = (ROOT / "docs/science.md").read_text()
-    recorded = [column.name for column in (*STEPS, *EVALS) if column.kind == "float32"]
+    recorded = [column.name for column in (*STEP_COLUMNS, *EVAL_COLUMNS) if column.kind == "float32"]
     assert [name for name in recorded if f"`{name}`" not in page] == []
     parts = [*(ROOT / "trainables/probes").glob("*.py"), *(ROOT / "trainables/tasks").glob("*.py")]
     files = {path.name for path in (*parts, *(ROOT / "analysis/statistics").glob("*.py"))}

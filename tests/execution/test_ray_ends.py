@@ -18,7 +18,7 @@ from injury import Patient, patient, until
 
 from grokstudy.orchestrator.execution import tuner
 from grokstudy.orchestrator.execution.executor import Executor
-from grokstudy.orchestrator.execution.ray_cluster import ALIVE, ClusterError, check_cluster
+from grokstudy.orchestrator.execution.ray_cluster import ALIVE, AddressError, check_cluster
 from grokstudy.orchestrator.root.verify import verify
 
 TOKEN = "t" * 64
@@ -139,7 +139,7 @@ def test_a_cluster_of_another_token_says_what_to_set(
     if told is None:
         check_cluster(address)
         return
-    with pytest.raises(ClusterError, match=told) as error:
+    with pytest.raises(AddressError, match=told) as error:
         check_cluster(address)
     assert f"RAY_ADDRESS is {address}" in str(error.value)
 
@@ -156,7 +156,7 @@ def test_a_cluster_of_another_token_says_what_to_set(
     ],
 )
 def test_what_is_no_address_of_a_head_is_told_with_what_is(address: str, told: str) -> None:
-    with pytest.raises(ClusterError, match=f"RAY_ADDRESS is {address}, {told}"):
+    with pytest.raises(AddressError, match=f"RAY_ADDRESS is {address}, {told}"):
         check_cluster(address)
 
 
@@ -189,7 +189,7 @@ def test_auto_is_the_ray_of_this_machine(head: Callable[[str | None], str], monk
         raise ConnectionError("Could not find any running Ray instance.")
 
     monkeypatch.setattr(found, nothing)
-    with pytest.raises(ClusterError, match="RAY_ADDRESS is auto, and no Ray runs on this machine; start one with"):
+    with pytest.raises(AddressError, match="RAY_ADDRESS is auto, and no Ray runs on this machine; start one with"):
         check_cluster("auto")
 
 
@@ -213,10 +213,10 @@ def test_a_cluster_that_asks_for_a_token_is_told_where_we_have_none(
     """In a process of its own: Ray keeps the first token that a process found."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
     asked = f"""
-from grokstudy.orchestrator.execution.ray_cluster import ClusterError, check_cluster
+from grokstudy.orchestrator.execution.ray_cluster import AddressError, check_cluster
 try:
     check_cluster({head(TOKEN)!r})
-except ClusterError as error:
+except AddressError as error:
     print(error)
 """
     done = subprocess.run(

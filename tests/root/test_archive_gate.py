@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.root import archive, archive_gate
 from grokstudy.orchestrator.root.archive import export, receive
-from grokstudy.orchestrator.root.curve_file import Curve, External
+from grokstudy.orchestrator.root.curve_file import CurveColumn, External
 from grokstudy.orchestrator.root.import_curves import import_external
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.run_dir import RunDir
@@ -31,7 +31,7 @@ def origin(store: Store, tmp_path: Path) -> Store:
     """A root with a study of two runs."""
     path = tmp_path / "c.csv"
     path.write_text("trial,step,a,b\nx,0,0.1,0.2\nx,10,0.9,0.3\ny,0,0.1,0.2\n")
-    curves = (Curve("a", "accuracy", "test_oo"), Curve("b", "cqsp", "test_oo"))
+    curves = (CurveColumn("a", "accuracy", "test_oo"), CurveColumn("b", "cqsp", "test_oo"))
     import_external(store, "s", External(path, "trial", "step", curves), {})
     return store
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from grokstudy.analysis import load
 from grokstudy.orchestrator.cli import app
-from grokstudy.orchestrator.root.curve_file import Curve, External
+from grokstudy.orchestrator.root.curve_file import CurveColumn, External
 from grokstudy.orchestrator.root.import_curves import import_external
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.measurements import NO_SHARES, is_share, measurements
@@ -26,9 +26,9 @@ from grokstudy.trainables.storage.store import Store
 
 CSV = Path(__file__).parents[1] / "data" / "published_pretraining_curves.csv"
 CURVES = (
-    Curve("train_accuracy", "accuracy", "train_ii"),
-    Curve("ood_bridge_rate", "bridge_hit_any", "test_oo"),
-    Curve("ood_answer_rate", "answer_hit_any", "test_oo"),
+    CurveColumn("train_accuracy", "accuracy", "train_ii"),
+    CurveColumn("ood_bridge_rate", "bridge_hit_any", "test_oo"),
+    CurveColumn("ood_answer_rate", "answer_hit_any", "test_oo"),
 )
 EVENTS = (
     "memorised=accuracy/train_ii>=0.95",
@@ -64,7 +64,7 @@ def test_published_curves_are_a_study_with_the_published_answer(store: Store) ->
 )
 def test_a_bad_mapping_says_what_is_allowed(text: str, fragment: str) -> None:
     with pytest.raises(ValueError, match=fragment):
-        Curve.parse(text)
+        CurveColumn.parse(text)
 
 
 @pytest.mark.parametrize("text", ["circuit", "circuit=cqsp>=0.5", "circuit=cqsp/test_oo>0.5", "c=cqsp/test_oo>=x"])
@@ -93,12 +93,12 @@ def test_a_file_is_read_once_so_that_it_can_be_a_pipe(store: Store, tmp_path: Pa
 def test_missing_values_leave_no_row_and_bad_columns_are_named(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text("run,step,a,b\nx,0,0.1,word\nx,10,,word\n")
-    import_external(store, "few", External(path, "run", "step", (Curve("a", "accuracy", "test_oo"),)), {})
+    import_external(store, "few", External(path, "run", "step", (CurveColumn("a", "accuracy", "test_oo"),)), {})
     assert load(store.uri, "few").evals.collect()["step"].to_list() == [0]
     with pytest.raises(ValueError, match="there is no column 'c'; columns: run, step, a, b"):
-        External(path, "run", "step", (Curve("c", "accuracy", "test_oo"),)).read()
+        External(path, "run", "step", (CurveColumn("c", "accuracy", "test_oo"),)).read()
     with pytest.raises(ValueError, match="row 2: column 'b' holds 'word'; allowed: a share"):
-        External(path, "run", "step", (Curve("b", "accuracy", "test_oo"),)).read()
+        External(path, "run", "step", (CurveColumn("b", "accuracy", "test_oo"),)).read()
 
 
 HEAD = "trial,step,acc,loss,seed,split,k\n"
@@ -137,7 +137,7 @@ def put(folder: Path, text: str | bytes) -> Path:
 
 
 def source(path: Path, **more: Any) -> External:
-    known = {"trial": "trial", "step": "step", "curves": tuple(map(Curve.parse, MAPPED)), "n": "k"}
+    known = {"trial": "trial", "step": "step", "curves": tuple(map(CurveColumn.parse, MAPPED)), "n": "k"}
     return External(path, **{**known, **more})
 
 
@@ -214,7 +214,7 @@ def test_a_trained_study_is_not_replaced_and_a_name_is_one(store: Store, tmp_pat
 )
 def test_a_wrong_mapping_is_named(tmp_path: Path, mapped: tuple[str, ...], fragment: str) -> None:
     with pytest.raises(ValueError, match=fragment):
-        source(put(tmp_path, HEAD + "a,0,0.5,,0,t,9\n"), curves=tuple(map(Curve.parse, mapped))).read()
+        source(put(tmp_path, HEAD + "a,0,0.5,,0,t,9\n"), curves=tuple(map(CurveColumn.parse, mapped))).read()
 
 
 def test_every_measurement_is_a_share_or_is_known_to_be_none() -> None:
@@ -239,7 +239,7 @@ def test_any_cells_are_read_as_they_stand_or_named(tmp_path: Path, cells: list[t
     csv.writer(buffer).writerows([("trial", "step", "acc"), *cells])
     path = put(tmp_path, buffer.getvalue().encode(errors="replace"))
     try:
-        points = source(path, curves=(Curve.parse(MAPPED[0]),), n=None).read()
+        points = source(path, curves=(CurveColumn.parse(MAPPED[0]),), n=None).read()
     except ValueError as error:
         said = str(error)
         points = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from grokstudy.orchestrator.search import SEARCHERS
-from grokstudy.orchestrator.search.base import Batch, Score, Searcher
+from grokstudy.orchestrator.search.base import Proposals, Score, Searcher
 from grokstudy.orchestrator.search.optuna import expected_beyond
 from grokstudy.orchestrator.search.space import Point
 from grokstudy.orchestrator.study.load import load_study
@@ -67,12 +67,12 @@ def kind_of(searcher: Searcher) -> str | None:
     return searcher.goals[0].kind if searcher.goals else None
 
 
-def play(study: Study, known: dict[int, Score | None] | None = None, late: int = 0) -> Batch:
+def play(study: Study, known: dict[int, Score | None] | None = None, late: int = 0) -> Proposals:
     """All points, in order; up to `late` points are on their way when the newest of them ends first."""
     searcher, scores = SEARCHERS[study.search_kind](study.axes, study.search), {} if known is None else known
     goals = max(1, len(searcher.goals))
-    asked: Batch = []
-    running: Batch = []
+    asked: Proposals = []
+    running: Proposals = []
     while not searcher.finished or running:
         new = searcher.next_points(scores)
         asked, running = asked + new, running + [row for row in new if row[0] not in scores]

@@ -33,7 +33,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tables_have_the_declared_columns_then_the_trial(root: Path) -> None:
     tables = load(root, "regimes")
     about = {"trial_id": pl.String, "horizon": pl.Int64, "seed": pl.Int64, "data.exposure": pl.String}
-    for frame, columns in ((tables.steps, schema.STEPS), (tables.evals, schema.EVALS), (tables.probes, schema.PROBES)):
+    for frame, columns in (
+        (tables.steps, schema.STEP_COLUMNS),
+        (tables.evals, schema.EVAL_COLUMNS),
+        (tables.probes, schema.PROBE_COLUMNS),
+    ):
         expected = pl.Schema({"run_id": pl.String, **polars_schema(columns), **about})  # type: ignore[arg-type]
         assert frame.collect_schema() == expected
     assert tables.warnings == []

@@ -50,7 +50,7 @@ class _End(BaseException):
     """Ends the function where it is, although it was told before that it should stop."""
 
 
-class Run:
+class RunHandle:
     """What a training function is given of its run."""
 
     def __init__(self, member: Member, device: torch.device, pause: Callable[[], bool]) -> None:
@@ -235,7 +235,7 @@ class FunctionPack:
         self.stopping = False
         """Set from outside (a signal): `advance` returns before the next update."""
         self.steps_per_second = 0.0
-        self.run = Run(self.member, chosen_device(device), self._pause)
+        self.run = RunHandle(self.member, chosen_device(device), self._pause)
         self._until = 0.0
         self._ending = False
         self._error: BaseException | None = None
