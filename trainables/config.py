@@ -284,7 +284,8 @@ class RunConfig:
     def shape(self) -> tuple[Any, ...]:
         """What must be equal for runs to train as one stacked model; a training function trains one alone."""
         return (
-            self.task, self.example, self.model, self.train.batch, self.train.loss, self.train.precision,
+            self.task, self.example, TASKS[self.task].splits_of(self.data),
+            self.model, self.train.batch, self.train.loss, self.train.precision,
             self.optim.name, self.optim.decay, self.eval, self.train.checkpoint_every, self.trainable and self.run_id,
         )  # fmt: skip
 

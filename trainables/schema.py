@@ -101,20 +101,7 @@ RESERVED = {
     *("final_max", "final_min", "first", "first_step", "first_value", "followed", "followed_to", "formed", "happened"),
     *("hazard_ratio", "hit", "key", "last", "last_step", "last_value", "lead_high", "lead_low", "lead_n", "limit"),
     *("line", "lost_later", "lower_value", "median", "n_censored", "name", "no_start", "observed", "of", "offset"),
-    *(
-        "over",
-        "p",
-        "p_holm",
-        "paired",
-        "pairs",
-        "reason",
-        "run",
-        "runs",
-        "side",
-        "stable",
-        "start",
-        "statistic",
-    ),
+    *("over", "p", "p_holm", "paired", "pairs", "reason", "run", "runs", "side", "stable", "start", "statistic"),
     *("stop", "stratum", "survival", "tau", "threshold", "trial_state", "trials", "unfinished", "upper_value", "words"),
     *("answer", "circuit", "study", "trial_horizon", "comparison", "late", "measure", "pair", "permuted", "r", "stage"),
     *("circuit_first", "simultaneous", "answer_first", "fake", "latent", "neither", "undecided", "above", "below"),
@@ -122,7 +109,7 @@ RESERVED = {
     *("order_of_ceiling", "order_of_ceiling_low", "order_of_ceiling_high", "held", "slope", "chosen", "summary"),
     *("test", "p_least", "p_error", "p_unclustered", "spread", "unseen", "detectable", "both", "mark", "beside"),
     "first_n",
-    *("outcome", "largest_chance", "chance", "scheduler"),
+    *("outcome", "largest_chance", "chance", "scheduler", "setting", "role", "task"),
 }
 """Names that an axis of a study cannot have: the analysis gives them to columns of its own. Nor can it begin with the
 name of an event and `_`: `circuit_at`, `circuit_final` are columns of the answer."""

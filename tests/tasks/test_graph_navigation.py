@@ -284,6 +284,8 @@ def test_donors_have_another_goal_and_what_is_looked_for_follows_from_the_graph(
         assert {node for node in graph[start] if int(donor[0]) in reach[node]} == {expected}
         assert expected not in leading
     assert there > 20
+    assert (mechanism.swap["here"] - mechanism.swap["goal"] == [1, 0]).all(), "the same at the place behind"
+    np.testing.assert_array_equal(mechanism.donor["here"], mechanism.donor["goal"])
     flags = GraphNavigation.build(options_of(**LAYERED, mode="direct"), 0, 10_000).splits["test_pairs"]
     for (goal, start), (other, _), own, expected in zip(
         flags.inputs, flags.mechanism.donor["goal"], flags.target[:, 0], flags.mechanism.swap["goal"][:, 1], strict=True
@@ -350,10 +352,12 @@ def test_a_model_that_looks_steps_up_by_goal_plans_and_follows_another_goal(sees
         assert float(found.accuracy_M) == pytest.approx(1.0, abs=0.02)
         assert probed["swap_goal", 0] == pytest.approx(1.0, abs=0.02)
         assert probed["swap_goal", 1] == 0.0, "block 1 has brought the goal already"
+        assert probed["swap_here", 1] == pytest.approx(1.0, abs=0.02)
+        assert probed["swap_here", 0] == 0.0, "the start itself is the donor's"
         assert probed["lens_goal", 1] < 0.5, "no readout of parts that the unembedding does not see"
     else:
         assert scores["plan_accuracy"] < 0.1
-        assert probed["swap_goal", 0] < 0.1
+        assert max(probed["swap_goal", 0], probed["swap_here", 1]) < 0.1
 
 
 def test_what_a_mode_does_not_have_is_missing() -> None:
@@ -391,3 +395,13 @@ def test_a_graph_without_pairs_of_a_class_is_told() -> None:
     assert "leaves train_pairs, test_pairs empty" in problem.message
     with pytest.raises(ValueError, match="leaves train_pairs"):
         GraphNavigation.build(options, 0, 10)
+
+
+def test_runs_with_other_splits_are_not_packed_together() -> None:
+    """Of a flag alone, examples have the same shape whatever the longest trained distance is."""
+    one, other = (
+        RunConfig.from_dict({"task": "graph_navigation", "data": {"mode": "direct", "max_train_distance": limit}})
+        for limit in (None, 2)
+    )
+    assert one.example == other.example
+    assert one.shape() != other.shape()

@@ -211,7 +211,8 @@ class GraphNavigation(Fresh):
     }
     swaps: ClassVar[dict[str, str]] = {
         "goal": "the goal's state from another goal: a stepwise model then takes the only step that leads there, which "
-        "does not lead to its own; others say the other flag, that of the pair with the donor's goal"
+        "does not lead to its own; others say the other flag, that of the pair with the donor's goal",
+        "here": "the start's state from there, into which a block before may have brought the goal; the same success",
     }
     events: ClassVar[dict[str, Event]] = {
         "memorised": Event(metric="class_accuracy", split=("train_pairs",), at_least=0.95),
@@ -456,9 +457,13 @@ def _mechanism(
             other_N[row], expected_N[row] = order[first], said_V[first]
     donor = inputs.copy()
     donor[:, 0] = np.where(expected_N < 0, goal, other_N)
-    latent = {"next": np.stack([np.ones_like(start), only_N], axis=1), "goal": np.stack([np.ones_like(goal), goal], 1)}
-    swap = {"goal": np.stack([np.zeros_like(start), expected_N], axis=1)}
-    return Mechanism(latent=latent, donor={"goal": donor}, swap=swap, notes=notes)
+    latent = {"next": _at(1, only_N), "goal": _at(1, goal)}
+    swap = {name: _at(place, expected_N) for place, name in enumerate(GraphNavigation.swaps)}
+    return Mechanism(latent=latent, donor=dict.fromkeys(swap, donor), swap=swap, notes=notes)
+
+
+def _at(place: int, token_N: IntArray) -> IntArray:
+    return np.stack([np.full_like(token_N, place), token_N], axis=1)
 
 
 def _degrees(world: World, pairs: IntArray) -> NDArray[np.float64]:
