@@ -62,6 +62,7 @@ bench: setup  ## benchmarks: one JSON line per figure, each a comparison made si
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m trainables bench
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.earlier
 	$(BIN)/python -m benchmarks.writing
 	$(BIN)/python -m benchmarks.processes
 	$(BIN)/python -m benchmarks.probes
