@@ -57,7 +57,7 @@ def lines_of(page: Path, title: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
 
 
-def test_a_family_is_told_setting_by_setting_with_n_intervals_and_censoring(page: Path) -> None:
+def test_a_oneis_told_setting_by_setting_with_n_intervals_and_censoring(page: Path) -> None:
     overview, *settings = lines_of(page, "S2 comparison")
     assert overview[2:] == [
         "12 in 4",
@@ -78,7 +78,7 @@ def test_a_family_is_told_setting_by_setting_with_n_intervals_and_censoring(page
     assert told["natural"][7] == "–"
 
 
-def test_a_family_that_no_root_has_is_a_row_without_a_number(page: Path) -> None:
+def test_a_onethat_no_root_has_is_a_row_without_a_number(page: Path) -> None:
     absent = [name for name in FAMILIES if name != "comparison"]
     for name in absent:
         title = f"{FAMILIES[name].number} {FAMILIES[name].title}"
@@ -244,6 +244,13 @@ def test_the_command_writes_a_page_and_prints_numbers(root: Path, tmp_path: Path
     wrong = CliRunner().invoke(app, ["gallery", str(tmp_path / "absent")])
     assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert "there is no such root" in wrong.stderr
+
+
+def test_the_page_that_is_checked_in_has_a_row_and_a_section_of_every_family() -> None:
+    page = ROOT / "docs/gallery.md"
+    for one in FAMILIES.values():
+        assert len(lines_of(page, f"{one.number} {one.title}")) >= 2
+        assert f"### {one.number} {one.title} (arXiv {one.paper})" in page.read_text()
 
 
 def test_make_gallery_trains_the_studies_of_all_families() -> None:
