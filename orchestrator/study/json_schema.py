@@ -6,6 +6,7 @@ seed. `grokstudy schema` prints it; with a study, it knows the code from outside
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -38,8 +39,7 @@ _EXPRESSION = {
 
 def study_schema(study: Study | None = None) -> Schema:
     """The schema of a study file (draft 2020-12), with what a study names from outside."""
-    outside = [] if study is None or study.task in [*TASKS] else [study.task]
-    schema = _study_schema([*TASKS, *outside], None if study is None else study.function)
+    schema = _study_schema([*TASKS]) if study is None else _study_schema([study.task], study.function)
     return schema if study is None else _with_own(schema, study)
 
 
@@ -74,7 +74,7 @@ def _metrics() -> tuple[str, ...]:
     return (*METRICS, *measurements(TASKS.values()))
 
 
-def _study_schema(tasks: list[str], function: str | None) -> Schema:
+def _study_schema(tasks: list[str], function: str | None = None) -> Schema:
     options = _fields(tasks, function)
     parts = {
         "hypothesis": {"type": "string", "minLength": 1},
@@ -95,7 +95,7 @@ def _study_schema(tasks: list[str], function: str | None) -> Schema:
         "resources": {"anyOf": [{"const": "auto"}, _block(Resources)]},
     }
     start = {"description": _summary(StartFrom), "anyOf": [{"type": "null"}, _block(StartFrom)]}
-    defined = {name: _option(field, expressions=True) for name, field in options.items()}
+    defined = {name: _either([_option(field, expressions=True) for field in kinds]) for name, kinds in options.items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "grokstudy study",
@@ -104,12 +104,29 @@ def _study_schema(tasks: list[str], function: str | None) -> Schema:
     }
 
 
-def _fields(tasks: list[str], function: str | None) -> dict[str, OptionField]:
-    """The options of every task: the schema does not look at which task a study has."""
-    return {key: field for task in tasks for key, field in config_fields(task, function).items()}
+Fields = Mapping[str, list[OptionField]]
+"""Options by their dotted names. Tasks may have different ones of a name, and the schema does not look at the task."""
 
 
-def _base(fields: Mapping[str, OptionField], function: str | None) -> Schema:
+def _fields(tasks: list[str], function: str | None) -> Fields:
+    """The options of every task."""
+    found: dict[str, list[OptionField]] = {}
+    for task in tasks:
+        for key, field in config_fields(task, function).items():
+            found.setdefault(key, []).append(field)
+    return found
+
+
+def _either(schemas: list[Schema]) -> Schema:
+    """What any of these allows; of those that allow the same, the first."""
+    different = list(
+        {json.dumps({**schema, "description": 0, "default": 0}): schema for schema in schemas[::-1]}.values()
+    )
+    different = different[::-1]
+    return different[0] if len(different) == 1 else {"anyOf": different}
+
+
+def _base(fields: Fields, function: str | None) -> Schema:
     kinds = sections_of(DEFAULT, function)
     sections = {name: _section(name, options, fields) for name, options in kinds.items()}
     trainable = {"type": "string", "description": "a training function of your own, as in ./train.py:train"}
@@ -120,13 +137,13 @@ def _base(fields: Mapping[str, OptionField], function: str | None) -> Schema:
     return _object(properties)
 
 
-def _section(name: str, options: type[Any], fields: Mapping[str, OptionField]) -> Schema:
+def _section(name: str, options: type[Any], fields: Fields) -> Schema:
     keys = [key.removeprefix(f"{name}.") for key in fields if key.startswith(f"{name}.")]
     properties = {key: {"$ref": f"#/$defs/{name}.{key}"} for key in keys}
     return {"description": _summary(options), **_object(properties)}
 
 
-def _space(fields: Mapping[str, OptionField]) -> Schema:
+def _space(fields: Fields) -> Schema:
     settings = {name: {"$ref": f"#/$defs/{name}"} for name in (*fields, START_FROM)}
     starts = {"description": "named starts", "type": "object", "minProperties": 1,
               "additionalProperties": settings[START_FROM]}  # fmt: skip
@@ -134,7 +151,7 @@ def _space(fields: Mapping[str, OptionField]) -> Schema:
     return {
         "type": "object",
         "properties": {
-            **{name: _axis(field) for name, field in fields.items() if not field.is_list},
+            **{name: _either([*map(_axis, kinds)]) for name, kinds in fields.items() if not kinds[0].is_list},
             START_FROM: starts,
         },
         "patternProperties": {
