@@ -170,7 +170,7 @@ def test_a_written_task_is_sound_and_replaces_nothing(tmp_path: Path) -> None:
     assert (again.exit_code, "is there already" in again.output) == (2, True)
     for name in ("my-parity.py", "parity", "_.py"):
         refused = CliRunner().invoke(app, ["new", "--task", str(tmp_path / name)])
-        assert (refused.exit_code, "no name for a task's file" in refused.output) == (2, True), refused.output
+        assert (refused.exit_code, "no name for its file" in refused.output) == (2, True), refused.output
 
 
 def faults(found: Iterator[tuple[str, str | None]]) -> list[Any]:
