@@ -313,7 +313,7 @@ def test_a_first_hop_that_knows_no_ood_fact_fails_where_the_letters_say() -> Non
 
 def test_counts_at_the_papers_sizes() -> None:
     """The pools that the comments of the released notebook name; classes of chains vary by seed, facts do not."""
-    built = {hops: KHop.build(PAPER[hops], 0, 3000) for hops in (2, 3)}
+    built = {hops: KHop.build(PAPER[hops], 0, 300) for hops in (2, 3)}
     two, three = built[2].sizes, built[3].sizes
     assert (two["atomic"], two["atomic_ood"], two["atomic_r"], two["atomic_h"]) == (40_000, 2_000, 1_900, 1_900)
     assert two["trained_ii"] == round(7.2 * 38_000) == 273_600
