@@ -115,7 +115,9 @@ def _marks(tables: StudyTables, values: pl.DataFrame, roles: Mapping[str, str]) 
 def _panel(rows: pl.DataFrame, name: str, width: int, is_first: bool) -> Any:
     """One setting; what the vertical axis is stands at the first of a row alone."""
     scale = alt.Scale(domain=[*COLOURS], range=[*COLOURS.values()])
-    colour = alt.Color("role:N", scale=scale, title=None)
+    # As a line: a legend of marks would be hollow where no event came.
+    legend = alt.Legend(symbolType="stroke", symbolSize=220, symbolStrokeWidth=2.5)
+    colour = alt.Color("role:N", scale=scale, title=None, legend=legend)
     axis = alt.Axis(values=[0, 0.5, 1], labels=is_first, labelFlush=True)
     y = alt.Y("value:Q", scale=alt.Scale(domain=[0, 1]), axis=axis, title="measure" if is_first else None)
     steps = alt.Axis(format="~s", labelOverlap="greedy", labelSeparation=6)

@@ -29,7 +29,7 @@ class Family:
     paper: str
     """arXiv number."""
     reads: Mapping[str, Event] = field(default_factory=dict)
-    """Common events of a study from before there were these names."""
+    """Common events of a study that does not use these names."""
 
 
 FAMILIES = {
@@ -58,7 +58,13 @@ FAMILIES = {
     ),
     "affine_icl": Family("S8", "affine recurrences in context", "2410.17438"),
     "cot_icl": Family("S9", "chain of thought in context", "2410.02167"),
-    "graph_navigation": Family("S10", "navigation of graphs", "2402.07757"),
+    "graph_navigation": Family(
+        "S10", "navigation of graphs", "2402.07757",
+        {
+            IN_DISTRIBUTION.answer: Event(metric="class_accuracy", split=("test_pairs",), at_least=0.9),
+            ANSWER: Event(metric="class_accuracy", split=("test_longer",), at_least=0.9),
+        },
+    ),
 }  # fmt: skip
 """The study of each family, in the order of the gallery."""
 
@@ -103,8 +109,8 @@ def task_of(tables: StudyTables) -> str | None:
 
 
 def in_common_words(tables: StudyTables) -> StudyTables:
-    """The study with its common events alone; one that does not use these names yet is read as its family says."""
+    """The study with its common events alone; one that does not use these names is read as its family says."""
     family = FAMILIES.get(tables.name)
-    is_older = family is not None and IN_DISTRIBUTION.answer not in tables.declared
-    declared = {**tables.declared, **(family.reads if family and is_older else {})}
+    is_read = family is not None and IN_DISTRIBUTION.answer not in tables.declared
+    declared = {**tables.declared, **(family.reads if family and is_read else {})}
     return replace(tables, declared={name: declared[name] for name in COMMON if name in declared})

@@ -145,7 +145,7 @@ def test_a_study_without_an_event_did_not_ask(tmp_path: Path) -> None:
     assert "- behaviour: not asked by this study" in page.read_text()
 
 
-def test_older_studies_are_read_in_common_words(tmp_path: Path) -> None:
+def test_studies_with_other_names_are_read_in_common_words(tmp_path: Path) -> None:
     tables = in_common_words(load(build(tmp_path, "decoupling"), "decoupling"))
     roles = roles_of(tables)
     assert (roles.component, roles.behaviour, roles.component_ood) == ("circuit_ii", "generalised_ii", "circuit")
