@@ -83,6 +83,8 @@ FAMILY_OPTIONS = {
     "attention": ("heads", "scores", "values", "attention_std"),
 }  # fmt: skip
 """Options that mean something for a family; `width` for all (of `attention`: of its factored scores)."""
+OPTIMISER_OPTIONS = {"adamw": ("beta1", "beta2", "eps"), "sgd": ("momentum",)}
+"""Options that mean something for one optimiser alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -512,8 +514,12 @@ def _cross_checks(config: RunConfig) -> Iterator[Problem]:
     yield from _sizes(config)
     if model.family == "decoder" and model.heads > 0 and model.width % model.heads:
         yield Problem("model.heads", f"{model.heads} heads do not divide width {model.width}")
-    if config.optim.name != "sgd" and config.optim.momentum:
-        yield Problem("optim.momentum", "means nothing for optim.name adamw, whose beta1 it is; leave it out")
+    for owner, names in OPTIMISER_OPTIONS.items():
+        for name in names if config.optim.name != owner else ():
+            if getattr(config.optim, name) != getattr(Optim, name):
+                yield Problem(
+                    f"optim.{name}", f"is for optim.name {owner}, and this is {config.optim.name}; leave it out"
+                )
     if config.optim.schedule == "cosine" and config.optim.warmup >= train.steps:
         yield Problem("optim.warmup", f"{config.optim.warmup} is not shorter than train.steps = {train.steps}")
     for probe in config.eval.probes:

@@ -113,3 +113,16 @@ def test_an_id_does_not_depend_on_what_was_named_before() -> None:
     again = [RunConfig.from_dict({"data": {"phi": phi}}).run_id for phi in (2.0, 2)]
     assert first == again[::-1]
     assert dataclasses.replace(real, seed=1).to_dict() == {**real.to_dict(), "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("optim", "keys"),
+    [
+        ({"name": "sgd", "momentum": 0.9}, []),
+        ({"name": "sgd", "beta1": 0.8, "eps": 1e-6}, ["optim.beta1", "optim.eps"]),
+        ({"name": "adamw", "momentum": 0.9}, ["optim.momentum"]),
+        ({"name": "adamw", "beta2": 0.99}, []),
+    ],
+)
+def test_options_of_the_other_optimiser_are_refused(optim: dict[str, Any], keys: list[str]) -> None:
+    assert [problem.key for problem in RunConfig.from_dict({"optim": optim}).problems()] == keys
