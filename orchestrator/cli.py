@@ -27,8 +27,8 @@ for group, names in GROUPS.items():
         app.command(name, epilog=f"Example: {EXAMPLES[name]}", rich_help_panel=group)(COMMANDS[name])
 
 
-def _say_version(asked: bool) -> None:
-    if asked:
+def _say_version(flag: bool) -> None:
+    if flag:
         from importlib.metadata import version
 
         say(f"grokstudy {version('grokstudy')}")

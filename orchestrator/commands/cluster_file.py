@@ -22,11 +22,11 @@ def cluster_file(name: Name = None, as_json: Json = False) -> None:
 
     if name is not None and name not in CLUSTER_FILES:
         stop(f"{name}: there is no cluster file of this name; {near(name, CLUSTER_FILES)}")
-    chosen = {found: file for found, file in CLUSTER_FILES.items() if name in (None, found)}
+    chosen = {key: file for key, file in CLUSTER_FILES.items() if name in (None, key)}
     if as_json:
-        rows = [{"file": found, "about": file.about, "text": file.text()} for found, file in chosen.items()]
+        rows = [{"file": key, "about": file.about, "text": file.text()} for key, file in chosen.items()]
         emit(json.dumps(rows, indent=1))
     elif name is not None:
         emit(chosen[name].text(), newline=False)
     else:
-        say(table([{"file": found, "about": file.about} for found, file in chosen.items()], width()))
+        say(table([{"file": key, "about": file.about} for key, file in chosen.items()], width()))

@@ -87,29 +87,29 @@ def stop(message: str) -> NoReturn:
     raise typer.Exit(BAD_INPUT)
 
 
-def study_file(asked: Path) -> Path:
+def study_file(study: Path) -> Path:
     """The file that is meant: the path itself, else studies/NAME.yaml here, else the shipped study of this name."""
     from grokstudy.orchestrator.shipped import near, shipped_studies
 
-    shipped, here = shipped_studies(), Path("studies", f"{asked}.yaml")
-    for path in (asked, here, shipped.get(str(asked))):
+    shipped, local = shipped_studies(), Path("studies", f"{study}.yaml")
+    for path in (study, local, shipped.get(str(study))):
         if path is not None and path.exists() and not path.is_dir():
             return path
-    if asked.exists():
-        return asked  # a folder: reading it says so
-    if study_name(str(asked)) == str(asked):
+    if study.exists():
+        return study  # a folder: reading it says so
+    if study_name(str(study)) == str(study):
         known = [*shipped, *(path.stem for path in Path("studies").glob("*.yaml"))]
-        remedy = near(str(asked), sorted(set(known)))
-        stop(f"{asked}: is neither a file, nor one of studies/ here ({here}), nor a shipped study; {remedy}")
-    if asked.stem in shipped:
-        stop(f"{asked}: there is no such file; the shipped study of this name is read by its name alone: {asked.stem}")
-    return asked
+        remedy = near(str(study), sorted(set(known)))
+        stop(f"{study}: is neither a file, nor one of studies/ here ({local}), nor a shipped study; {remedy}")
+    if study.stem in shipped:
+        stop(f"{study}: there is no such file; the shipped study of this name is read by its name alone: {study.stem}")
+    return study
 
 
-def study_name(asked: str) -> str:
+def study_name(study: str) -> str:
     """The name of a study that was given by its name or by its file."""
-    named = asked.endswith((".yaml", ".yml")) or "/" in asked
-    return asked.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml") if named else asked
+    named = study.endswith((".yaml", ".yml")) or "/" in study
+    return study.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml") if named else study
 
 
 def read_study(
@@ -154,17 +154,17 @@ def kept_code(root: str, study: str) -> dict[str, str]:
 
 
 def study_of(
-    asked: Path, store: Store, settings: Sequence[str] | None = None, code_of_root: str | None = None
+    study: Path, store: Store, settings: Sequence[str] | None = None, code_of_root: str | None = None
 ) -> Study:
     """The study of a file; of a name that no file has, as the root keeps it from when it was run last."""
     from grokstudy.orchestrator.shipped import shipped_studies
     from grokstudy.trainables.storage.study_dir import NAME, StudyDir
 
-    name = str(asked)
-    is_file = asked.exists() or Path("studies", f"{name}.yaml").exists() or name in shipped_studies()
+    name = str(study)
+    is_file = study.exists() or Path("studies", f"{name}.yaml").exists() or name in shipped_studies()
     text = "" if is_file or not NAME.fullmatch(name) else StudyDir(store, name).read_text()
     if not text:
-        return read_study(asked, settings=settings, code_of_root=code_of_root)
+        return read_study(study, settings=settings, code_of_root=code_of_root)
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder, f"{name}.yaml")
         kept.write_text(text, encoding="utf-8")

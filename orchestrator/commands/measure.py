@@ -35,8 +35,8 @@ def measure(
 
     States come from checkpoints that are there, and from steps that are replayed in between.
     """
-    asked = Asked(
+    request = Asked(
         study=study, root=root, cpu=cpu, gpu=gpu, workers=workers, local=local, only_measure=True, report=report,
         yes=yes, settings=settings, code_as_before=code_as_before, as_json=as_json, quiet=quiet,
     )  # fmt: skip
-    settle(asked)
+    settle(request)

@@ -52,7 +52,7 @@ def mlflow(
 
     store, words = existing(root), list(studies or [])
     named = words[1:] if words[:1] == ["sync"] else words
-    told = yield_to_training() if every is not None else None
+    termination = yield_to_training() if every is not None else None
     while True:
         driver = driver_of(store)
         driven = {name: driver is not None and driver["study"] == name for name in study_names(store)}
@@ -60,10 +60,10 @@ def mlflow(
         try:
             done = {name: _synced(store, name, rebuild, driven.get(name, False)) for name in names}
         except typer.Exit:  # what is wrong was said; it may be right the next time
-            if told is None or driver is None:
+            if termination is None or driver is None:
                 raise
             done = {}
-        if told is None or driver is None or told.wait(every):
+        if termination is None or driver is None or termination.wait(every):
             break
         rebuild = rebuild and not done
     if as_json:

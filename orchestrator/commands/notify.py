@@ -48,9 +48,9 @@ def notified(url: str | None, study: str, root: str) -> Iterator[None]:
 
 
 def _post(url: str, study: str, root: str, code: int | None, words: str) -> None:
-    told = {"text": f"grokstudy: {study} {words}", "study": study, "root": root, "exit_code": code}
-    asked = urllib.request.Request(url, json.dumps(told).encode(), {"Content-Type": "application/json"})
+    payload = {"text": f"grokstudy: {study} {words}", "study": study, "root": root, "exit_code": code}
+    request = urllib.request.Request(url, json.dumps(payload).encode(), {"Content-Type": "application/json"})
     try:
-        urllib.request.urlopen(asked, timeout=PATIENCE_S).close()
+        urllib.request.urlopen(request, timeout=PATIENCE_S).close()
     except (OSError, ValueError) as error:  # the address may hold a secret: only its host is told
         say(f"warning: {urlsplit(url).hostname} was not notified: {error}", err=True)

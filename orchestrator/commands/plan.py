@@ -113,8 +113,8 @@ def plan(
         cadence = {"evaluation": None if often is None else asdict(often)}
         code = code_json(read, [] if lost is None else lost.run_ids)
         precision = {"precision": None if sharp is None else asdict(sharp)}
-        told = {**asdict(made), **cadence, **extensions, **code, **precision, **starts_json(state.trials)}
-        emit(json.dumps(told, indent=1))
+        document = {**asdict(made), **cadence, **extensions, **code, **precision, **starts_json(state.trials)}
+        emit(json.dumps(document, indent=1))
     else:
         line = "" if often is None else f"\n  {'evaluation':<11} {often}"
         line += "" if sharp is None else f"\n  {'precision':<11} {sharp}"

@@ -82,13 +82,13 @@ def run(
     max_cost: MaxCost = None,
 ) -> None:
     """Train what is missing, then answer the study's question. The same command resumes after an interruption."""
-    asked = Asked(
+    request = Asked(
         study=study, root=root, steps=steps, first=first, cpu=cpu, gpu=gpu, workers=workers, local=local,
         settings=settings, retry_failed=retry_failed, report=report, yes=yes, code_as_before=code_as_before,
         as_json=as_json, quiet=quiet, max_hours=max_hours, max_cost=max_cost,
     )  # fmt: skip
     with notified(notify, study_name(str(study)), root):
-        settle(asked)
+        settle(request)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class Asked:
         return self.quiet or self.as_json
 
 
-def settle(asked: Asked) -> None:
+def settle(request: Asked) -> None:
     """What the command does, and `measure` with it."""
     from grokstudy.orchestrator.execution.driver import Cut, Driver
     from grokstudy.orchestrator.execution.simulator import late_warning
@@ -131,43 +131,43 @@ def settle(asked: Asked) -> None:
 
     heed_signals()
     with _told_when_interrupted("nothing was trained yet"):
-        code = asked.root if asked.code_as_before else None
-        study = read_study(asked.study, asked.cpu, asked.gpu, asked.workers, asked.settings, code)
-        driver = Driver(study, Store(asked.root), Cut(asked.steps, asked.first))
+        code = request.root if request.code_as_before else None
+        study = read_study(request.study, request.cpu, request.gpu, request.workers, request.settings, code)
+        driver = Driver(study, Store(request.root), Cut(request.steps, request.first))
         before = driver.state()
-        if not asked.yes:
+        if not request.yes:
             _ask_if_contradicted(driver, before)
-        if before.idle(asked.retry_failed):
+        if before.idle(request.retry_failed):
             if _is_answered(driver, before) and not before.without_start:
-                _say_nothing_to_do(driver, before, asked.silent)
+                _say_nothing_to_do(driver, before, request.silent)
             else:
                 write_study(driver.store, study, before.trials, before.ledger)
-                _conclude(driver, before, asked)
-            _end(driver, before, asked.as_json)
-        if asked.only_measure:
+                _conclude(driver, before, request)
+            _end(driver, before, request.as_json)
+        if request.only_measure:
             _say_what_is_untrained(driver, before)
     if warning := late_warning(study, driver.store):
         say(f"warning: {warning}", err=True)
     with _told_when_interrupted("at once, without a last checkpoint"):
-        with followed(driver.store.uri, study.name, shown=asked.report) as following:
-            _drive(driver, before, asked, _budget(study, asked))
+        with followed(driver.store.uri, study.name, shown=request.report) as following:
+            _drive(driver, before, request, _budget(study, request))
         after = driver.state()
     if following and not after.idle():
         with _told_when_interrupted("MLflow still shows runs as running", _sync_command(driver)):
             try_to_sync(driver.store, study.name)
-    if asked.only_measure and driver.untrained(after.ledger):
+    if request.only_measure and driver.untrained(after.ledger):
         raise typer.Exit(INTERRUPTED)
-    _conclude(driver, after, asked)
-    _end(driver, after, asked.as_json)
+    _conclude(driver, after, request)
+    _end(driver, after, request.as_json)
 
 
-def _budget(study: Study, asked: Asked) -> Budget:
+def _budget(study: Study, request: Asked) -> Budget:
     """What this command may take."""
     from grokstudy.orchestrator.execution.budget import Budget
 
-    if asked.max_cost is not None and not study.resources.price:
+    if request.max_cost is not None and not study.resources.price:
         stop("--max-cost needs a price: resources: {price: 0.9} in the study file, of an hour of one worker")
-    return Budget(asked.max_hours, asked.max_cost, study.resources.price)
+    return Budget(request.max_hours, request.max_cost, study.resources.price)
 
 
 def _say_what_is_untrained(driver: Driver, before: StudyState) -> None:
@@ -182,7 +182,7 @@ def _say_what_is_untrained(driver: Driver, before: StudyState) -> None:
         say(text, err=True)
 
 
-def _drive(driver: Driver, before: StudyState, asked: Asked, budget: Budget) -> None:
+def _drive(driver: Driver, before: StudyState, request: Asked, budget: Budget) -> None:
     """Train, or only measure, and say what ended that before its time."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
     from grokstudy.orchestrator.execution.executor import RayLostError
@@ -192,7 +192,7 @@ def _drive(driver: Driver, before: StudyState, asked: Asked, budget: Budget) -> 
 
     try:
         with driver_lock(driver.store, driver.study.name):
-            _train(driver, before, asked, budget)
+            _train(driver, before, request, budget)
     except (RootBusyError, ResourcesError, RefusedError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
@@ -236,7 +236,7 @@ def _ask_if_contradicted(driver: Driver, before: StudyState) -> None:
         stop("nothing was changed")
 
 
-def _train(driver: Driver, before: StudyState, asked: Asked, budget: Budget) -> None:
+def _train(driver: Driver, before: StudyState, request: Asked, budget: Budget) -> None:
     from rich.console import Console
 
     from grokstudy.orchestrator.console.describe import measures_text
@@ -244,19 +244,19 @@ def _train(driver: Driver, before: StudyState, asked: Asked, budget: Budget) -> 
     from grokstudy.orchestrator.execution.executor import Executor
     from grokstudy.orchestrator.runs.state import older_runs, older_text
 
-    study, store, console = driver.study, driver.store, Console(quiet=asked.silent)
-    todo, shares = driver.shared(before.ledger, asked.retry_failed)
-    if asked.only_measure:
+    study, store, console = driver.study, driver.store, Console(quiet=request.silent)
+    todo, shares = driver.shared(before.ledger, request.retry_failed)
+    if request.only_measure:
         todo = [run for run in todo if shares[run.run_id].measured]
     steps = {run_id: state.step for run_id, state in before.ledger.states.items()}
     if message := older_text(older_runs(store, todo)):
         say(message, err=True)
     left = [(run.config, run.config.train.steps - steps[run.run_id] - shares[run.run_id].jumped) for run in todo]
-    executor = Executor.choose(study, left, asked.local)
+    executor = Executor.choose(study, left, request.local)
     measured = [shares[run.run_id] for run in todo if shares[run.run_id].measured]
     words = [] if todo and len(measured) == len(todo) else [f"{len(todo) - len(measured)} runs to train"]
     words += [measures_text(measured)] if measured else []
-    settled = len(before.runs) - len(before.ledger.unsettled(asked.retry_failed))
+    settled = len(before.runs) - len(before.ledger.unsettled(request.retry_failed))
     console.print(f"{study.name}: {', '.join(words)}, {settled} already done; {executor}", highlight=False)
 
     def execute(runs: list[Run]) -> bool:
@@ -270,13 +270,13 @@ def _train(driver: Driver, before: StudyState, asked: Asked, budget: Budget) -> 
         with Display(Board(shown, steps), console) as display:
             return executor.launch(study, runs, store, display, lambda message: say(message, err=True), more, budget)
 
-    after = driver.train(execute, asked.retry_failed, asked.only_measure)
+    after = driver.train(execute, request.retry_failed, request.only_measure)
     if budget.gone and (undone := after.ledger.unsettled()):
         steps_left = sum(run.config.train.steps - after.ledger.states[run.run_id].step for run in undone)
         say(f"{budget}; left undone: {len(undone)} runs, {steps_left:,} run-steps", err=True)
 
 
-def _conclude(driver: Driver, state: StudyState, asked: Asked) -> None:
+def _conclude(driver: Driver, state: StudyState, request: Asked) -> None:
     """Say what was reached: the answer when all is settled, how to go on when not."""
     from grokstudy.orchestrator.console.describe import failures_text, starts_text
     from grokstudy.trainables.storage.study_dir import StudyDir
@@ -288,20 +288,20 @@ def _conclude(driver: Driver, state: StudyState, asked: Asked) -> None:
         say(starts_text(state.trials), err=True)
     if not state.idle():
         counts = ", ".join(f"{n} {name}" for name, n in sorted(state.ledger.counts().items()))
-        say(_resume_text(counts), err=asked.silent)
+        say(_resume_text(counts), err=request.silent)
         return
-    if not asked.report or not state.runs:
-        if not asked.silent:
+    if not request.report or not state.runs:
+        if not request.silent:
             say(f"{study.name}: all {len(state.runs)} runs are settled")
         return
     with _told_when_interrupted("the runs are settled, the answer was not drawn"):
         store.delete(StudyDir(store, study.name).page)  # one of before must not pass for this answer
-        if not asked.silent:
+        if not request.silent:
             say("")
-        drawn = draw_report(store, study.name, quiet=asked.silent)
+        drawn = draw_report(store, study.name, quiet=request.silent)
     with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", _sync_command(driver)):
         uri = try_to_sync(store, study.name)
-    if not asked.silent:
+    if not request.silent:
         say(f"report:  {drawn.page}\nmetrics: {store.path('metrics')} (Parquet)")
         if uri is not None:
             say(f"MLflow:  {_how_to_open(uri)}")

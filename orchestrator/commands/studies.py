@@ -23,9 +23,9 @@ def studies(name: Name = None, as_json: Json = False) -> None:
     if name is not None and name not in files:
         stop(f"{name}: there is no shipped study of this name; {near(name, files)}")
     rows = [
-        {"study": found, "hypothesis": " ".join(str(read_source(path).data["hypothesis"]).split())}
-        for found, path in files.items()
-        if name in (None, found)
+        {"study": study, "hypothesis": " ".join(str(read_source(path).data["hypothesis"]).split())}
+        for study, path in files.items()
+        if name in (None, study)
     ]
     if as_json:
         emit(json.dumps([{**row, "text": study_to_edit(row["study"])} for row in rows], indent=1))

@@ -69,16 +69,16 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:  # the name that http.server asks for
-        asked = urlsplit(self.path)
-        words = {name: values[0] for name, values in parse_qs(asked.query).items()}
+        url = urlsplit(self.path)
+        words = {name: values[0] for name, values in parse_qs(url.query).items()}
         if self.headers.get("Host") not in {f"{name}:{self.server.server_port}" for name in (HOST, "localhost")}:
             self._send(421, "this server answers on loopback only")
-        elif asked.path == "/" and self._is_token(words.get("token", "")):
+        elif url.path == "/" and self._is_token(words.get("token", "")):
             self._send(303, "", headers={"Location": "/", "Set-Cookie": self._cookie()})
         elif not self._is_token(self._known()):
             self._send(403, "open the address that grokstudy serve printed, with its token")
         else:
-            self._answer(asked.path, words.get("study", ""))
+            self._answer(url.path, words.get("study", ""))
 
     def _answer(self, path: str, study: str) -> None:
         pages = {"/": self._page, "/vega.js": self._vega, "/live.js": self._script}

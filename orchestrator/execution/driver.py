@@ -173,7 +173,7 @@ class Driver:
 
     def _ask(self) -> dict[int, list[Trial]]:
         """Take the points that can be asked for now, with their trials."""
-        asked: dict[int, list[Trial]] = {}
+        trials_by_number: dict[int, list[Trial]] = {}
         while batch := self._searcher.next_points(self._scores):
             possible, refused = _possible(self.study, batch, self._searcher)
             self._scores |= dict.fromkeys(refused)
@@ -182,9 +182,9 @@ class Driver:
             new = trials if self.cut.steps is not None else extended(trials, self._extensions)
             self._trials = [*self._trials, *new]
             for trial in new:
-                asked.setdefault(trial.number, []).append(trial)
-        self._open |= asked
-        return asked
+                trials_by_number.setdefault(trial.number, []).append(trial)
+        self._open |= trials_by_number
+        return trials_by_number
 
     def _ledger(self, trials: list[Trial]) -> Ledger:
         return Ledger(self.store, runs_of(trials), self.study.scheduler.stops, self._reached)

@@ -77,7 +77,7 @@ class PackQueue:
 
     def freeze(self, run_ids: Collection[str]) -> None:
         """Train these runs no further: each keeps a checkpoint, and the others of its pack go on."""
-        begun = self.pack is not None
+        had_pack = self.pack is not None
         try:
             if self.pack is not None:
                 self.pack.freeze(run_ids)
@@ -86,8 +86,8 @@ class PackQueue:
             self._next([])
         except StorageError as error:
             self.halt = str(error)
-        waiting = [[config for config in pack if config.run_id not in run_ids] for pack in self._queue[begun:]]
-        self._queue[begun:] = [pack for pack in waiting if pack]
+        waiting = [[config for config in pack if config.run_id not in run_ids] for pack in self._queue[had_pack:]]
+        self._queue[had_pack:] = [pack for pack in waiting if pack]
         if self.pack is not None and self.pack.finished:
             self._next([])
 

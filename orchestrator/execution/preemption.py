@@ -41,16 +41,16 @@ class PreemptionNotice:
 
         It is asked in a thread: a dead one is waited for a minute, in which this thread would hear no signal.
         """
-        found: list[bool] = []
+        answers: list[bool] = []
 
         def ask() -> None:
             with contextlib.suppress(Exception):
-                found.append(self._node in ray._private.state.state.get_draining_nodes())
+                answers.append(self._node in ray._private.state.state.get_draining_nodes())
 
         asking = threading.Thread(target=ask, daemon=True, name="draining")
         asking.start()
         asking.join()
-        return found == [True]
+        return answers == [True]
 
     def _tell(self, *_: object) -> None:
         self._told = True

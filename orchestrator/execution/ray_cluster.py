@@ -24,24 +24,24 @@ def check_cluster(address: str | None) -> None:
     """Raise AddressError, with what to set, unless a head answers at this address and takes our token."""
     if address is None:
         return
-    asked = f"RAY_ADDRESS is {address}"
-    place = _head_of(asked, address)
-    open_to_all = _takes(asked, place, ())
+    entry = f"RAY_ADDRESS is {address}"
+    place = _head_of(entry, address)
+    open_to_all = _takes(entry, place, ())
     if open_to_all and os.environ.get("RAY_AUTH_MODE") == "token":
         raise AddressError(
-            f"{asked}: this cluster takes no token, and we use one; set RAY_AUTH_MODE=disabled to join it, "
+            f"{entry}: this cluster takes no token, and we use one; set RAY_AUTH_MODE=disabled to join it, "
             "or start it with RAY_AUTH_MODE=token"
         )
     token = () if open_to_all else _token()
-    if not open_to_all and not (token and _takes(asked, place, token)):
-        found = "ours is another" if token else "we have none"
+    if not open_to_all and not (token and _takes(entry, place, token)):
+        reason = "ours is another" if token else "we have none"
         raise AddressError(
-            f"{asked}: this cluster asks for a token, and {found}; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to its "
+            f"{entry}: this cluster asks for a token, and {reason}; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to its "
             "token, with RAY_AUTH_MODE=token"
         )
 
 
-def _head_of(asked: str, address: str) -> str:
+def _head_of(entry: str, address: str) -> str:
     """HOST:PORT of the head, that of this machine for `auto`. Raises AddressError for what is no such address."""
     if address == "auto":
         from ray._private.services import get_ray_address_from_environment
@@ -50,7 +50,7 @@ def _head_of(asked: str, address: str) -> str:
             return str(get_ray_address_from_environment("auto", None))
         except ConnectionError:
             raise AddressError(
-                f"{asked}, and no Ray runs on this machine; start one with ray start --head, set RAY_ADDRESS to the "
+                f"{entry}, and no Ray runs on this machine; start one with ray start --head, set RAY_ADDRESS to the "
                 "HOST:PORT of another, or unset it to train on this machine"
             ) from None
     host, _, port = address.rpartition(":")
@@ -59,7 +59,7 @@ def _head_of(asked: str, address: str) -> str:
     kinds = {"ray": "the address of a Ray client server", "http": "the address of a dashboard, which submit takes"}
     kind = kinds.get(address.partition("://")[0].removesuffix("s"), "no address of a head")
     raise AddressError(
-        f"{asked}, {kind}; set RAY_ADDRESS to the head's own HOST:PORT (its port is 6379 unless it was given another), "
+        f"{entry}, {kind}; set RAY_ADDRESS to the head's own HOST:PORT (its port is 6379 unless it was given another), "
         "to auto for the one of this machine, or unset it to train here; grokstudy submit trains from elsewhere"
     )
 
@@ -77,7 +77,7 @@ def _token() -> tuple[Any, ...]:
         return ()
 
 
-def _takes(asked: str, place: str, token: tuple[Any, ...]) -> bool:
+def _takes(entry: str, place: str, token: tuple[Any, ...]) -> bool:
     """Whether the head answers such a request. Raises AddressError when nobody does."""
     import grpc
 
@@ -88,7 +88,7 @@ def _takes(asked: str, place: str, token: tuple[Any, ...]) -> bool:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 return False
             raise AddressError(
-                f"{asked}, where no Ray answers ({first_line(Exception(error.details()))}); start that cluster, set "
+                f"{entry}, where no Ray answers ({first_line(Exception(error.details()))}); start that cluster, set "
                 "RAY_ADDRESS to one that runs, or unset it to train on this machine"
             ) from None
     return True

@@ -34,11 +34,11 @@ class NodeType:
     resources: Mapping[str, float]
     """Empty when the file does not say: machines that are found as they are."""
 
-    def fits(self, asked: Mapping[str, float]) -> int:
+    def fits(self, request: Mapping[str, float]) -> int:
         """Workers that one such node has room for."""
         if not self.resources:
             return 1
-        return min(int(self.resources.get(name.upper(), 0) / share) for name, share in asked.items() if share)
+        return min(int(self.resources.get(name.upper(), 0) / share) for name, share in request.items() if share)
 
 
 def node_types(path: Path = LAUNCHED) -> list[NodeType]:
@@ -57,9 +57,9 @@ def node_types(path: Path = LAUNCHED) -> list[NodeType]:
     return types
 
 
-def workers_in_reach(types: list[NodeType], asked: Mapping[str, float]) -> int:
+def workers_in_reach(types: list[NodeType], request: Mapping[str, float]) -> int:
     """Workers that fit when every node has come."""
-    return sum(kind.most * kind.fits(asked) for kind in types)
+    return sum(kind.most * kind.fits(request) for kind in types)
 
 
 def gpus_in_reach(types: list[NodeType]) -> bool:
@@ -101,9 +101,9 @@ def check_resources(study: Study) -> None:
     if cluster_address() is not None:
         return
     available = ray.cluster_resources()
-    for name, asked in granted(study).items():
-        if asked > available.get(name.upper(), 0.0):
+    for name, amount in granted(study).items():
+        if amount > available.get(name.upper(), 0.0):
             message = f"this machine has {available.get(name.upper(), 0.0):g}"
             raise ResourcesError(
-                f"resources.{name}: {asked:g} asked per worker, {message}; use --{name} to ask for less"
+                f"resources.{name}: {amount:g} asked per worker, {message}; use --{name} to ask for less"
             )

@@ -183,9 +183,9 @@ class _Play:
         if not left:
             return []
         nearest = min(left, key=lambda trial: (distance(self.axes, point, trial.point), trial.trial_id)).point
-        there = [trial for trial in left if trial.point == nearest]
-        wanted = [trial for trial in there if trial.seed in seeds]
-        return wanted or there[:1]
+        candidates = [trial for trial in left if trial.point == nearest]
+        wanted = [trial for trial in candidates if trial.seed in seeds]
+        return wanted or candidates[:1]
 
 
 def simulate(
@@ -197,18 +197,18 @@ def simulate(
         options = dataclasses.replace(options, seed=options.seed + seed)
     searcher = SEARCHERS[kind](study.axes, options)
     scheduler = SCHEDULERS[rule](about, study.events)
-    begun = _Play(study.axes, study.seeds, recorded, searcher, scheduler, np.random.default_rng(seed), workers).run()
-    tried = {running.trial.trial_id: running for running in begun}
+    runs = _Play(study.axes, study.seeds, recorded, searcher, scheduler, np.random.default_rng(seed), workers).run()
+    tried = {running.trial.trial_id: running for running in runs}
     reaching = [trial for trial in recorded if event in trial.reached]
-    found = {name for name, running in tried.items() if _seen(running, event)}
+    successes = {name for name, running in tried.items() if _seen(running, event)}
     share = {name: running.step / max(1, running.trial.horizon) for name, running in tried.items()}
     return Outcome(
         runs=len(tried),
         run_steps=sum(running.step for running in tried.values()),
-        found=len(found),
-        killed=sum(trial.trial_id in tried and trial.trial_id not in found for trial in reaching),
+        found=len(successes),
+        killed=sum(trial.trial_id in tried and trial.trial_id not in successes for trial in reaching),
         untried=sum(trial.trial_id not in tried for trial in reaching),
-        boundary_error=boundary_error(study, recorded, event, {name: name in found for name in tried}),
+        boundary_error=boundary_error(study, recorded, event, {name: name in successes for name in tried}),
         seconds=sum(share[name] * running.trial.seconds for name, running in tried.items()),
     )
 
@@ -257,8 +257,8 @@ def late_warning(study: Study, store: Store, event: str = "generalised") -> str 
     for name in study_names(store):
         tables = load(store.uri, name)
         if event in tables.declared:
-            found = killed_late(_recorded(tables, store, MOST_LOOKED_AT), event, study.scheduler, study.scheduler_kind)
-            killed, late = killed + found[0], late + found[1]
+            counts = killed_late(_recorded(tables, store, MOST_LOOKED_AT), event, study.scheduler, study.scheduler_kind)
+            killed, late = killed + counts[0], late + counts[1]
     if not late:
         return None
     return (
@@ -345,11 +345,11 @@ def _seen(running: _Running, event: str) -> bool:
 def _score(goals: tuple[Goal, ...], group: list[_Running]) -> Score | None:
     numbers, beyond = [], []
     for goal in goals:
-        found = [_number(goal, running) for running in group]
-        if any(each is None for each in found) or not found:
+        values = [_number(goal, running) for running in group]
+        if any(each is None for each in values) or not values:
             return None
-        numbers.append(statistics.fmean(each[0] for each in found if each is not None))
-        beyond.append(any(each is not None and each[1] for each in found))
+        numbers.append(statistics.fmean(each[0] for each in values if each is not None))
+        beyond.append(any(each is not None and each[1] for each in values))
     return Score(tuple(numbers), tuple(beyond))
 
 

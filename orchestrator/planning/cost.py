@@ -156,10 +156,10 @@ def make_plan(
     )
 
 
-def workers_here(cpu: float | str, asked: int | str) -> int:
+def workers_here(cpu: float | str, workers: int | str) -> int:
     """Workers that this machine runs at a time."""
     fit = max(1, int(cores() / (1.0 if isinstance(cpu, str) else cpu)))
-    return fit if isinstance(asked, str) else min(fit, asked)
+    return fit if isinstance(workers, str) else min(fit, workers)
 
 
 def _metric_bytes(config: RunConfig) -> int:

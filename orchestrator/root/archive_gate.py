@@ -74,9 +74,9 @@ def check_contents(path: Path, tar: tarfile.TarFile, entries: list[tarfile.TarIn
             if PurePosixPath(entry.name).name in (*MARKERS, *study_dir.FILES):
                 store.write(entry.name, content_of(tar, entry))
         try:
-            asked = {run_id for name in studies_in(entries) for run_id in _runs_of(path, StudyDir(store, name))}
+            requested_ids = {run_id for name in studies_in(entries) for run_id in _runs_of(path, StudyDir(store, name))}
             for run_id in sorted({run_of(entry.name) for entry in entries} - {None}, key=str):
-                if run_id not in asked:
+                if run_id not in requested_ids:
                     _refuse(path, str(run_id), "is a run that no study of the file asks for")
                 _check_run(path, RunDir(store, str(run_id)))
         except DamagedError as error:

@@ -163,12 +163,12 @@ class External:
             return rows
         columns = {name: self._typed(name, [cells[name] for cells in rows.values()]) for name in heading}
         try:
-            found = where(pl.DataFrame({**columns, ROW: list(rows)}), self.where)[ROW].to_list()
+            matches = where(pl.DataFrame({**columns, ROW: list(rows)}), self.where)[ROW].to_list()
         except ValueError as error:
             raise ValueError(f"{self.path}: --where {error}") from None
-        if not found:
+        if not matches:
             self._fault("--where", f"{self.where!r} holds for none of the {len(rows):,} rows")
-        return {row: rows[row] for row in found}
+        return {row: rows[row] for row in matches}
 
     def _typed(self, name: str, cells: Sequence[str]) -> pl.Series:
         """A column as a condition sees it: numbers where all are, else text; trials are text; empty is null."""
@@ -203,8 +203,8 @@ class External:
                     self._cell_fault(row, column, cells, f"an accuracy, since {curve.column!r} has a value here")
 
     def _cell_fault(self, row: int, column: str, cells: Cells, allowed: str) -> NoReturn:
-        found = shown(cells[column]) if cells[column] else "nothing"
-        self._fault(f"row {row}", f"column {column!r} holds {found}; allowed: {allowed}")
+        content = shown(cells[column]) if cells[column] else "nothing"
+        self._fault(f"row {row}", f"column {column!r} holds {content}; allowed: {allowed}")
 
     def _number(self, row: int, column: str, cells: Cells, allowed: str) -> float | None:
         text = cells[column].strip()
@@ -239,8 +239,8 @@ class External:
                 doubles = [cells[one.row] for one in points if (one.trial, one.step) == (point.trial, point.step)]
                 pairs = zip(self.trial_columns, point.trial, strict=True)
                 names = ", ".join(f"{name} {value!r}" for name, value in pairs)
-                told = f"{names} has step {point.step:,} already, in row {before.row}; allowed: one row for both"
-                self._fault(f"row {point.row}", f"{told}; {self._remedy(doubles, cells)}")
+                message = f"{names} has step {point.step:,} already, in row {before.row}; allowed: one row for both"
+                self._fault(f"row {point.row}", f"{message}; {self._remedy(doubles, cells)}")
 
     def _remedy(self, doubles: Sequence[Cells], cells: Mapping[int, Cells]) -> str:
         """What to do about rows of one trial and step, by the columns in which they differ."""

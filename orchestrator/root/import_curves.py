@@ -74,8 +74,8 @@ def _check_events(source: External, events: Mapping[str, Event]) -> None:
 def _run_id(content: str, source: External, trial: Sequence[str]) -> str:
     """The same for the same trial of the same file, read in the same way; else another, so that no rows are mixed."""
     columns = [[curve.column, curve.metric, curve.split] for curve in source.curves]
-    asked = [content, source.trial, source.step, source.n, source.where, columns, list(trial)]
-    return IMPORTED + hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
+    identity = [content, source.trial, source.step, source.n, source.where, columns, list(trial)]
+    return IMPORTED + hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
 
 
 def _parts(own: Sequence[CurvePoint], source: External) -> Iterator[tuple[str, pa.Table]]:

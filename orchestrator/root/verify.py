@@ -48,9 +48,9 @@ def files_of(store: Store) -> list[str]:
     return _no_folders(store.list("", recursive=True))
 
 
-def _no_folders(found: list[str]) -> list[str]:
-    folders = {str(PurePosixPath(path).parent) for path in found}
-    return [path for path in found if path not in folders and "." in PurePosixPath(path).name]
+def _no_folders(paths: list[str]) -> list[str]:
+    folders = {str(PurePosixPath(path).parent) for path in paths}
+    return [path for path in paths if path not in folders and "." in PurePosixPath(path).name]
 
 
 def group_by_run(files: list[str]) -> tuple[dict[str, list[str]], list[str]]:

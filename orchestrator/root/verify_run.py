@@ -55,18 +55,18 @@ def verify_run(run: RunDir, files: list[str], imported: bool = False) -> Iterato
     imported = imported or run.is_imported
     config = None if imported else (yield from _config(run))
     done = None if imported else (yield from _marker(run, files))
-    found: dict[str, Census] = {}
+    censuses: dict[str, Census] = {}
     for table in SCHEMAS:
         parts = sorted(path for path in files if path.startswith(f"{run.parts(table)}/"))
         rows, faults = _read(run, table, [path for path in parts if PART.fullmatch(PurePosixPath(path).name)])
         yield from faults if done else (_unfinished(fault) for fault in faults)
         if not faults:
-            found[table] = census(rows, table)
+            censuses[table] = census(rows, table)
     yield from damaged_checkpoints(run, files)
-    for table, rows_of in {} if imported else found.items():
+    for table, rows_of in {} if imported else censuses.items():
         yield from _doubled(run, table, rows_of)
     if not imported:
-        yield from _ends(run, config, files, done, found)
+        yield from _ends(run, config, files, done, censuses)
 
 
 def _unfinished(fault: Fault) -> Fault:
@@ -126,14 +126,12 @@ def _keys(run: RunDir, table: str, path: str) -> pa.Table | Fault:
         return Fault(path, "torn", f"cannot be read ({first_line(error)})", AGAIN)
 
 
-def _doubled(run: RunDir, table: str, found: Census) -> Iterator[Fault]:
+def _doubled(run: RunDir, table: str, rows: Census) -> Iterator[Fault]:
     """Every row once, steps in ascending order."""
-    if len(found.twice):
-        yield Fault(
-            run.parts(table), "duplicate", f"{len(found.twice)} rows, the first at step {found.twice[0]}", AGAIN
-        )
-    if len(found.back):
-        yield Fault(run.parts(table), "order", f"step {found.back[0]} comes after a later one", AGAIN)
+    if len(rows.twice):
+        yield Fault(run.parts(table), "duplicate", f"{len(rows.twice)} rows, the first at step {rows.twice[0]}", AGAIN)
+    if len(rows.back):
+        yield Fault(run.parts(table), "order", f"step {rows.back[0]} comes after a later one", AGAIN)
 
 
 def damaged_checkpoints(run: RunDir, files: list[str]) -> Iterator[Fault]:
@@ -145,18 +143,18 @@ def damaged_checkpoints(run: RunDir, files: list[str]) -> Iterator[Fault]:
 
 
 def _ends(
-    run: RunDir, config: RunConfig | None, files: list[str], done: dict[str, Any] | None, found: dict[str, Census]
+    run: RunDir, config: RunConfig | None, files: list[str], done: dict[str, Any] | None, censuses: dict[str, Census]
 ) -> Iterator[Fault]:
     """Whether the tables reach as far as marker, parts and checkpoints say, and hold every row up to there."""
     ended = done is not None and done["reason"] != "stopped"
     step = 0 if done is None else int(done["step"])
-    reached = len(found["steps"].steps) if "steps" in found else None
+    reached = len(censuses["steps"].steps) if "steps" in censuses else None
     if ended and reached is not None and reached > step:
         yield Fault(f"{run.folder}/DONE.json", "marker", f"says {step} steps, the table has {reached}", AGAIN)
     last = None if config is None else config.train.steps
     if done is not None and done["reason"] == "finished":
         last = step
-    for table, rows in found.items():
+    for table, rows in censuses.items():
         end = step + (table != "steps") if ended else max(step, _safe(files), rows.end)
         if table != "steps":  # not by what a name claims, which can be anything
             end = min(end, max(reached or 0, config.train.steps if config else 0) + 1)

@@ -36,9 +36,9 @@ def _score(
 ) -> Score | None:
     numbers, beyond = [], []
     for goal in goals:
-        found = [_of_trial(store, goal, trial, events) for trial in trials]
-        known = [each for each in found if each is not None]
-        if not known or len(known) < len(found):
+        values = [_of_trial(store, goal, trial, events) for trial in trials]
+        known = [each for each in values if each is not None]
+        if not known or len(known) < len(values):
             return None
         numbers.append(statistics.fmean(number for number, _ in known))
         beyond.append(any(is_bound for _, is_bound in known))

@@ -60,10 +60,10 @@ class Trainings:
         """The same runs, each with its siblings, those that have come furthest first."""
         if runs:
             self._read_new()
-        found = {run.run_id: self._siblings_of(run) for run in runs}
-        asked = dict.fromkeys((i for siblings in found.values() for i in siblings), 0)
-        self._states = read_states(self.store, asked, scheduler_stops=True)
-        return [dataclasses.replace(run, siblings=Siblings(self._in_order(found[run.run_id]))) for run in runs]
+        groups = {run.run_id: self._siblings_of(run) for run in runs}
+        steps = dict.fromkeys((i for siblings in groups.values() for i in siblings), 0)
+        self._states = read_states(self.store, steps, scheduler_stops=True)
+        return [dataclasses.replace(run, siblings=Siblings(self._in_order(groups[run.run_id]))) for run in runs]
 
     def shares(self, runs: Iterable[Run], states: Mapping[str, RunState]) -> dict[str, Share]:
         """What each of these runs lacks, by run_id, after `joined`; `states` say how far they are by themselves."""

@@ -46,25 +46,25 @@ class RunState:
 
 
 def read_states(
-    store: Store, asked: Mapping[str, int], scheduler_stops: bool, reached: Mapping[str, int] | None = None
+    store: Store, steps: Mapping[str, int], scheduler_stops: bool, reached: Mapping[str, int] | None = None
 ) -> dict[str, RunState]:
     """The states of runs now, by the steps that are asked of each; not read are those `reached` says to be so far.
 
     With `scheduler_stops`, a run that a scheduler stopped has ended; else, or when more is asked of it since, it is
     interrupted.
     """
-    done = {run_id: step for run_id, step in (reached or {}).items() if step >= asked.get(run_id, step + 1)}
-    open_ = [run_id for run_id in asked if run_id not in done]
+    done = {run_id: step for run_id, step in (reached or {}).items() if step >= steps.get(run_id, step + 1)}
+    open_ = [run_id for run_id in steps if run_id not in done]
     begun_ids = set(run_ids(store)) & {*open_} if open_ else set()
     names = _names_by_folder(store) if not store.local and len(open_) >= FEW else None
     with ThreadPoolExecutor(max_workers=8) as pool:
-        states = pool.map(lambda run_id: _read(RunDir(store, run_id), asked[run_id], scheduler_stops, names), begun_ids)
+        states = pool.map(lambda run_id: _read(RunDir(store, run_id), steps[run_id], scheduler_stops, names), begun_ids)
         read = dict(zip(begun_ids, states, strict=True))
     missing = RunState("missing", 0)
-    return {run_id: RunState("done", done[run_id]) if run_id in done else read.get(run_id, missing) for run_id in asked}
+    return {run_id: RunState("done", done[run_id]) if run_id in done else read.get(run_id, missing) for run_id in steps}
 
 
-def _read(run: RunDir, asked: int, scheduler_stops: bool, names: Mapping[str, list[str]] | None) -> RunState:
+def _read(run: RunDir, target: int, scheduler_stops: bool, names: Mapping[str, list[str]] | None) -> RunState:
     def listed(folder: str) -> list[str]:
         return names.get(folder, []) if names is not None else [path.split("/")[-1] for path in run.store.list(folder)]
 
@@ -73,8 +73,8 @@ def _read(run: RunDir, asked: int, scheduler_stops: bool, names: Mapping[str, li
     try:
         if "DONE.json" in files and (done := run.read("DONE.json")) is not None:
             step = done["step"]
-            stopped = done["reason"] == "stopped" and scheduler_stops and asked <= done.get("horizon", asked)
-            reached = "done" if step >= asked else "stopped" if stopped else "interrupted"
+            stopped = done["reason"] == "stopped" and scheduler_stops and target <= done.get("horizon", target)
+            reached = "done" if step >= target else "stopped" if stopped else "interrupted"
             return RunState("diverged" if done["reason"] == "diverged" else reached, step)
         if "FAILED.json" in files and (failed := run.read("FAILED.json")) is not None:
             return RunState("failed", failed["step"], failed["error"], failed["traceback"])
@@ -85,7 +85,7 @@ def _read(run: RunDir, asked: int, scheduler_stops: bool, names: Mapping[str, li
     saved = filter(None, map(CHECKPOINT.fullmatch, listed(run.checkpoints)))
     step = max((int(match["step"]) for match in saved if match["kind"] == "step"), default=0)
     # A longer study has come further than this one asks for: its rows are complete up to there.
-    return RunState("done" if step >= asked and damage is None else "interrupted", step, damage)
+    return RunState("done" if step >= target and damage is None else "interrupted", step, damage)
 
 
 def _names_by_folder(store: Store) -> dict[str, list[str]]:
@@ -105,8 +105,8 @@ class Ledger:
     ) -> None:
         """Read all states now; not those of runs that have `reached` a step that is enough."""
         self.runs = {run.run_id: run for run in runs}
-        asked = {run_id: run.config.train.steps for run_id, run in self.runs.items()}
-        self.states = read_states(store, asked, scheduler_stops, reached)
+        steps = {run_id: run.config.train.steps for run_id, run in self.runs.items()}
+        self.states = read_states(store, steps, scheduler_stops, reached)
 
     def unsettled(self, retry_failed: bool = False) -> list[Run]:
         """Runs that need work, the longest first."""
@@ -152,10 +152,10 @@ def older_runs(store: Store, runs: Iterable[Run], current: int = NUMERICS) -> di
     return {version: count for version, count in counts.items() if count}
 
 
-def older_text(found: dict[int, int]) -> str:
+def older_text(counts: dict[int, int]) -> str:
     """What to say about them; empty without any."""
     return "\n".join(
         f"{count} of them are in the root with numerics {version}, from before the numbers changed, and are not "
         f"re-used; to take them as they are, write base: {{numerics: {version}}} in the study file"
-        for version, count in found.items()
+        for version, count in counts.items()
     )

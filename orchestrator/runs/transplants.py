@@ -42,8 +42,8 @@ def write_transplants(store: Store, study: str, device: torch.device) -> tuple[i
         run = RunDir(store, of_trial[trial])
         try:
             for stage in (BEFORE, AFTER):
-                found = transplants(run, steps[trial, stage], steps[trial, LATE], device)
-                rows += [{"run_id": run.run_id, "stage": stage, **row} for row in found]
+                measurements = transplants(run, steps[trial, stage], steps[trial, LATE], device)
+                rows += [{"run_id": run.run_id, "stage": stage, **row} for row in measurements]
         except ValueError as error:
             left_out.append(str(error))
     buffer = io.BytesIO()

@@ -89,10 +89,10 @@ class Sources:
         """The trial as it was begun, if it was asked for as it is now and its run is here."""
         if trial.trial_id not in self._recorded:
             return None
-        asked, start = self._recorded[trial.trial_id]
-        begun = _with(trial, start)
-        here = asked == str(trial.start_from) and RunDir(self.store, begun.config.run_id).has("run.json")
-        return begun if here else None
+        source, start = self._recorded[trial.trial_id]
+        original = _with(trial, start)
+        match = source == str(trial.start_from) and RunDir(self.store, original.config.run_id).has("run.json")
+        return original if match else None
 
     @cached_property
     def _recorded(self) -> dict[str, tuple[str, Start]]:
@@ -163,10 +163,10 @@ class Sources:
             if not folder.has_trials():
                 raise _WaitingError(f"study {study} is not in {self.store.uri}; run it there first")
             rows = folder.read_trials("run_id", "horizon").to_pylist()
-            asked: dict[str, int] = {}
+            horizons: dict[str, int] = {}
             for row in rows:
-                asked[row["run_id"]] = max(int(row["horizon"]), asked.get(row["run_id"], 0))
-            self._runs[study] = {i: run for i, steps in asked.items() if i and (run := self._begun(i, steps))}
+                horizons[row["run_id"]] = max(int(row["horizon"]), horizons.get(row["run_id"], 0))
+            self._runs[study] = {i: run for i, steps in horizons.items() if i and (run := self._begun(i, steps))}
         return self._runs[study]
 
     def _begun(self, run_id: str, steps: int) -> Run | None:
@@ -196,17 +196,17 @@ def _options(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in config.flat().items() if key not in skipped}
 
 
-def _differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+def _differences(target: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:
     """What of seed, model and data differs; options that only one of the two tasks has are no difference."""
-    compared = [key for key in there if key in here and (key == "seed" or key.startswith(("model.", "data.")))]
-    return [key for key in compared if here[key] != there[key]]
+    compared = [key for key in source if key in target and (key == "seed" or key.startswith(("model.", "data.")))]
+    return [key for key in compared if target[key] != source[key]]
 
 
-def _no_source(here: Mapping[str, Any], there: Mapping[str, Mapping[str, Any]], study: str) -> str:
+def _no_source(target: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]], study: str) -> str:
     """Say how the nearest run differs."""
-    if not there:
+    if not sources:
         return f"no run of study {study} has begun; run it first"
-    nearest = min(there, key=lambda run_id: len(_differences(here, there[run_id])))
-    differ = [f"{key} is {shown(there[nearest][key])} there, not {shown(here[key])}"
-              for key in _differences(here, there[nearest])]  # fmt: skip
+    nearest = min(sources, key=lambda run_id: len(_differences(target, sources[run_id])))
+    differ = [f"{key} is {shown(sources[nearest][key])} there, not {shown(target[key])}"
+              for key in _differences(target, sources[nearest])]  # fmt: skip
     return f"no run of study {study} that has begun agrees; the nearest is {nearest}: {', '.join(differ)}"

@@ -113,10 +113,10 @@ class Boundary(Searcher):
         batch: Proposals = []
         while not self.finished:
             number = self._asked
-            told = range(max(0, number - self.options.batch + 1))
-            if any(index not in scores for index in told):
+            indices = range(max(0, number - self.options.batch + 1))
+            if any(index not in scores for index in indices):
                 break
-            chosen = self._choose(scores, len(told))
+            chosen = self._choose(scores, len(indices))
             if chosen is None:
                 self.finished = True
                 break
@@ -131,7 +131,7 @@ class Boundary(Searcher):
 
     def critical(self, scores: Scores) -> list[Critical]:
         """The critical value with its band, along the other axes, by all outcomes that there are."""
-        found = []
+        critical_values = []
         for cell in self._cells:
             low, value, high = self._band(cell, scores, self._asked)
             rest = self._values[1:]
@@ -141,8 +141,8 @@ class Boundary(Searcher):
                     self.numeric[1:], rest, np.unravel_index(index, self.shape[1:]) if rest else (), strict=True
                 ):
                     at[axis.name] = values[int(position)]
-                found.append(Critical(at, float(low[index]), float(value[index]), float(high[index])))
-        return found
+                critical_values.append(Critical(at, float(low[index]), float(value[index]), float(high[index])))
+        return critical_values
 
     def side(self, scores: Scores, number: int) -> np.ndarray[Any, np.dtype[Any]]:
         """The mean latent surface on the lattice of the n-th combination, by all outcomes that there are."""
@@ -164,34 +164,34 @@ class Boundary(Searcher):
         point = {**cell.fixed, **numeric}
         return {axis.name: point[axis.name] for axis in self.axes}
 
-    def _known(self, cell: _Cell, scores: Scores, told: int) -> tuple[list[int], list[float]]:
+    def _known(self, cell: _Cell, scores: Scores, count: int) -> tuple[list[int], list[float]]:
         """Places and outcomes that are known, of the first so many points."""
-        rows = [(p, scores.get(n)) for n, p in zip(cell.numbers, cell.places, strict=True) if n < told]
+        rows = [(p, scores.get(n)) for n, p in zip(cell.numbers, cell.places, strict=True) if n < count]
         known = [(place, score.numbers[0]) for place, score in rows if score is not None]
         return [place for place, _ in known], [outcome for _, outcome in known]
 
-    def _posterior(self, cell: _Cell, scores: Scores, told: int) -> tuple[Any, Any]:
+    def _posterior(self, cell: _Cell, scores: Scores, count: int) -> tuple[Any, Any]:
         from grokstudy.analysis.statistics.boundary import Surface
 
-        places, outcomes = self._known(cell, scores, told)
+        places, outcomes = self._known(cell, scores, count)
         surface = Surface.fit(self.places[places], np.array(outcomes))
         return surface.latent(self.places)
 
-    def _band(self, cell: _Cell, scores: Scores, told: int) -> Any:
+    def _band(self, cell: _Cell, scores: Scores, count: int) -> Any:
         from grokstudy.analysis.statistics.boundary import critical
 
-        mean, covariance = self._posterior(cell, scores, told)
+        mean, covariance = self._posterior(cell, scores, count)
         return critical(mean, covariance, self.shape, self.shares[0], self.options.seed)
 
-    def _choose(self, scores: Scores, told: int) -> tuple[_Cell, int] | None:
+    def _choose(self, scores: Scores, count: int) -> tuple[_Cell, int] | None:
         """The cell and the place of the next run; None when every boundary is known well enough or runs are used up."""
         best: tuple[float, _Cell, int] | None = None
         for cell in self._cells:
-            if len(cell.numbers) >= self.options.trials or self._is_known(cell, scores, told):
+            if len(cell.numbers) >= self.options.trials or self._is_known(cell, scores, count):
                 continue
-            mean, covariance = self._posterior(cell, scores, told)
+            mean, covariance = self._posterior(cell, scores, count)
             for number, place in zip(cell.numbers, cell.places, strict=True):
-                if number >= told or scores.get(number) is None:
+                if number >= count or scores.get(number) is None:
                     covariance = _conditioned(mean, covariance, place)
             gain = _gain(mean, covariance)
             full = [p for p in range(len(self.places)) if self._uses.get(self._key(cell, p), 0) >= self.options.repeats]
@@ -201,10 +201,10 @@ class Boundary(Searcher):
                 best = (float(gain[place]), cell, place)
         return None if best is None else best[1:]
 
-    def _is_known(self, cell: _Cell, scores: Scores, told: int) -> bool:
-        if len(self._known(cell, scores, told)[0]) < self.options.least:
+    def _is_known(self, cell: _Cell, scores: Scores, count: int) -> bool:
+        if len(self._known(cell, scores, count)[0]) < self.options.least:
             return False
-        low, _, high = self._band(cell, scores, told)
+        low, _, high = self._band(cell, scores, count)
         return bool(float((high - low).mean()) <= self.options.width)
 
 

@@ -146,14 +146,14 @@ class _Cell:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of parts that Optuna calls experimental
             while self._told < len(self._trials) - self.options.batch + 1:
-                told, trial = self._trials[self._told]
-                self._tell(trial, scores[told])
+                index, trial = self._trials[self._told]
+                self._tell(trial, scores[index])
                 self._told += 1
-            found = self._fresh()
-        if found is None:
+            proposal = self._fresh()
+        if proposal is None:
             self.over = True
             return None
-        trial, point = found
+        trial, point = proposal
         self._trials.append((number, trial))
         self._seen.add(tuple(point.values()))
         self.over = len(self._trials) == self.options.trials

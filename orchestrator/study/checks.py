@@ -196,9 +196,9 @@ class _PointCheck:
                 continue
             self.data_work = work
             self.data_checked.add((config.data, seed))
-            found = TASKS[config.task].check(config.data, seed)
-            wrong = f"its check gives {type(found).__name__}, and should give a list of Problem"
-            yield from found if isinstance(found, list) else [Problem("task", wrong)]
+            problems = TASKS[config.task].check(config.data, seed)
+            wrong = f"its check gives {type(problems).__name__}, and should give a list of Problem"
+            yield from problems if isinstance(problems, list) else [Problem("task", wrong)]
 
     def _report(self, occurrence: _Occurrence) -> None:
         problem, messages = occurrence.first, occurrence.messages

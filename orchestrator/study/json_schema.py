@@ -110,11 +110,11 @@ Fields = Mapping[str, list[OptionField]]
 
 def _fields(tasks: list[str], function: str | None) -> Fields:
     """The options of every task."""
-    found: dict[str, list[OptionField]] = {}
+    fields: dict[str, list[OptionField]] = {}
     for task in tasks:
         for key, field in config_fields(task, function).items():
-            found.setdefault(key, []).append(field)
-    return found
+            fields.setdefault(key, []).append(field)
+    return fields
 
 
 def _either(schemas: list[Schema]) -> Schema:

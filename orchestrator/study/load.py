@@ -113,12 +113,12 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings, plugi
 def _measured_events(study: Study) -> dict[str, Event]:
     """Those of the task's events that something measures, where need be as they were defined earlier."""
     task = TASKS[study.task]
-    found = {}
+    events = {}
     for name, event in task.events.items():
         for defined in (event, task.earlier_events.get(name)):
-            if defined is not None and name not in found and study.measures(defined.metric, defined.sited):
-                found[name] = defined
-    return found
+            if defined is not None and name not in events and study.measures(defined.metric, defined.sited):
+                events[name] = defined
+    return events
 
 
 def _unknown_section(key: str) -> str:

@@ -92,8 +92,8 @@ def _on_headline(options: Any, given: Mapping[str, Any], task: str) -> Any:
     """The options with the task's headline split wherever the file names none."""
     objective = getattr(options, "objective", None)
     if objective is not None:
-        asked = given.get("objective")
-        return replace(options, objective=_on_headline(objective, asked if isinstance(asked, dict) else {}, task))
+        block = given.get("objective")
+        return replace(options, objective=_on_headline(objective, block if isinstance(block, dict) else {}, task))
     if hasattr(options, "split") and "split" not in given:
         return replace(options, split=TASKS[task].headline)
     return options

@@ -73,8 +73,8 @@ class Study:
     def measures(self, metric: str, sited: bool = False) -> bool:
         """Whether any trial has this metric: otherwise it would look like 'never'."""
         task, who = TASKS[self.task], {*self.probes, *filter(None, [self.function])}
-        found = who & measured_by(metric, sited, task, who)
-        return metric in METRICS or metric in task.metrics or bool(found)
+        sources = who & measured_by(metric, sited, task, who)
+        return metric in METRICS or metric in task.metrics or bool(sources)
 
     @property
     def spec_hash(self) -> str:

@@ -21,14 +21,14 @@ def yield_to_training() -> threading.Event:
 
     Gives what SIGTERM sets: to end after the sync under way.
     """
-    told = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    termination = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: termination.set())
     with contextlib.suppress(OSError):
         if hasattr(os, "SCHED_IDLE"):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         else:
             os.nice(19)
-    return told
+    return termination
 
 
 @contextlib.contextmanager
@@ -42,25 +42,25 @@ def followed(
     """
     words = [sys.executable, "-m", "grokstudy", "mlflow", "sync", study]
     words += ["--root", root, "--every", str(every), "--quiet"]
-    begun: list[subprocess.Popen[bytes]] = []
+    syncs: list[subprocess.Popen[bytes]] = []
     over = threading.Event()
     if not shown:
-        yield begun
+        yield syncs
         return
 
     def begin() -> None:
         if not over.wait(every):
             nowhere = subprocess.DEVNULL
-            begun.append(subprocess.Popen(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True))
+            syncs.append(subprocess.Popen(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True))
 
     waiting = threading.Thread(target=begin, daemon=True)
     waiting.start()
     try:
-        yield begun
+        yield syncs
     finally:
         over.set()
         waiting.join()
-        for process in begun:
+        for process in syncs:
             _stop(process)
 
 

@@ -77,9 +77,9 @@ class Tracker:
 
     def known(self, study: str) -> dict[str, Shown]:
         """The runs of a study by key. A second run of one key, left by two syncs at a time, is removed."""
-        found = shown_in(self.uri, self._name, self._beside) if is_database(self.uri) else None
+        rows = shown_in(self.uri, self._name, self._beside) if is_database(self.uri) else None
         runs: dict[str, Shown] = {}
-        for run in self._shown() if found is None else found:
+        for run in self._shown() if rows is None else rows:
             if run.key.split("/")[0] == study:
                 if run.key in runs:
                     self.remove(run.mlflow_id)
@@ -109,14 +109,14 @@ class Tracker:
         In a data base it keeps its id until it has ended, on a server as long as it is under way.
         """
         experiment = self.experiment
-        there = {run.key: known[run.key] for run in runs if run.key in known}
+        old_runs = {run.key: known[run.key] for run in runs if run.key in known}
         if is_database(self.uri):
-            same = {key: old.mlflow_id for key, old in there.items() if old.status == RUNNING}
-            replaced = [old.mlflow_id for key, old in there.items() if key not in same]
+            same = {key: old.mlflow_id for key, old in old_runs.items() if old.status == RUNNING}
+            replaced = [old.mlflow_id for key, old in old_runs.items() if key not in same]
             replace_in(self._client._tracking_client.store, experiment, runs, replaced, same)
             return
         for run in runs:
-            old = there.get(run.key)
+            old = old_runs.get(run.key)
             if old is not None and old.stamp is not None and old.status == run.status == RUNNING:
                 self._grow(old.mlflow_id, run)
                 continue

@@ -111,20 +111,20 @@ def _shown(connection: Any, experiment: str, artifacts: str | None) -> list[Show
     columns = ("experiment_id", "lifecycle_stage", "artifact_location")
     experiments = table("experiments", *map(column, ("name", *columns)))
     named = select(*(experiments.c[name] for name in columns)).where(experiments.c.name == experiment)
-    found = connection.execute(named).all()
-    if [stage for _, stage, _ in found] != ["active"] or artifacts not in (None, found[0][2]):
+    rows = connection.execute(named).all()
+    if [stage for _, stage, _ in rows] != ["active"] or artifacts not in (None, rows[0][2]):
         return None
     runs = table("runs", *map(column, ("run_uuid", "experiment_id", "lifecycle_stage", "start_time", "status")))
     tags = table("tags", *map(column, ("run_uuid", "key", "value")))
     key, stamp = tags.alias("grokstudy_key"), tags.alias("grokstudy_stamp")
-    asked = (
+    query = (
         select(runs.c.run_uuid, key.c.value, stamp.c.value, runs.c.status)
         .join(key, and_(key.c.run_uuid == runs.c.run_uuid, key.c.key == KEY))
         .outerjoin(stamp, and_(stamp.c.run_uuid == runs.c.run_uuid, stamp.c.key == STAMP))
-        .where(runs.c.experiment_id == found[0][0], runs.c.lifecycle_stage == "active")
+        .where(runs.c.experiment_id == rows[0][0], runs.c.lifecycle_stage == "active")
         .order_by(runs.c.start_time, runs.c.run_uuid)
     )
-    return [Shown(*row) for row in connection.execute(asked)]
+    return [Shown(*row) for row in connection.execute(query)]
 
 
 def replace_in(
@@ -184,11 +184,11 @@ def _add_inputs(connection: Any, experiment_id: int, trained_on: Mapping[str, Da
     from sqlalchemy import insert, select
 
     named = select(SqlDataset.name, SqlDataset.digest, SqlDataset.dataset_uuid)
-    there = named.where(SqlDataset.experiment_id == experiment_id)
-    known = {Dataset(name, digest): found for name, digest, found in connection.execute(there)}
+    query = named.where(SqlDataset.experiment_id == experiment_id)
+    known = {Dataset(name, digest): dataset_id for name, digest, dataset_id in connection.execute(query)}
     new = {dataset: uuid.uuid4().hex for dataset in trained_on.values() if dataset not in known}
     source = {f"dataset_{key}": value for key, value in DATASET.items()}
-    datasets = [{**dataset._asdict(), **source, "dataset_uuid": found} for dataset, found in new.items()]
+    datasets = [{**dataset._asdict(), **source, "dataset_uuid": dataset_id} for dataset, dataset_id in new.items()]
     known.update(new)
     inputs = [
         {
