@@ -30,9 +30,9 @@ def answer(tables: StudyTables) -> pl.DataFrame:
         frame = _left(frame, _times(tables, event), by)
         frame = _left(frame, _finals(tables, event), by)
     frame = _left(frame, verdicts(tables), by)
-    found = orders(group_leads(lead_curve(tables), by), by)
+    group_orders = orders(group_leads(lead_curve(tables), by), by)
     for scale in SCALES:
-        frame = _left(frame, _order(found, scale, by), by)
+        frame = _left(frame, _order(group_orders, scale, by), by)
     return frame
 
 
@@ -148,18 +148,18 @@ def _median_leads(trials: pl.DataFrame, by: list[str]) -> pl.DataFrame:
         known = part.drop_nulls("kind")
         sides = {"lead_low": -math.inf, "lead_high": math.inf}
         low, high = (known.select(pl.coalesce("lead", name, pl.lit(end))).to_series() for name, end in sides.items())
-        found = sign_interval(low.to_numpy(), high.to_numpy())
-        bounds = {"lead": found.median, "lead_low": found.median_low, "lead_high": found.median_high}
-        ends = {"lead_first": found.low, "lead_last": found.high, "lead_coverage": found.coverage or None}
+        interval = sign_interval(low.to_numpy(), high.to_numpy())
+        bounds = {"lead": interval.median, "lead_low": interval.median_low, "lead_high": interval.median_high}
+        ends = {"lead_first": interval.low, "lead_last": interval.high, "lead_coverage": interval.coverage or None}
         rows.append({**dict(zip(by, key, strict=False)), **bounds, **ends, "lead_n": part["lead"].count()})
     kinds = {name: trials.schema[name] for name in by}
     return pl.DataFrame(rows, schema={**kinds, **dict.fromkeys(_LEAD, pl.Float64), "lead_n": pl.Int64})
 
 
-def _order(found: pl.DataFrame, scale: str, by: list[str]) -> pl.DataFrame:
+def _order(group_orders: pl.DataFrame, scale: str, by: list[str]) -> pl.DataFrame:
     """The order on one scale with the outermost ends of its intervals: `order_absolute`, `order_absolute_low`, ..."""
     names = {"order": f"order_{scale}", "low": f"order_{scale}_low", "high": f"order_{scale}_high"}
-    return found.filter(pl.col("scale") == scale).select(*by, *names).rename(names)
+    return group_orders.filter(pl.col("scale") == scale).select(*by, *names).rename(names)
 
 
 def as_json_text(frame: pl.DataFrame) -> str:

@@ -38,7 +38,7 @@ def findings(tables: StudyTables) -> list[Finding]:
     by, events = tables.groups, of_results(tables.events, tables)
     classes = shares(classed(tables), by).drop("unknown").filter(pl.col("count") > 0).collect()
     curve = group_leads(lead_curve(tables), by)
-    found = [
+    group_findings = [
         Finding("decoupling_plane", "Share of each class, with its 95 % interval (Wilson)", classes),
         Finding(
             "lead_curve",
@@ -54,27 +54,27 @@ def findings(tables: StudyTables) -> list[Finding]:
     if by and 1 < tables.results.select(by).unique().collect().height <= GROUPS:
         for event in (ANSWER, CIRCUIT):
             title = f"{event}: how much later in a than in b (decades, 95 % interval over seeds), log-rank test"
-            found.append(Finding("survival", title, survival.pairwise(events, event, by).drop("paired")))
+            group_findings.append(Finding("survival", title, survival.pairwise(events, event, by).drop("paired")))
     power = Finding(
         "lead",
         "What these numbers of runs could have shown (95 % interval, 80 % power)",
         could_have_seen(classed(tables), by),
     )
     stopped = Finding("", "Runs that a scheduler stopped, and events that were out of reach", _stopped(tables))
-    every = (*found, *_critical(tables), *_together(events, by), power, stopped)
+    every = (*group_findings, *_critical(tables), *_together(events, by), power, stopped)
     return [finding for finding in every if not finding.rows.is_empty()]
 
 
 def _critical(tables: StudyTables) -> list[Finding]:
     """Where the answer and the circuit begin to come within the horizon, along the first numeric axis."""
-    found = []
+    critical_findings = []
     for event in (ANSWER, CIRCUIT):
         rows = of_results(tables.events, tables).filter((pl.col("event") == event) & (pl.col("state") != "no_data"))
         trials = rows.with_columns(outcome=(pl.col("state") == "observed").cast(pl.Float64)).collect()
         if len(trials) >= FEWEST_OUTCOMES:
             title = f"Critical value for {event} within the horizon (95 % band; dash: beyond the axis)"
-            found.append(Finding("phase_diagram", title, critical_values(trials, tables.groups)))
-    return found
+            critical_findings.append(Finding("phase_diagram", title, critical_values(trials, tables.groups)))
+    return critical_findings
 
 
 def _stopped(tables: StudyTables) -> pl.DataFrame:
@@ -90,8 +90,8 @@ def _together(events: pl.LazyFrame, by: list[str]) -> list[Finding]:
         "Kendall's tau between the times of circuit and answer": association.concordance,
         "Hazard of generalising once the circuit has formed, against before": association.hazard_ratio,
     }
-    found = []
+    associations = []
     for title, estimate in estimates.items():
         rows = [estimate(pairs).with_columns(over=pl.lit(way)) for way, pairs in ways.items() if len(pairs.answer)]
-        found += [Finding("lead", title, pl.concat(rows).select("over", pl.exclude("over")))] if rows else []
-    return found
+        associations += [Finding("lead", title, pl.concat(rows).select("over", pl.exclude("over")))] if rows else []
+    return associations

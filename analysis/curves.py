@@ -39,8 +39,8 @@ def tracked_curves(
     Probes named in `first` come before the others. Files that cannot be read are noted in `skipped`.
     """
     noted = {} if skipped is None else skipped
-    asked = pl.DataFrame({"run_id": [*horizons], "horizon": [*horizons.values()]})
-    rows = {table: Scan(store, table, TABLES[table], asked, noted).frame for table in TABLES}
+    runs = pl.DataFrame({"run_id": [*horizons], "horizon": [*horizons.values()]})
+    rows = {table: Scan(store, table, TABLES[table], runs, noted).frame for table in TABLES}
     recorded = rows["evals"].select("split").unique().collect()["split"].drop_nulls().sort().to_list()
     headline, _ = of_splits(recorded)
     parts = [_accuracies(rows["evals"]), _scalars(rows["steps"]), _summaries(rows["probes"], headline)]

@@ -70,17 +70,17 @@ def find_events(series: pl.LazyFrame, events: Mapping[str, Event], sites: pl.Laz
 
 def crossings(series: pl.LazyFrame, events: Mapping[str, Event], sites: pl.LazyFrame | None = None) -> pl.LazyFrame:
     """The same with `slope` and `n` (`CROSSINGS`). `sites` are the depths that summaries were read at (`SITES`)."""
-    found = _crossings(series, events)
-    return found if sites is None else _at_the_depth_of_the_onset(found, sites, events)
+    rows = _crossings(series, events)
+    return rows if sites is None else _at_the_depth_of_the_onset(rows, sites, events)
 
 
-def _at_the_depth_of_the_onset(found: pl.LazyFrame, sites: pl.LazyFrame, events: Mapping[str, Event]) -> pl.LazyFrame:
+def _at_the_depth_of_the_onset(rows: pl.LazyFrame, sites: pl.LazyFrame, events: Mapping[str, Event]) -> pl.LazyFrame:
     """When the depth that l* has at the onset crossed, where that was no later."""
-    onsets = found.select(*KEYS, step="upper").drop_nulls()
+    onsets = rows.select(*KEYS, step="upper").drop_nulls()
     chosen = sites.filter("chosen").join(onsets, on=[*KEYS, "step"]).group_by(KEYS).agg(pl.min("layer"))
     of_depth = sites.join(chosen, on=[*KEYS, "layer"], how="semi")
     read = ("time", "lower", "upper", "slope", "n")
-    both = found.join(_crossings(of_depth, events).select(*KEYS, *read), on=KEYS, how="left", suffix="_there")
+    both = rows.join(_crossings(of_depth, events).select(*KEYS, *read), on=KEYS, how="left", suffix="_there")
     sooner = pl.col("upper_there") <= pl.col("upper")
     taken = [pl.when(sooner).then(f"{name}_there").otherwise(name).alias(name) for name in read]
     return both.with_columns(taken).select(list(CROSSINGS)).sort(KEYS)
@@ -201,9 +201,9 @@ def sites_of(tidy: pl.LazyFrame, events: Mapping[str, Event], series: pl.LazyFra
     """The metric of every event that looks at a summary, at each depth at r1 (`SITES`); none where there is no l*."""
     depths = tidy.filter(pl.col("metric").is_in(DEPTHS) & pl.col("layer").is_null() & pl.col("value").is_not_nan())
     chosen = depths.select("trial_id", "step", pl.col("value").cast(pl.Int16).alias("layer"), chosen=True).unique()
-    there = tidy.filter(pl.col("layer").is_not_null() & (pl.col("position") == PLACE))
+    site_rows = tidy.filter(pl.col("layer").is_not_null() & (pl.col("position") == PLACE))
     parts = [
-        _worst(there, event, ["trial_id", "step", "layer"]).with_columns(event=pl.lit(name))
+        _worst(site_rows, event, ["trial_id", "step", "layer"]).with_columns(event=pl.lit(name))
         for name, event in events.items()
         if not event.sited
     ]

@@ -24,19 +24,19 @@ def query(tables: StudyTables | Sequence[StudyTables], sql: str) -> pl.DataFrame
 
     Of several studies each table has the rows of all, with `study` in front; a column that one lacks is null there.
     """
-    asked = [tables] if isinstance(tables, StudyTables) else list(tables)
+    studies = [tables] if isinstance(tables, StudyTables) else list(tables)
     try:
-        frames = {name: _table(asked, name) for name in TABLE_NAMES if name in sql}
+        frames = {name: _table(studies, name) for name in TABLE_NAMES if name in sql}
         return pl.SQLContext(frames, eager=False).execute(sql).collect()
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{first_line(error, LONGEST_REASON)}\n{_columns(asked)}") from None
+        raise ValueError(f"{first_line(error, LONGEST_REASON)}\n{_columns(studies)}") from None
 
 
-def _table(asked: Sequence[StudyTables], name: str) -> pl.LazyFrame:
+def _table(studies: Sequence[StudyTables], name: str) -> pl.LazyFrame:
     """A table of one study, or of several with their names; an axis whose kinds differ is text."""
-    frames = {one.name: milestones(one) if name == "milestones" else getattr(one, name) for one in asked}
-    if len(asked) == 1:
-        return frames[asked[0].name]
+    frames = {one.name: milestones(one) if name == "milestones" else getattr(one, name) for one in studies}
+    if len(studies) == 1:
+        return frames[studies[0].name]
     schemas = {study: frame.collect_schema() for study, frame in frames.items()}
     kinds: dict[str, set[bool]] = {}
     for schema in schemas.values():
@@ -79,9 +79,9 @@ def _quoted_names(condition: str, columns: Iterable[str]) -> str:
     return words.sub(lambda match: match[1] or f'"{match[2]}"', condition)
 
 
-def _columns(asked: Sequence[StudyTables]) -> str:
+def _columns(studies: Sequence[StudyTables]) -> str:
     """The tables with their columns; a name with a dot wants double quotes."""
-    known = {name: list(_table(asked, name).collect_schema()) for name in TABLE_NAMES[:-1]}
+    known = {name: list(_table(studies, name).collect_schema()) for name in TABLE_NAMES[:-1]}
     columns = {**known, "milestones": list(MILESTONES)}  # reading them would read the study
     lines = [f"  {name}: {', '.join(map(_quoted, names))}" for name, names in columns.items()]
     return "\n".join(['tables and columns (quote a name with a dot: "data.phi"):', *lines])

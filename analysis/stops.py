@@ -38,13 +38,13 @@ def read_stops(store: Store, trials: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=STOPS)
 
 
-def carried(found: pl.LazyFrame, trials: pl.LazyFrame, stops: pl.DataFrame) -> pl.LazyFrame:
+def carried(events: pl.LazyFrame, trials: pl.LazyFrame, stops: pl.DataFrame) -> pl.LazyFrame:
     """The events (`analysis.events.EVENTS`), those that were out of reach followed to the trial's horizon."""
     if stops.is_empty():
-        return found
-    asked = trials.select("trial_id", _asked="horizon")
+        return events
+    horizons = trials.select("trial_id", _asked="horizon")
     futile = stops.lazy().drop_nulls("event").select("trial_id", "event", _futile=True)
-    both = found.join(asked, on="trial_id", how="left").join(futile, on=["trial_id", "event"], how="left")
+    both = events.join(horizons, on="trial_id", how="left").join(futile, on=["trial_id", "event"], how="left")
     is_carried = pl.col("_futile").fill_null(False) & (pl.col("state") == "censored")
     ends = [pl.when(is_carried).then("_asked").otherwise(name).alias(name) for name in ("lower", "horizon")]
     return both.with_columns(ends).drop("_asked", "_futile").sort("trial_id", "event")
@@ -52,7 +52,7 @@ def carried(found: pl.LazyFrame, trials: pl.LazyFrame, stops: pl.DataFrame) -> p
 
 def known_to_the_end(events: pl.LazyFrame, trials: pl.LazyFrame) -> pl.LazyFrame:
     """The same, as classes may take them: what had not come to a stopped trial, and might have, is no data."""
-    asked = trials.select("trial_id", _asked="horizon")
+    horizons = trials.select("trial_id", _asked="horizon")
     is_open = (pl.col("trial_state") == "stopped") & (pl.col("state") == "censored")
     state = pl.when(is_open & (pl.col("horizon") < pl.col("_asked"))).then(pl.lit("no_data")).otherwise("state")
-    return events.join(asked, on="trial_id", how="left").with_columns(state=state).drop("_asked")
+    return events.join(horizons, on="trial_id", how="left").with_columns(state=state).drop("_asked")

@@ -50,8 +50,8 @@ def sentences(frame: pl.DataFrame) -> list[str]:
         return [f"{sum(row['seeds'] for row in rows)} runs have ended; the study looks for no event."]
     main = ANSWER if ANSWER in events else events[-1]
     both = is_decoupling(frame.columns)
-    said = [_came(named, main), _order(named) if both else "", _absent(named, main, both)]
-    return [sentence for sentence in said if sentence]
+    texts = [_came(named, main), _order(named) if both else "", _absent(named, main, both)]
+    return [sentence for sentence in texts if sentence]
 
 
 def _name(row: Row, groups: Sequence[str]) -> str:
@@ -86,16 +86,16 @@ def _came(named: Mapping[str, Row], event: str) -> str:
 def _order(named: Mapping[str, Row]) -> str:
     """Which of answer and circuit came first, by how much, and where that cannot be said."""
     both = {name: row for name, row in named.items() if _mostly(row, ANSWER) and _mostly(row, CIRCUIT)}
-    said = []
+    parts = []
     for order, words in FIRST.items():
         held = [f"{name}{_by(row)}" for name, row in both.items() if row["order_absolute"] == order]
         if held:
-            said.append(f"at every threshold from {THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g} {words} in {_listed(held)}")
+            parts.append(f"at every threshold from {THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g} {words} in {_listed(held)}")
     open_ = {name: row for name, row in both.items() if row["order_absolute"] not in FIRST}
     if open_:
         few = f" (it takes {ENOUGH} runs)" if all(row["seeds"] < ENOUGH for row in open_.values()) else ""
-        said.append(f"the order is open in {_listed([f'{name}, {_leads(row)}' for name, row in open_.items()])}{few}")
-    return _sentence("; ".join(said))
+        parts.append(f"the order is open in {_listed([f'{name}, {_leads(row)}' for name, row in open_.items()])}{few}")
+    return _sentence("; ".join(parts))
 
 
 def _by(row: Row) -> str:

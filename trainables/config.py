@@ -237,7 +237,7 @@ class RunConfig:
         if absent := list(_absent_files(self.data)):
             return absent
         own = [getattr(options, "problems", list) for options in (self.data, self.own)]
-        return list(_misfits(self)) or [*_cross_checks(self), *(found for problems in own for found in problems())]
+        return list(_misfits(self)) or [*_cross_checks(self), *(problem for problems in own for problem in problems())]
 
     @cached_property
     def example(self) -> Shape:

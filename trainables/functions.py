@@ -114,8 +114,8 @@ def trainable(
 
 def declared_by(name: str) -> Declared:
     """What the function of a full name says of itself. Raises KeyError when its code is not here."""
-    found: Declared = TRAINABLES[name].declared  # type: ignore[attr-defined]
-    return found
+    declaration: Declared = TRAINABLES[name].declared  # type: ignore[attr-defined]
+    return declaration
 
 
 def fault(function: Any) -> str | None:
@@ -125,8 +125,8 @@ def fault(function: Any) -> str | None:
         return f"it is {'a class' if isinstance(function, type) else type(function).__name__}, and should be a function"
     if not isinstance(declared, Declared):
         return "it does not say what it needs; write @trainable() above it (grokstudy.trainables.functions)"
-    if found := option_faults(declared.options):
-        return found
+    if reason := option_faults(declared.options):
+        return reason
     if type(declared.prefix_stable) is not bool:
         return f"its prefix_stable is {declared.prefix_stable!r}, and should be True or False"
     taken = {column.name for columns in TABLES.values() for column in columns} | {"run_id", "trial_id", "seed"}

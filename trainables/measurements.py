@@ -131,8 +131,8 @@ def measured(probe: str, task: type[Declaring] | None = None) -> Measured:
         attribute, prefix = DECLARED[probe]
         names = tuple(f"{prefix}{name}" for name in getattr(task, attribute, ()))
         return Measured(names, names)
-    found: Measured = MEASURED[probe] if probe in MEASURED else plugins.load(probe).measured
-    return found
+    declaration: Measured = MEASURED[probe] if probe in MEASURED else plugins.load(probe).measured
+    return declaration
 
 
 def fault(probe: Any) -> str | None:

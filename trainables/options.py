@@ -171,8 +171,8 @@ def _fields_of(options: Any) -> Mapping[str, OptionField]:
 def misfits(options: Any) -> list[Problem]:
     """A problem for each field of a dataclass instance that has not its declared type, words or bounds."""
     fields = fields_of(type(options)).values()
-    found = [(field.key, field.misfit(getattr(options, field.attribute))) for field in fields]
-    return [Problem(key, message) for key, message in found if message]
+    messages = [(field.key, field.misfit(getattr(options, field.attribute))) for field in fields]
+    return [Problem(key, message) for key, message in messages if message]
 
 
 def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -248,8 +248,8 @@ def option_faults(options: Any) -> str | None:
     except (NameError, TypeError) as error:
         return f"its Options have a type that is not known: {error}"
     for key, field in fields.items():
-        if field.block is not None and (found := option_faults(field.block)):
-            return f"option {key}: {found}"
+        if field.block is not None and (reason := option_faults(field.block)):
+            return f"option {key}: {reason}"
         if field.block is None and not _can_stand_in_a_file(field.hint):
             kinds = "int, float, bool, str, Literal, tuple[str, ...], or one of them | None"
             return f"option {key} is {getattr(field.hint, '__name__', field.hint)}; an option is {kinds}"

@@ -228,8 +228,8 @@ def _read(home: Path, main: list[str], top: str | None) -> tuple[dict[str, str],
     first = _found(home, main)
     if first is None:
         shown = "/".join(main) + ".py"
-        here = sorted(path.name for path in (home / shown).parent.glob("*.py"))
-        near = difflib.get_close_matches(Path(shown).name, here, n=1)
+        names = sorted(path.name for path in (home / shown).parent.glob("*.py"))
+        near = difflib.get_close_matches(Path(shown).name, names, n=1)
         raise PluginError(f"there is no file {home / shown}" + (f"; did you mean {near[0]}?" if near else ""))
     left = [first, *_packages(home, main)]
     while left:

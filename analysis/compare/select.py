@@ -45,16 +45,16 @@ def sides(root: str, words: Iterable[str]) -> list[Side]:
     Those that train different tasks have the events that all families have in common, and read them alike
     (`tables.families`), unless one of them has none.
     """
-    found = [side(root, word) for word in words]
-    if not train_different_tasks(found):
-        return found
-    alike = [replace(one, tables=in_common_words(one.tables)) for one in found]
-    return alike if all(one.tables.declared for one in alike) else found
+    named_sides = [side(root, word) for word in words]
+    if not train_different_tasks(named_sides):
+        return named_sides
+    alike = [replace(one, tables=in_common_words(one.tables)) for one in named_sides]
+    return alike if all(one.tables.declared for one in alike) else named_sides
 
 
-def train_different_tasks(found: Iterable[Side]) -> bool:
+def train_different_tasks(named_sides: Iterable[Side]) -> bool:
     """Whether two of them are known to."""
-    return len({task_of(one.tables) for one in found} - {None}) > 1
+    return len({task_of(one.tables) for one in named_sides} - {None}) > 1
 
 
 def side(root: str, word: str) -> Side:

@@ -41,9 +41,9 @@ _FILE = re.compile(r"[a-z][a-z0-9_]*")
 
 def fault(figure: Any) -> str | None:
     """What keeps something from outside from being a figure; None where it is one."""
-    found = "a class" if isinstance(figure, type) else f"{type(figure).__name__}"
+    kind = "a class" if isinstance(figure, type) else f"{type(figure).__name__}"
     is_one = callable(figure) and not isinstance(figure, type)
-    return None if is_one else f"it is {found}, and should be a function of StudyTables"
+    return None if is_one else f"it is {kind}, and should be a function of StudyTables"
 
 
 def draw(tables: StudyTables) -> list[Figure]:

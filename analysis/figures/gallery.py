@@ -95,8 +95,8 @@ def _rows(tables: StudyTables, roles: Mapping[str, str]) -> pl.DataFrame:
 def _middle(values: pl.DataFrame) -> pl.DataFrame:
     """Where more than half of the runs of a setting were measured: only there is their median one of all."""
     sizes = values.group_by("setting", "role").agg(runs=pl.col("trial_id").n_unique())
-    there = values.group_by("setting", "role", "step").agg(count=pl.len()).join(sizes, on=["setting", "role"])
-    return there.filter(2 * pl.col("count") > pl.col("runs"))
+    coverage = values.group_by("setting", "role", "step").agg(count=pl.len()).join(sizes, on=["setting", "role"])
+    return coverage.filter(2 * pl.col("count") > pl.col("runs"))
 
 
 def _marks(tables: StudyTables, values: pl.DataFrame, roles: Mapping[str, str]) -> pl.DataFrame:
@@ -150,5 +150,5 @@ def _counts(rows: pl.DataFrame) -> str:
     n = rows.filter(pl.col("line") == "run")["trial_id"].n_unique()
     came = rows.filter(pl.col("line") == "observed").group_by("role").agg(count=pl.len())
     counts = dict(came.iter_rows())
-    asked = [role for role in COLOURS if role in set(rows["role"])]
-    return f"reached in {', '.join(str(counts.get(role, 0)) for role in asked)} of {n}"
+    roles = [role for role in COLOURS if role in set(rows["role"])]
+    return f"reached in {', '.join(str(counts.get(role, 0)) for role in roles)} of {n}"

@@ -42,13 +42,13 @@ BAR = 12
 
 def paths(tables: StudyTables) -> list[theme.Figure] | None:
     """The maps on each split, and the similarities."""
-    found, known = maps(tables), theme.regimes(tables)
-    if found.is_empty():
+    map_rows, known = maps(tables), theme.regimes(tables)
+    if map_rows.is_empty():
         return None
     regimes = known["regime"].unique(maintain_order=True).to_list()[:REGIMES]
-    places = found.join(known.select("trial_id", "regime"), on="trial_id").filter(pl.col("regime").is_in(regimes))
+    places = map_rows.join(known.select("trial_id", "regime"), on="trial_id").filter(pl.col("regime").is_in(regimes))
     drawn = [_maps(split, places.filter(pl.col("split") == split), regimes) for split in IN_DISTRIBUTION]
-    return [*(figure for figure in drawn if figure is not None), *_similarity(similarities(found), known)]
+    return [*(figure for figure in drawn if figure is not None), *_similarity(similarities(map_rows), known)]
 
 
 def _maps(split: str, rows: pl.DataFrame, regimes: list[str]) -> theme.Figure | None:
@@ -79,9 +79,9 @@ def _maps(split: str, rows: pl.DataFrame, regimes: list[str]) -> theme.Figure | 
     return theme.Figure(f"paths_{split}", chart, medians, CAPTION)
 
 
-def _similarity(found: pl.DataFrame, known: pl.DataFrame) -> list[theme.Figure]:
+def _similarity(similarity_rows: pl.DataFrame, known: pl.DataFrame) -> list[theme.Figure]:
     """What is compared, and beside it what chance gives."""
-    named = found.with_columns(pl.col("comparison").replace(WORDS))
+    named = similarity_rows.with_columns(pl.col("comparison").replace(WORDS))
     chance = named.filter(pl.col("comparison") == WORDS[BEFORE])
     both = [named, chance.with_columns(comparison=pl.lit(PERMUTED), r="permuted")]
     panel = pl.format("{} on {}", pl.col("measure").str.replace("_", " "), "split")

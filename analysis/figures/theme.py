@@ -158,8 +158,8 @@ def shape(field: str, known: Mapping[str, tuple[str, str]]) -> Any:
     """The shape channel with its legend: what a mark stands for -> its shape, and the words for it."""
     words = {name: text for name, (_, text) in known.items()}
     scale = alt.Scale(domain=list(known), range=[drawn for drawn, _ in known.values()])
-    said = f"{json.dumps(words)}[datum.value]"
-    legend = alt.Legend(labelExpr=said, orient="bottom", symbolFillColor=FAINT, symbolStrokeColor=FAINT)
+    expression = f"{json.dumps(words)}[datum.value]"
+    legend = alt.Legend(labelExpr=expression, orient="bottom", symbolFillColor=FAINT, symbolStrokeColor=FAINT)
     return alt.Shape(f"{field}:N", scale=scale, title=None, legend=legend)
 
 

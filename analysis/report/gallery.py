@@ -96,8 +96,8 @@ class Exhibit:
         """The order of each setting: None where it is not asked, without entries where nothing has ended."""
         if pair is None:
             return [None] * len(keys)
-        found = {_key(row, tables.groups): row for row in verdicts(tables, pair).to_dicts()}
-        return [found.get(key, {}) for key in keys]
+        rows_by_key = {_key(row, tables.groups): row for row in verdicts(tables, pair).to_dicts()}
+        return [rows_by_key.get(key, {}) for key in keys]
 
 
 def _key(row: Mapping[str, Any], groups: Sequence[str]) -> tuple[Any, ...]:

@@ -47,8 +47,8 @@ def _trained(configs: list[dict[str, Any]]) -> list[str]:
         return []
 
     def values(section: str, option: str, text: Any = str) -> str:
-        found = {part[option] for part in sections[section] if part.get(option) is not None}
-        return " or ".join(text(value) for value in sorted(found))
+        distinct_values = {part[option] for part in sections[section] if part.get(option) is not None}
+        return " or ".join(text(value) for value in sorted(distinct_values))
 
     tasks = " or ".join(sorted({str(config.get("task")) for config in configs}))
     blocks = f"{values('model', 'layers')} layers, {values('model', 'loops')} times"

@@ -63,7 +63,7 @@ def page(
     """The whole page; `missing` are figures that could not be drawn, each with its reason."""
     ordered = sorted(figures, key=lambda shown: shown.name != MAP)
     first, others = next(iter(ordered), None), ordered[1:]
-    found, drawn = findings(tables), {shown.name for shown in figures}
+    estimates, drawn = findings(tables), {shown.name for shown in figures}
     judged, moved = paths.verdicts(tables), paths.transplanted(tables)
     pairs = {**versions, "spec_hash": tables.spec.get("spec_hash", "")}.items()
     censored = _censored(tables)
@@ -86,8 +86,8 @@ def page(
         methods=methods,
         first=first,
         others=others,
-        statistics={name: [_titled(finding) for finding in found if finding.figure == name] for name in drawn},
-        remaining=[_titled(finding) for finding in found if finding.figure not in drawn],
+        statistics={name: [_titled(finding) for finding in estimates if finding.figure == name] for name in drawn},
+        remaining=[_titled(finding) for finding in estimates if finding.figure not in drawn],
         judged=None if judged.is_empty() else _listed(judged.select(*JUDGED, pl.exclude(JUDGED)), _number),
         judged_note=PATHS,
         path_words=paths.VERDICTS,

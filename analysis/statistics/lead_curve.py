@@ -66,11 +66,11 @@ def run_leads(tables: StudyTables) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=RUNS), *shaped]).sort("trial_id", "scale", "threshold")
 
 
-def _leads(found: pl.DataFrame) -> pl.DataFrame:
+def _leads(crossing_rows: pl.DataFrame) -> pl.DataFrame:
     # The queries of both measures count as drawn apart, which makes the error too large where they are the same.
     both = pl.col("error").count() == 2
-    errors = found.group_by("trial_id").agg(error=pl.when(both).then((pl.col("error") ** 2).sum().sqrt()))
-    pairs = leads(found.lazy()).filter(pl.col("kind").is_not_null()).collect()
+    errors = crossing_rows.group_by("trial_id").agg(error=pl.when(both).then((pl.col("error") ** 2).sum().sqrt()))
+    pairs = leads(crossing_rows.lazy()).filter(pl.col("kind").is_not_null()).collect()
     # An observed lead is that lead: the evaluations around its crossings are no bounds of a censored one.
     bounds = [pl.coalesce("lead", name).alias(name) for name in ("lead_low", "lead_high")]
     return pairs.with_columns(bounds).join(errors, on="trial_id", how="left")
@@ -96,7 +96,7 @@ def _grouped(
 
 def _curve_row(part: pl.DataFrame) -> dict[str, Any]:
     low, high = part["lead_low"].fill_null(-np.inf).to_numpy(), part["lead_high"].fill_null(np.inf).to_numpy()
-    found = sign_interval(low, high)
+    interval = sign_interval(low, high)
     bounded_low, bounded_high = np.isfinite(low), np.isfinite(high)
     return {
         "n": len(low),
@@ -104,10 +104,10 @@ def _curve_row(part: pl.DataFrame) -> dict[str, Any]:
         "above": int((bounded_low & ~bounded_high).sum()),
         "below": int((~bounded_low & bounded_high).sum()),
         "neither": int((~bounded_low & ~bounded_high).sum()),
-        "lead": found.median,
-        "low": found.low if len(low) > 1 else None,
-        "high": found.high if len(low) > 1 else None,
-        "coverage": found.coverage,
+        "lead": interval.median,
+        "low": interval.low if len(low) > 1 else None,
+        "high": interval.high if len(low) > 1 else None,
+        "coverage": interval.coverage,
         "error": part.select((pl.col("error") ** 2).mean().sqrt()).item(),
     }
 

@@ -47,5 +47,5 @@ def milestones(tables: StudyTables) -> pl.LazyFrame:
 def _orders(tables: StudyTables, pair: Pair | None, suffix: str) -> pl.LazyFrame:
     """Class and lead of each trial; none where a study does not ask for both events."""
     known = known_to_the_end(tables.events, tables.trials)
-    found = leads(known, *pair) if pair else leads(known.clear())
-    return found.select("trial_id", pl.col("kind").alias(f"order{suffix}"), pl.col("lead").alias(f"lead{suffix}"))
+    trial_leads = leads(known, *pair) if pair else leads(known.clear())
+    return trial_leads.select("trial_id", pl.col("kind").alias(f"order{suffix}"), pl.col("lead").alias(f"lead{suffix}"))

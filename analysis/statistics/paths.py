@@ -76,18 +76,18 @@ def maps(tables: StudyTables) -> pl.DataFrame:
     if known.is_empty():
         return pl.DataFrame(schema={**dict.fromkeys(("trial_id", "group", "split", "measure", "stage"), pl.String)})
     sited = (pl.col("layer") >= 1) & pl.col("position").is_in(POSITIONS) & pl.col("value").is_not_nan()
-    asked = pl.col("probe").is_in(MEASURES) & pl.col("split").is_in(IN_DISTRIBUTION)
-    rows = tables.probes.filter(asked & sited & pl.col("value").is_not_null())
+    selection = pl.col("probe").is_in(MEASURES) & pl.col("split").is_in(IN_DISTRIBUTION)
+    rows = tables.probes.filter(selection & sited & pl.col("value").is_not_null())
     kept = rows.select("trial_id", "split", "step", "layer", "position", "n", "value", measure="probe")
     keys = ("group", "split", "measure", "trial_id", "stage", "layer", "position")
-    found = kept.join(known.lazy(), on=["trial_id", "step"]).sort(keys)
-    return found.with_columns(pl.col("value").cast(pl.Float64)).collect()
+    site_values = kept.join(known.lazy(), on=["trial_id", "step"]).sort(keys)
+    return site_values.with_columns(pl.col("value").cast(pl.Float64)).collect()
 
 
-def similarities(found: pl.DataFrame) -> pl.DataFrame:
+def similarities(site_values: pl.DataFrame) -> pl.DataFrame:
     """Each run's maps against its late one, and its late one against those of other seeds, of `maps`."""
     rows: list[dict[str, Any]] = []
-    for (group, split, measure), part in found.group_by("group", "split", "measure", maintain_order=True):
+    for (group, split, measure), part in site_values.group_by("group", "split", "measure", maintain_order=True):
         about = {"group": group, "split": split, "measure": measure}
         late = _by_trial(part, LATE)
         for name in (BEFORE, AFTER, UNTRAINED):
@@ -103,13 +103,13 @@ def similarities(found: pl.DataFrame) -> pl.DataFrame:
 
 def verdicts(tables: StudyTables) -> pl.DataFrame:
     """One row per group, split and measure: similarities, medians over runs, and what follows from them."""
-    found = similarities(maps(tables))
-    if found.is_empty():
+    similarity_rows = similarities(maps(tables))
+    if similarity_rows.is_empty():
         return pl.DataFrame(schema=JUDGED)
     before, limit = _before(tables), GAP * tables.declared[AFTER].threshold
     rows = [
         {"group": group, "split": split, "measure": measure, **_judge(part, before, limit)}
-        for (group, split, measure), part in found.group_by("group", "split", "measure", maintain_order=True)
+        for (group, split, measure), part in similarity_rows.group_by("group", "split", "measure", maintain_order=True)
     ]
     return pl.DataFrame(rows, schema=JUDGED)
 
@@ -185,11 +185,11 @@ def _by_trial(part: pl.DataFrame, stage: str) -> dict[str, Array]:
     sites = {
         site: number for number, site in enumerate(part.select("layer", "position").unique().sort(pl.all()).rows())
     }
-    found: dict[str, Array] = {}
+    trial_maps: dict[str, Array] = {}
     rows = part.filter(pl.col("stage") == stage).select("trial_id", "layer", "position", "value")
     for trial, layer, position, value in rows.iter_rows():
-        found.setdefault(trial, np.full(len(sites), np.nan))[sites[layer, position]] = value
-    return found
+        trial_maps.setdefault(trial, np.full(len(sites), np.nan))[sites[layer, position]] = value
+    return trial_maps
 
 
 def _against_chance(one_S: Array, late_S: Array) -> dict[str, Any]:

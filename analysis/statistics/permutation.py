@@ -59,14 +59,14 @@ def permutation(score: Array, member: Array, stratum: Array) -> Permuted:
     strata = [np.flatnonzero(stratum == name) for name in np.unique(stratum)]
     sizes = [int(member[rows].sum()) for rows in strata]
     mean = sum(score[rows].mean() * size for rows, size in zip(strata, sizes, strict=True))
-    found = abs(float(score[member].sum()) - mean)
+    statistic = abs(float(score[member].sum()) - mean)
     parts = [(score[rows], size) for rows, size in zip(strata, sizes, strict=True)]
     if math.prod(math.comb(len(values), size) for values, size in parts) > MOST:
         drawn = abs(_drawn(parts) - mean)
-        p = (1 + int((drawn >= found - _ALIKE).sum())) / (1 + DRAWS)
+        p = (1 + int((drawn >= statistic - _ALIKE).sum())) / (1 + DRAWS)
         return Permuted(p, 1 / (1 + DRAWS), math.sqrt(p * (1 - p) / DRAWS))
     every = abs(_every(parts) - mean)
-    p, least = (float((every >= bound - _ALIKE).mean()) for bound in (found, every.max()))
+    p, least = (float((every >= bound - _ALIKE).mean()) for bound in (statistic, every.max()))
     return Permuted(p, least, None)
 
 

@@ -108,8 +108,8 @@ class Scan:
     def frame(self) -> pl.LazyFrame:
         """Every readable row, `run_id` in front, the rest of the trials behind."""
         cheapest = sorted(self._schema, key=lambda name: name not in self.trials.columns)  # polars counts by the first
-        asked = register_io_source(self._read, schema=pl.Schema({name: self._schema[name] for name in cheapest}))
-        return asked.select(self._schema.names())
+        source = register_io_source(self._read, schema=pl.Schema({name: self._schema[name] for name in cheapest}))
+        return source.select(self._schema.names())
 
     @cached_property
     def _schema(self) -> pl.Schema:
@@ -148,10 +148,10 @@ class Scan:
         ends: dict[str, list[tuple[int, int]]] = {}
         for number, (run_id, horizon) in enumerate(trials.select("run_id", "horizon").iter_rows()):
             ends.setdefault(run_id, []).append((number, horizon + beyond))
-        folders = [(RunDir(self.store, run_id).parts(self.table), tuple(asked)) for run_id, asked in ends.items()]
+        folders = [(RunDir(self.store, run_id).parts(self.table), tuple(limits)) for run_id, limits in ends.items()]
         return [part for own in self._each(lambda pair: self._parts_of(*pair), folders) for part in own]
 
-    def _parts_of(self, folder: str, asked: tuple[tuple[int, int], ...]) -> list[_Part]:
+    def _parts_of(self, folder: str, limits: tuple[tuple[int, int], ...]) -> list[_Part]:
         starts = {}
         for name, place in self.store.places(folder).items():
             if match := PART.fullmatch(name):
@@ -160,7 +160,7 @@ class Scan:
                 self._skip(f"{folder}/{name}", "foreign: not named part-<first step>.parquet; move it out of the root")
         parts = []
         for (start, paths), end in zip(starts.items(), [*list(starts)[1:], None], strict=False):
-            trials = tuple((number, until) for number, until in asked if start < until)
+            trials = tuple((number, until) for number, until in limits if start < until)
             if trials:
                 parts.append(_Part(*paths, start, end, trials))
         return parts
@@ -177,12 +177,12 @@ class Scan:
         names = [name for name in self._arrow.names if name in wanted]
         read = self._each(lambda part: self._decoded(part, names), parts)
         pieces, numbers, heights = [], [], []
-        for part, found in zip(parts, read, strict=True):
-            if found is None:
+        for part, content in zip(parts, read, strict=True):
+            if content is None:
                 continue
             for number, until in part.trials:
-                table, height = found.columns, found.height
-                if found.last >= until:
+                table, height = content.columns, content.height
+                if content.last >= until:
                     table = table.filter(pc.less(table["step"], until))
                     height = table.num_rows
                 pieces.append(table.select(names))

@@ -120,8 +120,8 @@ class StudyTables:
         Where a trial was stopped because an event was out of reach, it counts as followed to its horizon without it
         (`analysis.stops.carried`).
         """
-        found = find_events(self.series, self.declared, self.sites)
-        return self._about(carried(found, self.trials, self.stops)).collect().lazy()
+        event_rows = find_events(self.series, self.declared, self.sites)
+        return self._about(carried(event_rows, self.trials, self.stops)).collect().lazy()
 
     @cached_property
     def stops(self) -> pl.DataFrame:
@@ -133,9 +133,9 @@ class StudyTables:
         """The same as the run saw them, who could not know where l* would go: there it has kept its checkpoints."""
         return self._about(find_events(self.series, self.declared))
 
-    def _about(self, found: pl.LazyFrame) -> pl.LazyFrame:
+    def _about(self, event_rows: pl.LazyFrame) -> pl.LazyFrame:
         about = self.trials.select("trial_id", "seed", pl.col("state").alias("trial_state"), *self.axes)
-        return found.join(about, on="trial_id", how="left").sort("trial_id", "event")
+        return event_rows.join(about, on="trial_id", how="left").sort("trial_id", "event")
 
     @cached_property
     def thresholds(self) -> pl.DataFrame:

@@ -36,8 +36,8 @@ def equal_thresholds(series: pl.DataFrame, sites: pl.DataFrame, events: Mapping[
         for scale in SCALES if is_share else SCALES[1:]:
             scaled = [_scaled(frame, ceilings, scale) for frame in (own, own_sites)]
             for threshold in THRESHOLDS:
-                found = crossings(scaled[0], {name: replace(event, at_least=threshold)}, scaled[1])
-                parts.append(_with_error(found, ceilings, scale, threshold))
+                crossing_rows = crossings(scaled[0], {name: replace(event, at_least=threshold)}, scaled[1])
+                parts.append(_with_error(crossing_rows, ceilings, scale, threshold))
     return pl.concat(pl.collect_all(parts))
 
 
@@ -58,9 +58,9 @@ def _scaled(values: pl.DataFrame, ceilings: pl.DataFrame, scale: str) -> pl.Lazy
     return joined.with_columns(value=value.cast(pl.Float32)).drop("ceiling")
 
 
-def _with_error(found: pl.LazyFrame, ceilings: pl.DataFrame, scale: str, threshold: float) -> pl.LazyFrame:
+def _with_error(crossing_rows: pl.LazyFrame, ceilings: pl.DataFrame, scale: str, threshold: float) -> pl.LazyFrame:
     """The binomial standard error of a share at the threshold over the slope there; null where n is not known."""
-    joined = found.join(ceilings.lazy(), on=KEYS, how="left")
+    joined = crossing_rows.join(ceilings.lazy(), on=KEYS, how="left")
     ceiling = pl.lit(1.0) if scale == "absolute" else pl.col("ceiling").cast(pl.Float64)
     share, slope = threshold * ceiling, pl.col("slope") * ceiling
     error = pl.when((slope > 0) & (share <= 1)).then((share * (1 - share) / pl.col("n")).sqrt() / slope)

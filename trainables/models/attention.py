@@ -80,8 +80,8 @@ class Attention(Network):
         seen_MBTR = x_MBTR[..., low:high]
         own_MBAR = at_position(self._without_answers(x_MBTR), at_MBA)[..., low:high]
         if self.options.scores == "joint":
-            asked_MBHAR = torch.einsum("mbar,mhsr->mbhas", own_MBAR, weights["scores"])
-            score_MBHAT = torch.einsum("mbhas,mbts->mbhat", asked_MBHAR, seen_MBTR)
+            query_MBHAR = torch.einsum("mbar,mhsr->mbhas", own_MBAR, weights["scores"])
+            score_MBHAT = torch.einsum("mbhas,mbts->mbhat", query_MBHAR, seen_MBTR)
         else:
             query_MBHAK = torch.einsum("mbar,mhrk->mbhak", own_MBAR, weights["query"])
             key_MBHTK = torch.einsum("mbtr,mhrk->mbhtk", seen_MBTR, weights["key"])

@@ -38,14 +38,14 @@ def _masses(sample: Sample, name: str, look_MSAT: Tensor, patterns: list[Tensor]
     weight_MSA = sample.rows.weight_MBA
     if weight_MSA is not None:
         counted_MSA = counted_MSA & (weight_MSA > 0)
-    used_MS, found = counted_MSA.any(dim=2), []
+    used_MS, measurements = counted_MSA.any(dim=2), []
     for layer, pattern_MSHAT in enumerate(patterns, 1):
         mass_MSHA = (pattern_MSHAT.float() * look_MSAT[:, :, None]).sum(dim=4)
         mass_MSH = (mass_MSHA * counted_MSA[:, :, None]).sum(dim=3) / counted_MSA.sum(dim=2).clamp(min=1)[..., None]
         for head, mass_MS in enumerate(mass_MSH.unbind(2)):
-            found.append(sample.row(name, mass_MS, used_MS, layer, f"head{head}"))
-    if found:
-        yield from with_best(found, found)
+            measurements.append(sample.row(name, mass_MS, used_MS, layer, f"head{head}"))
+    if measurements:
+        yield from with_best(measurements, measurements)
 
 
 def head_ablation(subject: Subject) -> Iterator[Measurement]:

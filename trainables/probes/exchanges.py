@@ -159,11 +159,11 @@ class Exchanges:
         """Score the logits, by partner and then by inner depth."""
 
         def says(token_MSN: Tensor) -> Tensor:
-            said = [
+            hits = [
                 torch.stack([self.scene.says(logits_MSV, token_MSN[:, :, n]) for logits_MSV in at_depths])
                 for n, at_depths in enumerate(logits)
             ]
-            return torch.stack(said, dim=-1) & (token_MSN >= 0)
+            return torch.stack(hits, dim=-1) & (token_MSN >= 0)
 
         return Exchange(says(answer_MSN), says(other_MSN), answer_MSN >= 0, other_MSN >= 0)
 

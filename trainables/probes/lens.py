@@ -29,14 +29,14 @@ def lens(subject: Subject) -> Iterator[Measurement]:
         states = subject.states(sample.rows.inputs_MBx)
         for name, latent_MS2 in latents.items():
             place_MS, class_MS = latent_MS2.unbind(2)
-            there_MS = class_MS >= 0
-            other_MSV = ~_taken(class_MS, there_MS & sample.real_MS, subject.model.shape.width)
-            found = []
+            mask_MS = class_MS >= 0
+            other_MSV = ~_taken(class_MS, mask_MS & sample.real_MS, subject.model.shape.width)
+            measurements = []
             for depth, state_MSTD in enumerate(states):
                 logits_MSV = subject.model.unembed(subject.weights, at_position(state_MSTD, place_MS)).float()
                 hit_MS = logits_MSV.masked_fill(other_MSV, -torch.inf).argmax(dim=-1) == class_MS
-                found.append(sample.row(f"lens_{name}", hit_MS, there_MS, depth, f"at_{name}"))
-            yield from with_best(found, inside(found))
+                measurements.append(sample.row(f"lens_{name}", hit_MS, mask_MS, depth, f"at_{name}"))
+            yield from with_best(measurements, inside(measurements))
 
 
 def _taken(class_MS: Tensor, used_MS: Tensor, classes: int) -> Tensor:

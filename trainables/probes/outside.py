@@ -26,25 +26,28 @@ def contract(probe: Callable[[Any], Iterable[Measurement]]) -> Iterator[tuple[st
     """Try a probe: each promise, and how this one breaks it (None: it keeps it)."""
     scene = _seen(probe, SEEDS)
     before = {name: value.clone() for name, value in scene.weights.items()}
-    found = _measured(probe, scene)
-    strange = [m for m in found if not isinstance(m, Measurement)]
-    yield "it gives measurements", f"{type(strange[0]).__name__} is none" if strange else None if found else "none came"
-    if strange or not found:
+    measurements = _measured(probe, scene)
+    strange = [m for m in measurements if not isinstance(m, Measurement)]
+    yield (
+        "it gives measurements",
+        f"{type(strange[0]).__name__} is none" if strange else None if measurements else "none came",
+    )
+    if strange or not measurements:
         return
-    yield "it measures what it says, where it says", _undeclared(probe, found)
-    shapes = {(tuple(m.value_M.shape), tuple(m.n_M.shape)) for m in found} - {((2,), (2,))}
+    yield "it measures what it says, where it says", _undeclared(probe, measurements)
+    shapes = {(tuple(m.value_M.shape), tuple(m.n_M.shape)) for m in measurements} - {((2,), (2,))}
     yield "it gives one number for each member of a pack", f"shapes {sorted(shapes)} for 2 members" if shapes else None
-    infinite = [m.probe for m in found if m.value_M.isinf().any()]
+    infinite = [m.probe for m in measurements if m.value_M.isinf().any()]
     yield "a number that is not defined is NaN", f"{infinite[0]} is infinite" if infinite else None
     changed = [name for name, value in before.items() if not torch.equal(value, scene.weights[name])]
     yield "it leaves the weights as they are", f"{', '.join(changed)} changed" if changed else None
     yield (
         "it measures the same again",
-        None if _same(found, _measured(probe, _seen(probe, SEEDS))) else "the values differ",
+        None if _same(measurements, _measured(probe, _seen(probe, SEEDS))) else "the values differ",
     )
     if not shapes:
         alone = [_measured(probe, _seen(probe, (seed,))) for seed in SEEDS]
-        packed = all(_same(found, one, row) for row, one in enumerate(alone))
+        packed = all(_same(measurements, one, row) for row, one in enumerate(alone))
         yield "a member of a pack measures what it does alone", None if packed else "the values differ"
 
 
@@ -63,9 +66,9 @@ def _measured(probe: Callable[[Any], Iterable[Measurement]], scene: Scene | Subj
         return list(probe(scene))
 
 
-def _undeclared(probe: Any, found: list[Measurement]) -> str | None:
+def _undeclared(probe: Any, measurements: list[Measurement]) -> str | None:
     declared: Measured = probe.measured
-    for m in found:
+    for m in measurements:
         names = declared.summaries if m.layer is None else declared.sites
         where = "as a summary" if m.layer is None else "at sites"
         if m.probe not in names:
@@ -74,17 +77,18 @@ def _undeclared(probe: Any, found: list[Measurement]) -> str | None:
             return f"{m.split} is no split"
         if (m.layer is None) != (m.position is None):
             return f"{m.probe} has half a site"
-    missing = {*declared.summaries, *declared.sites} - {m.probe for m in found}
+    missing = {*declared.summaries, *declared.sites} - {m.probe for m in measurements}
     return f"{', '.join(sorted(missing))} did not come" if missing else None
 
 
-def _same(found: list[Measurement], other: list[Measurement], row: int | None = None) -> bool:
+def _same(measurements: list[Measurement], other: list[Measurement], row: int | None = None) -> bool:
     """Whether two measure alike; with `row`, whether that member does what the other's only one does."""
-    if [(m.probe, m.split, m.layer, m.position) for m in found] != [
+    if [(m.probe, m.split, m.layer, m.position) for m in measurements] != [
         (m.probe, m.split, m.layer, m.position) for m in other
     ]:
         return False
     pairs = [
-        (a.value_M if row is None else a.value_M[row : row + 1], b.value_M) for a, b in zip(found, other, strict=True)
+        (a.value_M if row is None else a.value_M[row : row + 1], b.value_M)
+        for a, b in zip(measurements, other, strict=True)
     ]
     return all(a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True) for a, b in pairs)

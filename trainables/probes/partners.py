@@ -181,8 +181,8 @@ class PartnerDraw:
 
     def _was_trained(self, h: IntArray, r1: IntArray, r2: IntArray) -> Bools:
         """Whether each of these chains was trained."""
-        found: Bools = np.isin(self._key(h, r1, r2), self.trained)
-        return found
+        mask: Bools = np.isin(self._key(h, r1, r2), self.trained)
+        return mask
 
     def _most_frequent_tail(self, composed: Examples) -> IntArray:
         """The tail (R,) with which each relation was trained most often, as an atomic fact and as second hop."""

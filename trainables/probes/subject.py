@@ -36,11 +36,11 @@ class Sample:
         return Measurement(name, self.split, layer, position, mean_M, n_M)
 
 
-def with_best(found: Sequence[Measurement], among: Sequence[Measurement]) -> Iterator[Measurement]:
+def with_best(measurements: Sequence[Measurement], among: Sequence[Measurement]) -> Iterator[Measurement]:
     """What was measured at sites, and as a summary the largest among some of it."""
-    yield from found
+    yield from measurements
     best_M = torch.stack([m.value_M for m in among]).amax(dim=0)
-    yield Measurement(found[0].probe, found[0].split, None, None, best_M, found[0].n_M)
+    yield Measurement(measurements[0].probe, measurements[0].split, None, None, best_M, measurements[0].n_M)
 
 
 def inside(by_depth: Sequence[Measurement]) -> Sequence[Measurement]:

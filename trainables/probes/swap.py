@@ -27,15 +27,15 @@ def swap(subject: Subject) -> Iterator[Measurement]:
         for name, swap_MSx in mechanism.swap.items():
             place_MSP, expected_MS = swap_MSx[..., :-1], swap_MSx[..., -1]
             donor = subject.states(mechanism.donor[name])
-            found = []
+            measurements = []
             for depth in range(len(own)):
                 written = _written(own[depth], donor[depth], place_MSP)
                 output_MSx = subject.model.resume(
                     subject.weights, sample.rows.inputs_MBx, [*own[:depth], written], sample.rows.at_MBA[..., 0]
                 )
                 success_MS = subject.model.said(output_MSx.float()) == expected_MS
-                found.append(sample.row(f"swap_{name}", success_MS, expected_MS >= 0, depth, f"at_{name}"))
-            yield from with_best(found, inside(found))
+                measurements.append(sample.row(f"swap_{name}", success_MS, expected_MS >= 0, depth, f"at_{name}"))
+            yield from with_best(measurements, inside(measurements))
 
 
 def _written(resid_MSTD: Tensor, donor_MSTD: Tensor, place_MSP: Tensor) -> Tensor:

@@ -70,8 +70,8 @@ def _kinds(rows: pa.Table, names: tuple[str, ...]) -> tuple[Steps, int]:
     for name in names:
         column = rows[name].combine_chunks().dictionary_encode(null_encoding="encode")
         numbers = numbers * len(column.dictionary) + column.indices.to_numpy()
-    found = pa.array(numbers).dictionary_encode()
-    return found.indices.to_numpy().astype(np.int64), max(1, len(found.dictionary))
+    encoding = pa.array(numbers).dictionary_encode()
+    return encoding.indices.to_numpy().astype(np.int64), max(1, len(encoding.dictionary))
 
 
 def due(config: RunConfig, table: str, end: int, last: int | None = None) -> Steps:
@@ -91,25 +91,25 @@ def _is_probed(config: RunConfig) -> bool:
     return bool(config.eval.probes) or (config.task in TASKS and bool(TASKS[config.task].metrics))
 
 
-def gap(config: RunConfig | None, table: str, found: Census, end: int, last: int | None = None) -> Gap | None:
+def gap(config: RunConfig | None, table: str, tally: Census, end: int, last: int | None = None) -> Gap | None:
     """The steps before `end` that lack rows; without a configuration, those of `steps` alone can be told."""
     if table == "steps":
-        return _steps_gap(found, end)
+        return _steps_gap(tally, end)
     if config is None:
         return None
     wanted = due(config, table, end, last)
-    whole = found.steps[found.counts >= max(found.kinds, _least(config, table))]
+    whole = tally.steps[tally.counts >= max(tally.kinds, _least(config, table))]
     lost = wanted[~np.isin(wanted, whole)]
     return Gap(len(lost), int(lost[0])) if len(lost) else None
 
 
-def _steps_gap(found: Census, end: int) -> Gap | None:
+def _steps_gap(tally: Census, end: int) -> Gap | None:
     """As `gap`, without a list of the steps that there should be: a name can claim a billion."""
-    there = found.steps[(found.steps >= 0) & (found.steps < end)]
-    if len(there) == max(end, 0):
+    steps = tally.steps[(tally.steps >= 0) & (tally.steps < end)]
+    if len(steps) == max(end, 0):
         return None
-    off = np.flatnonzero(there != np.arange(len(there)))
-    return Gap(end - len(there), int(off[0]) if len(off) else len(there))
+    off = np.flatnonzero(steps != np.arange(len(steps)))
+    return Gap(end - len(steps), int(off[0]) if len(off) else len(steps))
 
 
 def _least(config: RunConfig, table: str) -> int:
@@ -117,16 +117,16 @@ def _least(config: RunConfig, table: str) -> int:
     return len(TASKS[config.task].splits_of(config.data)) if table == "evals" and config.task in TASKS else 1
 
 
-def stray(config: RunConfig, table: str, found: Census, end: int, last: int | None = None) -> Steps:
+def stray(config: RunConfig, table: str, tally: Census, end: int, last: int | None = None) -> Steps:
     """Steps that have rows although nothing is due there before `end`; for `steps`, only impossible ones."""
     if table == "steps":
-        return found.steps[found.steps < 0]
-    return found.steps[~np.isin(found.steps, due(config, table, end, last))]
+        return tally.steps[tally.steps < 0]
+    return tally.steps[~np.isin(tally.steps, due(config, table, end, last))]
 
 
 def complete_until(config: RunConfig, table: str, rows: pa.Table, end: int) -> int:
     """The largest step <= `end` before which a table has every row once, in order, and no other."""
-    found = census(rows, table)
-    missing = gap(config, table, found, end)
-    wrong = (found.twice, found.back, stray(config, table, found, end), [missing.first] if missing else [])
+    tally = census(rows, table)
+    missing = gap(config, table, tally, end)
+    wrong = (tally.twice, tally.back, stray(config, table, tally, end), [missing.first] if missing else [])
     return max(0, min([end, *(int(np.min(steps)) for steps in wrong if len(steps))]))

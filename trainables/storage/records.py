@@ -78,12 +78,12 @@ def rewind(run: RunDir, step: int) -> None:
     The newest go first: killed in between, the tables are still complete before the newest part that is left.
     """
     starts = {table: part_starts(run, table) for table in TABLES}
-    for start in sorted({start for found in starts.values() for start in found if start >= step}, reverse=True):
+    for start in sorted({start for steps in starts.values() for start in steps if start >= step}, reverse=True):
         for table in TABLES:
             if start in starts[table]:
                 run.store.delete(run.part(table, start))
-    for table, found in starts.items():
-        before = [start for start in found if start < step]
+    for table, steps in starts.items():
+        before = [start for start in steps if start < step]
         if before:
             _shorten(run, table, before[-1], step)
 

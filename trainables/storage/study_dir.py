@@ -73,9 +73,9 @@ class StudyDir:
         """Put down the code of these full names, once for each digest."""
         for code in {plugins.code_of(name).digest: plugins.code_of(name) for name in names}.values():
             folder = self.code(code.digest)
-            there = {*self.store.list(folder, recursive=True)}
+            paths = {*self.store.list(folder, recursive=True)}
             for path, text in code.files.items():
-                if f"{folder}/{path}" not in there:
+                if f"{folder}/{path}" not in paths:
                     self.store.write(f"{folder}/{path}", text.encode())
 
     def code_names(self) -> dict[str, str]:

@@ -113,10 +113,10 @@ class AffineICL(Fresh):
         if split == "wide":
             slope_MB = slope_MB.sign() * (1 + (WIDE - 1) * slope_MB.abs())
         slope_MB, shift_MB = slope_MB * values["slope_M1"], within(2)
-        told = [within(3)]
+        terms = [within(3)]
         for _ in range(options.length * (LONG if split == "long" else 1)):
-            told.append(slope_MB * told[-1] + shift_MB)
-        x_MBT = torch.stack(told, dim=2)
+            terms.append(slope_MB * terms[-1] + shift_MB)
+        x_MBT = torch.stack(terms, dim=2)
         now_MBA, next_MBA = x_MBT[..., :-1], x_MBT[..., 1:]
         at_MBA = torch.arange(now_MBA.shape[2], device=word_MB.device).expand(now_MBA.shape)
         mechanism = None
@@ -133,8 +133,8 @@ class AffineICL(Fresh):
         known_MSA = target_MSA[:, :, KNOWN:]
         variance_M1 = known_MSA.flatten(1).var(dim=1, correction=0)[:, None]
 
-        def error(said_MSA: Tensor) -> Tensor:
-            return (said_MSA - target_MSA).square() / variance_M1[..., None]
+        def error(prediction_MSA: Tensor) -> Tensor:
+            return (prediction_MSA - target_MSA).square() / variance_M1[..., None]
 
         own_MSA, persistent_MSA = error(output_MSAx[..., 0]), error(rows.inputs_MBx[..., 0])
         nmse_MS, persistence_MS = (e_MSA[:, :, KNOWN:].mean(dim=2) for e_MSA in (own_MSA, persistent_MSA))

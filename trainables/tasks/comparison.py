@@ -170,21 +170,21 @@ class World:
 
     def pairs(self, ood: bool) -> IntArray:
         """Unordered pairs of two entities of a class, as comparisons in one order."""
-        found = []
+        numbers = []
         for a in range(self.options.attributes):
             of_class = np.flatnonzero(self.ood_EA[:, a] == ood)
             i, j = np.triu_indices(len(of_class), 1)
-            found.append(self.number(np.full_like(i, a), of_class[i], of_class[j]))
-        return np.concatenate(found)
+            numbers.append(self.number(np.full_like(i, a), of_class[i], of_class[j]))
+        return np.concatenate(numbers)
 
     def mixed(self) -> IntArray:
         """Comparisons of an I entity with an O entity, in this order."""
-        found = []
+        numbers = []
         for a in range(self.options.attributes):
             ood = self.ood_EA[:, a]
             e1, e2 = (x.reshape(-1) for x in np.meshgrid(np.flatnonzero(~ood), np.flatnonzero(ood), indexing="ij"))
-            found.append(self.number(np.full_like(e1, a), e1, e2))
-        return np.concatenate(found)
+            numbers.append(self.number(np.full_like(e1, a), e1, e2))
+        return np.concatenate(numbers)
 
     def values(self, comparison_N: IntArray) -> tuple[IntArray, IntArray]:
         """Values of the first and of the second entity."""
@@ -284,9 +284,9 @@ class Sayer:
         donor, swap = {}, {}
         places = [np.full_like(a, place) for place in range(first, last)]
         for kind in Comparison.swaps:
-            other_N, there_N, expected_N = self._donors(name, kind, comparison_N)
+            other_N, mask_N, expected_N = self._donors(name, kind, comparison_N)
             donor[kind] = self.said(other_N)
-            swap[kind] = np.stack([*places, np.where(there_N, low + expected_N, -1)], axis=1)
+            swap[kind] = np.stack([*places, np.where(mask_N, low + expected_N, -1)], axis=1)
         mechanism = Mechanism(latent=latent, donor=donor, swap=swap, notes=notes)
         return StoredRows(rows.inputs, rows.at, rows.target, None, mechanism)
 
@@ -302,7 +302,7 @@ class Sayer:
         stream = Stream(self.seed, f"donor/{kind}/{split}")
         facts = options.entities * (options.attributes if kind == "value" else 1)
         order_F, begin_N = stream.permutation(facts), stream.integers(facts, len(comparison_N))
-        other, there = comparison_N.copy(), np.zeros(len(comparison_N), dtype=bool)
+        other, mask = comparison_N.copy(), np.zeros(len(comparison_N), dtype=bool)
         step_W = np.arange(min(facts, MOST_LOOKED_AT))
         size = max(1, BLOCK // len(step_W))
         for block in (slice(begin, begin + size) for begin in range(0, len(comparison_N), size)):
@@ -323,9 +323,9 @@ class Sayer:
                 fit_NW &= np.abs(value_NW - v2) <= 1
             row, first = np.arange(len(a)), fit_NW.argmax(axis=1)
             number = world.number(attribute_NW[row, first], entity_NW[row, first], e2[:, 0])
-            there[block] = fit_NW[row, first]
-            other[block] = np.where(there[block], number, comparison_N[block])
-        return other, there, _label(world.values(other)[0], world.values(comparison_N)[1])
+            mask[block] = fit_NW[row, first]
+            other[block] = np.where(mask[block], number, comparison_N[block])
+        return other, mask, _label(world.values(other)[0], world.values(comparison_N)[1])
 
 
 MOST_LOOKED_AT, BLOCK = 4096, 2_000_000

@@ -103,18 +103,18 @@ class Bounds:
     @property
     def pinned_EA(self) -> NDArray[np.bool_]:
         """Values that nothing is left open about."""
-        found: NDArray[np.bool_] = self.low_EA == self.high_EA
-        return found
+        mask: NDArray[np.bool_] = self.low_EA == self.high_EA
+        return mask
 
     def likelihoods(self, a: IntArray, e1: IntArray, e2: IntArray) -> NDArray[np.float64]:
         """Probability (N, 3) of each label, for values uniform in their intervals."""
         low_1, low_2, high_1, high_2 = (x[e, a] for x in (self.low_EA, self.high_EA) for e in (e1, e2))
         count_N3 = np.zeros((len(a), LABELS))
         for value in range(int(self.high_EA.max()) + 1):
-            there_N = (low_1 <= value) & (value <= high_1)
-            count_N3[:, 0] += there_N * np.clip(high_2 - np.maximum(low_2, value + 1) + 1, 0, None)
-            count_N3[:, 1] += there_N & (low_2 <= value) & (value <= high_2)
-            count_N3[:, 2] += there_N * np.clip(np.minimum(high_2, value - 1) - low_2 + 1, 0, None)
+            mask_N = (low_1 <= value) & (value <= high_1)
+            count_N3[:, 0] += mask_N * np.clip(high_2 - np.maximum(low_2, value + 1) + 1, 0, None)
+            count_N3[:, 1] += mask_N & (low_2 <= value) & (value <= high_2)
+            count_N3[:, 2] += mask_N * np.clip(np.minimum(high_2, value - 1) - low_2 + 1, 0, None)
         share_N3: NDArray[np.float64] = count_N3 / count_N3.sum(axis=1, keepdims=True)
         return share_N3
 
@@ -125,7 +125,7 @@ def hard_pairs(world: World, trained_io: IntArray, trained: IntArray) -> IntArra
     As in the released code: what follows is what can be reached along "at least as large", where comparisons of I with
     O entities and the order of I values, or all trained comparisons, are the steps.
     """
-    found = []
+    numbers = []
     options = world.options
     for attribute in range(options.attributes):
         value_E, ood_E = world.value_EA[:, attribute], world.ood_EA[:, attribute]
@@ -135,16 +135,16 @@ def hard_pairs(world: World, trained_io: IntArray, trained: IntArray) -> IntArra
         known_UU = _reached(solvable, ood)
         hard_UU = (known_UU | known_UU.T) & ~(reached := _reached(easy, ood)) & ~reached.T
         e1, e2 = (ood[x] for x in np.nonzero(hard_UU & ~np.eye(len(ood), dtype=bool)))
-        found.append(world.number(np.full_like(e1, attribute), e1, e2))
-    return np.concatenate(found)
+        numbers.append(world.number(np.full_like(e1, attribute), e1, e2))
+    return np.concatenate(numbers)
 
 
 def _steps(world: World, comparisons: IntArray, attribute: int) -> NDArray[np.bool_]:
     """(E, E): whether a comparison says that the first is at least as large as the second."""
     a, e1, e2 = world.parts(world.both_orders(comparisons))
-    mine = (a == attribute) & (world.value_EA[e1, a] >= world.value_EA[e2, a])
+    mask = (a == attribute) & (world.value_EA[e1, a] >= world.value_EA[e2, a])
     step_EE = np.zeros((world.options.entities, world.options.entities), dtype=bool)
-    step_EE[e1[mine], e2[mine]] = True
+    step_EE[e1[mask], e2[mask]] = True
     return step_EE
 
 
@@ -194,25 +194,25 @@ class Drawn:
 
     def derivable(self) -> NDArray[np.bool_]:
         """Of the comparisons of two O entities, those that follow."""
-        found: NDArray[np.bool_] = self.bounds.likelihoods(*self.world.parts(self.oo)).max(axis=1) == 1
-        return found
+        mask: NDArray[np.bool_] = self.bounds.likelihoods(*self.world.parts(self.oo)).max(axis=1) == 1
+        return mask
 
     def asked(self, options: ComplexOptions, most: int) -> dict[str, IntArray]:
         """Comparisons of each split, at most so many."""
         world = self.world
         derivable = self.derivable()
         follows = self.oo[derivable]
-        asked = {
+        splits = {
             "train_ii": self.trained_ii, "train_io": self.trained_io, "test_ii": self.test_ii,
             "near_ii": world.near(self.test_ii, most), "test_io": self.test_io, "oo_derivable": follows,
             "oo_balanced": _balanced(world, follows, most), "near_oo": world.near(follows, most),
         }  # fmt: skip
         if options.hard:
             hard = self.oo[np.isin(self.oo, hard_pairs(world, self.trained_io, self.trained))]
-            asked["oo_hard"] = _balanced(world, hard, most)
+            splits["oo_hard"] = _balanced(world, hard, most)
         if options.underdetermined:
-            asked["oo_underdetermined"] = self.oo[~derivable]
-        return {name: comparisons[:most] for name, comparisons in asked.items()}
+            splits["oo_underdetermined"] = self.oo[~derivable]
+        return {name: comparisons[:most] for name, comparisons in splits.items()}
 
 
 def _balanced(world: World, comparison_N: IntArray, most: int) -> IntArray:

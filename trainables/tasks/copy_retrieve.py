@@ -182,18 +182,18 @@ class CopyRetrieve(Fresh):
         most = times * options.longest
         least_M1 = values["shortest"] if times == 1 else (times - 1) * options.longest + 1
         n_MB = least_M1 + choice(fresh(word_MB, 1), most - least_M1 + 1)
-        asked = _copies if options.copies else _retrieval
-        return asked(options, values, split, word_MB, n_MB)
+        builder = _copies if options.copies else _retrieval
+        return builder(options, values, split, word_MB, n_MB)
 
     @staticmethod
     def scores(output_MSAx: Tensor, rows: Batch) -> dict[str, Tensor]:
         """Of an example's answers, how many are right."""
-        said_MSA = output_MSAx[..., : _candidates(output_MSAx)].argmax(dim=-1)
-        right_MSA = (said_MSA == rows.target_MBAx).float()
+        prediction_MSA = output_MSAx[..., : _candidates(output_MSAx)].argmax(dim=-1)
+        right_MSA = (prediction_MSA == rows.target_MBAx).float()
         if rows.weight_MBA is None:
             return {"each": right_MSA.mean(dim=2)}
-        there_MSA = (rows.weight_MBA > 0).float()
-        return {"each": (right_MSA * there_MSA).sum(dim=2) / there_MSA.sum(dim=2)}
+        mask_MSA = (rows.weight_MBA > 0).float()
+        return {"each": (right_MSA * mask_MSA).sum(dim=2) / mask_MSA.sum(dim=2)}
 
     @staticmethod
     def feed(rows: Batch, answer: int, output_MSx: Tensor) -> Batch:
@@ -244,9 +244,9 @@ def _retrieval(
     forced_MBN = (number == (one_MB + begin)[..., None]) | (number == (two_MB + begin)[..., None])
     symbol_MBN = torch.where(forced_MBN, query_MB[..., None], symbol_MBN)
 
-    found_MBN = symbol_MBN == query_MB[..., None]
-    first_MB = number.where(found_MBN, most).amin(dim=-1)
-    last_MB = number.where(found_MBN, -1).amax(dim=-1)
+    match_MBN = symbol_MBN == query_MB[..., None]
+    first_MB = number.where(match_MBN, most).amin(dim=-1)
+    last_MB = number.where(match_MBN, -1).amax(dim=-1)
     same_MB = torch.where(values["last"], last_MB, first_MB)
     holder_MB = same_MB + 1 - 2 * values["left"].long()
     target_MBA = symbol_MBN.gather(-1, holder_MB[..., None])
@@ -279,19 +279,19 @@ def _copies(
     n_MB1 = n_MB[..., None]
     number = torch.arange(most + 1, device=word_MB.device)
     source_MBA = torch.where(values["backward"][..., None], n_MB1 - 1 - number, number).clamp(0, most - 1)
-    told_MBA = symbol_MBN.gather(-1, source_MBA)
-    symbol_MBA = told_MBA.where(number < n_MB1, vocabulary + EOS)
-    there_MBA = number <= n_MB1
+    copy_MBA = symbol_MBN.gather(-1, source_MBA)
+    symbol_MBA = copy_MBA.where(number < n_MB1, vocabulary + EOS)
+    mask_MBA = number <= n_MB1
     at_MBA = n_MB1 + 1 + torch.minimum(number, n_MB1)
 
     tokens_MBT = _begun(options, symbol_MBN, n_MB, _places(options, most))
     place = torch.arange(tokens_MBT.shape[2], device=word_MB.device)
-    told_at_MBT = place - n_MB1 - 2
-    told_MBT = told_MBA.gather(-1, told_at_MBT.clamp(0, most))
-    tokens_MBT = torch.where((told_at_MBT >= 0) & (told_at_MBT < n_MB1), told_MBT, tokens_MBT)
+    index_MBT = place - n_MB1 - 2
+    copy_MBT = copy_MBA.gather(-1, index_MBT.clamp(0, most))
+    tokens_MBT = torch.where((index_MBT >= 0) & (index_MBT < n_MB1), copy_MBT, tokens_MBT)
 
     size_MB1 = torch.where(values["per_example"][..., None], n_MB1 + 1, 1)
-    weight_MBA = there_MBA / size_MB1
+    weight_MBA = mask_MBA / size_MB1
     if split is None:
         return Batch(tokens_MBT, at_MBA, symbol_MBA, weight_MBA)
     holder_MBA = (source_MBA + 1).where(number < n_MB1, NOWHERE)

@@ -80,8 +80,8 @@ class CoTICL(Fresh):
 
     Options = CoTOptions
     splits: ClassVar[dict[str, str]] = {
-        f"{form}{kind}_{size}": f"new prompts of {size} examples, {told}: {meaning}"
-        for form, told in (("", "step by step"), (DIRECT, "without the steps between, one answer"))
+        f"{form}{kind}_{size}": f"new prompts of {size} examples, {wording}: {meaning}"
+        for form, wording in (("", "step by step"), (DIRECT, "without the steps between, one answer"))
         for kind, meaning in KINDS.items()
         for size in SIZES
     }
@@ -160,8 +160,8 @@ class CoTICL(Fresh):
         if split is None:
             step_MB1 = choice(fresh(word_MB, 1), options.steps)[..., None]
             return Batch(inputs_MBTR, size * options.steps + step_MB1, pattern_PP[target_MBK.gather(-1, step_MB1)])
-        asked = torch.arange(target_MBK.shape[-1], device=word_MB.device)
-        at_MBK = (size * len(asked) + asked).expand_as(target_MBK)
+        steps = torch.arange(target_MBK.shape[-1], device=word_MB.device)
+        at_MBK = (size * len(steps) + steps).expand_as(target_MBK)
         notes = {"turned": torch.full_like(word_MB, kind == "tsr", dtype=torch.bool)}
         look = _looks(path_MBNK, chain_MBK, at_MBK, direct)
         return Batch(inputs_MBTR, at_MBK, pattern_PP[target_MBK], None, Mechanism(look=look, notes=notes))
@@ -177,13 +177,13 @@ class CoTICL(Fresh):
         import torch
 
         p = output_MSx.shape[2]
-        said_MS = _nearest(output_MSx, rows)
-        plain, turned = (_patterns(p, is_turned, said_MS)[said_MS] for is_turned in (False, True))
-        said_MSP = torch.where(rows.mechanism.notes["turned"][..., None], turned, plain)
+        prediction_MS = _nearest(output_MSx, rows)
+        plain, turned = (_patterns(p, is_turned, prediction_MS)[prediction_MS] for is_turned in (False, True))
+        pattern_MSP = torch.where(rows.mechanism.notes["turned"][..., None], turned, plain)
         at_MS = rows.at_MBA[:, :, answer]
-        inputs_MSTR = _written(rows.inputs_MBx, at_MS, said_MSP, p)
+        inputs_MSTR = _written(rows.inputs_MBx, at_MS, pattern_MSP, p)
         if answer + 1 < rows.at_MBA.shape[2]:
-            inputs_MSTR = _written(inputs_MSTR, at_MS + 1, said_MSP, 0)
+            inputs_MSTR = _written(inputs_MSTR, at_MS + 1, pattern_MSP, 0)
         return replace(rows, inputs_MBx=inputs_MSTR)
 
     @staticmethod
@@ -293,11 +293,11 @@ def _right(output_MSAx: Tensor, rows: Batch) -> Tensor:
     return _nearest(output_MSAx, rows) == _nearest(rows.target_MBAx, rows)
 
 
-def _written(inputs_MSTR: Tensor, at_MS: Tensor, said_MSP: Tensor, channel: int) -> Tensor:
+def _written(inputs_MSTR: Tensor, at_MS: Tensor, pattern_MSP: Tensor, channel: int) -> Tensor:
     """Inputs with a pattern written at a place of each example, from a channel on."""
     import torch
 
-    index_MS1P = at_MS[..., None, None].expand(-1, -1, 1, said_MSP.shape[2])
-    own = slice(channel, channel + said_MSP.shape[2])
-    written = inputs_MSTR[..., own].scatter(2, index_MS1P, said_MSP[:, :, None])
+    index_MS1P = at_MS[..., None, None].expand(-1, -1, 1, pattern_MSP.shape[2])
+    own = slice(channel, channel + pattern_MSP.shape[2])
+    written = inputs_MSTR[..., own].scatter(2, index_MS1P, pattern_MSP[:, :, None])
     return torch.cat([inputs_MSTR[..., : own.start], written, inputs_MSTR[..., own.stop :]], dim=-1)

@@ -56,15 +56,15 @@ def of_file(name: str, form: str, relations: int) -> OfFile:
 
     Names become numbers: of a composition heads and tails together, of a comparison each for themselves.
     """
-    said = [tuple(triple) for triple in json.loads(plugins.text_of(name))]
+    triples = [tuple(triple) for triple in json.loads(plugins.text_of(name))]
     tails: dict[str, list[str]] = {}
-    for _, relation, tail in said:
+    for _, relation, tail in triples:
         tails.setdefault(relation, []).append(tail)
-    usable = [relation for relation, found in tails.items() if len(set(found)) > 1]
+    usable = [relation for relation, relation_tails in tails.items() if len(set(relation_tails)) > 1]
     chosen = sorted(usable, key=lambda relation: (-len(tails[relation]), relation))[:relations]
     if not chosen:
         raise ValueError(f"{plugins.word_of(name)} has no relation with two different tails; it needs more triples")
-    facts = sorted(triple for triple in said if triple[1] in chosen)
+    facts = sorted(triple for triple in triples if triple[1] in chosen)
     heads, ends = sorted({h for h, _, _ in facts}), sorted({t for _, _, t in facts})
     if form == "composition":
         heads = ends = sorted({*heads, *ends})
@@ -92,11 +92,11 @@ class World:
             ranges = ((spans[0], spans[1]),) * relations
             synthetic = _table(options, seed, "synthetic", options.synthetic_entities, entities)
         else:
-            found = of_file(options.triples, options.form, options.relations)
-            real = (found.head, found.relation, found.tail)
-            spans = [np.unique(found.tail[found.relation == r]) for r in range(relations)]
+            file_facts = of_file(options.triples, options.form, options.relations)
+            real = (file_facts.head, file_facts.relation, file_facts.tail)
+            spans = [np.unique(file_facts.tail[file_facts.relation == r]) for r in range(relations)]
             ranges = tuple((span, span) for span in spans)
-            synthetic = _copies(found, seed, options.synthetic_entities)
+            synthetic = _copies(file_facts, seed, options.synthetic_entities)
         ood = np.zeros(len(real[0]), dtype=bool)
         for r in range(relations):
             of = np.flatnonzero(real[1] == r)
@@ -175,11 +175,11 @@ def _table(options: SyntheticFactsOptions, seed: int, kind: str, n: int, first: 
     return head + first, relation, tail + (first if options.form == "composition" else 0)
 
 
-def _copies(found: OfFile, seed: int, n: int) -> tuple[IntArray, ...]:
+def _copies(file_facts: OfFile, seed: int, n: int) -> tuple[IntArray, ...]:
     """Synthetic entities of a file's world: each has the relations and the tails of a real head."""
-    heads = np.unique(found.head)
+    heads = np.unique(file_facts.head)
     like = heads[Stream(seed, "synthetic/like").integers(len(heads), n)]
-    pairs = [np.flatnonzero(found.head == head) for head in like]
+    pairs = [np.flatnonzero(file_facts.head == head) for head in like]
     fact = np.concatenate(pairs)
-    head = np.repeat(np.arange(n) + found.entities, list(map(len, pairs)))
-    return head, found.relation[fact], found.tail[fact]
+    head = np.repeat(np.arange(n) + file_facts.entities, list(map(len, pairs)))
+    return head, file_facts.relation[fact], file_facts.tail[fact]

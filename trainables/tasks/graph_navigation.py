@@ -160,15 +160,15 @@ class Pools:
         distance_VV, most = world.distance_VV, options.longest
         apart_VV = world.rank_V[None, :] - world.rank_V[:, None]
         limit = n if options.max_train_distance is None else options.max_train_distance
-        found: dict[str, list[IntArray]] = {"near": [], "far": []}
+        groups: dict[str, list[IntArray]] = {"near": [], "far": []}
         for path in (True, False):
-            asked_VV = (apart_VV > 0) & (distance_VV <= most if path else distance_VV == n)
-            pairs = np.argwhere(asked_VV)[Stream(seed, f"pairs/{path}").permutation(int(asked_VV.sum()))]
+            mask_VV = (apart_VV > 0) & (distance_VV <= most if path else distance_VV == n)
+            pairs = np.argwhere(mask_VV)[Stream(seed, f"pairs/{path}").permutation(int(mask_VV.sum()))]
             apart = apart_VV[tuple(pairs.T)]
             labelled = np.concatenate([pairs, np.full((len(pairs), 1), path)], axis=1)
-            found["near"].append(labelled[apart <= limit])
-            found["far"].append(labelled[apart > limit])
-        near, far = (_in_turn(*found[name]) for name in ("near", "far"))
+            groups["near"].append(labelled[apart <= limit])
+            groups["far"].append(labelled[apart > limit])
+        near, far = (_in_turn(*groups[name]) for name in ("near", "far"))
         trained = 2 * round(options.train_share * len(near) / 2)
         return cls(near[:trained], near[trained:], far)
 
@@ -319,8 +319,8 @@ class GraphNavigation(Fresh):
         scores = {"degree_only_accuracy": rows.mechanism.notes["degree_only"]}
         if rows.weight_MBA is None:
             return scores
-        said_MSA = output_MSAx[..., : rows.mechanism.notes["right"].shape[3]].argmax(dim=-1)
-        right_MSA = rows.mechanism.notes["right"].gather(3, said_MSA[..., None])[..., 0]
+        prediction_MSA = output_MSAx[..., : rows.mechanism.notes["right"].shape[3]].argmax(dim=-1)
+        right_MSA = rows.mechanism.notes["right"].gather(3, prediction_MSA[..., None])[..., 0]
         return {**scores, "accuracy": (right_MSA | (rows.weight_MBA == 0)).all(dim=2)}
 
     @staticmethod
@@ -393,11 +393,11 @@ def _said(
         at_MBA = torch.full_like(word_MB, inputs_MBT.shape[2] - 1)[..., None]
         return Batch(inputs_MBT, at_MBA, flag_MB[..., None]), None
     walk_MBA, right_MBAV = _walks(options, values, pair_MB3, word_MB, longest)
-    there_MBA = walk_MBA != options.nodes + FILLER
+    mask_MBA = walk_MBA != options.nodes + FILLER
     at_MBA = (1 + torch.arange(longest + 1, device=word_MB.device)).expand_as(walk_MBA)
     inputs_MBT = torch.cat([prompt_MBT, walk_MBA[..., :-1]], dim=2)
-    target_MBA = walk_MBA.where(there_MBA, flag_MB[..., None])  # what is not asked is a possible answer all the same
-    return Batch(inputs_MBT, at_MBA, target_MBA, there_MBA.float()), right_MBAV
+    target_MBA = walk_MBA.where(mask_MBA, flag_MB[..., None])  # what is not asked is a possible answer all the same
+    return Batch(inputs_MBT, at_MBA, target_MBA, mask_MBA.float()), right_MBAV
 
 
 def _walks(
@@ -415,12 +415,12 @@ def _walks(
     flags_MB2 = torch.stack([flag_MB == PATH, flag_MB == NO_PATH], dim=2)
     to_goal_MBV, rank_M1V = values["to_goal_MVV"][member, goal_MB], values["rank_MV"][:, None]
     before_MBV = rank_M1V <= values["rank_MV"][member, goal_MB][..., None]
-    here_MB, walking_MB = start_MB, torch.ones_like(start_MB, dtype=torch.bool)
-    said, right = [], []
+    node_MB, walking_MB = start_MB, torch.ones_like(start_MB, dtype=torch.bool)
+    tokens, right = [], []
     for step in range(longest + 1):
         left = longest - step  # steps that there may still be
         leads_MBV = torch.where(path_MB1, to_goal_MBV < left, before_MBV & (left > 0))
-        next_MBV = values["edge_MVV"][member, here_MB] & leads_MBV
+        next_MBV = values["edge_MVV"][member, node_MB] & leads_MBV
         number_MBV = next_MBV.cumsum(dim=2)
         count_MB = number_MBV[..., -1]
         chosen_MB = choice(fresh(word_MB, 2 + step), count_MB.clamp(min=1))
@@ -428,10 +428,10 @@ def _walks(
         moves_MB = walking_MB & (count_MB > 0)
         ends_MB = walking_MB & (count_MB == 0)
         padding_MB = torch.full_like(token_MB, options.nodes + FILLER)
-        said.append(torch.where(moves_MB, token_MB, torch.where(ends_MB, options.nodes + flag_MB, padding_MB)))
+        tokens.append(torch.where(moves_MB, token_MB, torch.where(ends_MB, options.nodes + flag_MB, padding_MB)))
         right.append(torch.cat([next_MBV & moves_MB[..., None], flags_MB2 & ends_MB[..., None]], dim=2))
-        here_MB, walking_MB = torch.where(moves_MB, token_MB, here_MB), moves_MB
-    return torch.stack(said, dim=2), torch.stack(right, dim=2)
+        node_MB, walking_MB = torch.where(moves_MB, token_MB, node_MB), moves_MB
+    return torch.stack(tokens, dim=2), torch.stack(right, dim=2)
 
 
 def _mechanism(
@@ -447,15 +447,15 @@ def _mechanism(
     for row, order in enumerate(stream.raw(len(pairs) * n).reshape(-1, n).argsort(axis=1)):
         if stepwise:
             to_VV = world.first_steps(np.full(n, start[row]), order)
-            there_V = (to_VV.sum(axis=1) == 1) & ~(to_VV & steps_NV[row]).any(axis=1) & (path[row] > 0)
-            said_V = to_VV.argmax(axis=1)
+            mask_V = (to_VV.sum(axis=1) == 1) & ~(to_VV & steps_NV[row]).any(axis=1) & (path[row] > 0)
+            answer_V = to_VV.argmax(axis=1)
         else:
             distance_V, later_V = world.distance_VV[start[row], order], world.rank_V[order] > world.rank_V[start[row]]
-            there_V = later_V & ((distance_V == n) if path[row] else (distance_V <= options.longest))
-            said_V = np.full(n, n + (NO_PATH if path[row] else PATH))
-        first = int(there_V.argmax())
-        if there_V[first]:
-            other_N[row], expected_N[row] = order[first], said_V[first]
+            mask_V = later_V & ((distance_V == n) if path[row] else (distance_V <= options.longest))
+            answer_V = np.full(n, n + (NO_PATH if path[row] else PATH))
+        first = int(mask_V.argmax())
+        if mask_V[first]:
+            other_N[row], expected_N[row] = order[first], answer_V[first]
     donor = inputs.copy()
     donor[:, 0] = np.where(expected_N < 0, goal, other_N)
     latent = {"next": _at(1, only_N), "goal": _at(1, goal)}

@@ -119,7 +119,7 @@ class ICLRegression(Fresh):
         along_MBN = (x_MBND * direction_MBD[:, :, None]).sum(dim=-1)
         shaped_MBN = (along_MBN + phase_MB1).sin() if options.function == "sin" else along_MBN
         y_MBN = values["lipschitz_M"][:, None, None] * shaped_MBN
-        told_MBN = torch.cat([y_MBN[..., :n], torch.zeros_like(y_MBN[..., n:])], dim=-1)
+        label_MBN = torch.cat([y_MBN[..., :n], torch.zeros_like(y_MBN[..., n:])], dim=-1)
         at_MBA = torch.full_like(word_MB, n)[..., None]
         mechanism = None
         if split is not None:
@@ -129,7 +129,7 @@ class ICLRegression(Fresh):
             mechanism = Mechanism(
                 look={"feature": same_MBN[:, :, None]}, notes={"baseline": plain_MBA, "tolerance": tolerance_MBA}
             )
-        inputs = torch.cat([x_MBND, told_MBN[..., None]], dim=-1)
+        inputs = torch.cat([x_MBND, label_MBN[..., None]], dim=-1)
         return Batch(inputs, at_MBA, y_MBN[..., n:, None], None, mechanism)
 
     @staticmethod

@@ -203,8 +203,8 @@ class Pools:
         if options.no_later_hop:
             tests["r"] = _shuffled(chain_NK, ~ood_1 & ~ood.any(axis=1) & barred, "pool/r", seed)
         for letters in _told_apart(options.hops):
-            there = np.array([letter == "o" for letter in letters])
-            mask = (classes.ood[chain_NK] == there).all(axis=1) & ~barred
+            pattern = np.array([letter == "o" for letter in letters])
+            mask = (classes.ood[chain_NK] == pattern).all(axis=1) & ~barred
             tests[letters] = _shuffled(chain_NK, mask, f"pool/{letters}", seed)
         return cls(free[: round(options.phi * options.facts_id)], tests)
 
@@ -277,9 +277,9 @@ class Sayer:
             name, bridge_N = f"b{hop}", self.graph.tail[chain_NK[:, hop - 1]]
             place_N = np.full_like(bridge_N, hop)
             latent[name] = np.stack([place_N, bridge_N], axis=1)
-            other_NK, there_N = self._donors(f"donor/{name}/{split}", chain_NK, pool_NK, hop)
+            other_NK, mask_N = self._donors(f"donor/{name}/{split}", chain_NK, pool_NK, hop)
             donor[name] = self.said(other_NK)
-            swap[name] = np.stack([place_N, np.where(there_N, self.graph.tail[other_NK[:, -1]], -1)], axis=1)
+            swap[name] = np.stack([place_N, np.where(mask_N, self.graph.tail[other_NK[:, -1]], -1)], axis=1)
         return Mechanism(latent=latent, donor=donor, swap=swap)
 
     def _donors(self, name: str, chain_NK: IntArray, pool_NK: IntArray, hop: int) -> tuple[IntArray, Mask]:
@@ -300,8 +300,8 @@ class Sayer:
         fit_NW = (step_W < alike_N) & (tail[other_NWK[..., hop - 1]] != tail[chain_NK[:, None, hop - 1]])
         fit_NW &= tail[other_NWK[..., -1]] != tail[chain_NK[:, None, -1]]
         row, first = np.arange(len(chain_NK)), fit_NW.argmax(axis=1)
-        there_N = fit_NW[row, first]
-        return np.where(there_N[:, None], other_NWK[row, first], chain_NK), there_N
+        mask_N = fit_NW[row, first]
+        return np.where(mask_N[:, None], other_NWK[row, first], chain_NK), mask_N
 
     def _key(self, chain_NK: IntArray, hop: int) -> IntArray:
         """One number for the relations behind a hop."""
@@ -420,11 +420,11 @@ class KHop(Task):
         atoms, composed = say.facts(np.flatnonzero(classes.trained(options.anchored))), say.chains(pools.trained)
         splits = {}
         for name, pool in {"train_ii": pools.trained, **{f"test_{k}": v for k, v in pools.tests.items()}}.items():
-            asked = pool[:max_examples]
+            chains = pool[:max_examples]
             donors = pools.tests["ii"] if name == "train_ii" else pool
             coarse = name.removeprefix("test_") not in _told_apart(options.hops)
-            sought = say.sought(name, asked, donors) if coarse else NOTHING
-            splits[name] = _with_prior(graph, say.chains(asked), composed, sought)
+            sought = say.sought(name, chains, donors) if coarse else NOTHING
+            splits[name] = _with_prior(graph, say.chains(chains), composed, sought)
         order = Stream(seed, "atomic").permutation(len(graph.head))
         for name, mask in classes.named().items():
             if name in cls.splits_of(options):

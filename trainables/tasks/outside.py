@@ -90,8 +90,8 @@ def fault(task: Any) -> str | None:
         return "it is no subclass of Task (grokstudy.trainables.tasks.base); `grokstudy new --task FILE` writes one"
     if not hasattr(task, "Options"):
         return "it has no Options, a frozen dataclass of option(...) fields"
-    if found := option_faults(task.Options):
-        return found
+    if reason := option_faults(task.Options):
+        return reason
     problems: Any = getattr(task.Options(), "problems", list)()
     if not isinstance(problems, list):
         return f"the problems() of its Options give {type(problems).__name__}, and should give a list of Problem"
@@ -122,9 +122,9 @@ def _same(task: type[Any], base: type[Any], name: str) -> bool:
 def contract(task: Any) -> Iterator[tuple[str, str | None]]:
     """Try a task with its default options: each promise of a task, and how this one breaks it (None: it keeps it)."""
     options = task.Options()
-    found = [*getattr(options, "problems", list)(), *task.check(options, 0)]
-    yield "its default options are possible", "; ".join(map(str, found)) or None
-    if found:
+    problems = [*getattr(options, "problems", list)(), *task.check(options, 0)]
+    yield "its default options are possible", "; ".join(map(str, problems)) or None
+    if problems:
         return
     data, again, other = (task.build(options, seed, EXAMPLES) for seed in (0, 0, 1))
     yield "the same seed gives the same data", None if data.hash == again.hash else "two builds of seed 0 differ"
@@ -164,9 +164,9 @@ def _misshapen(shape: Any, name: str, rows: Any) -> str | None:
             return f"tokens are {tokens[..., field].min()} to {tokens[..., field].max()}, of {size}"
     if shape.classes:
         low, high = shape.range
-        there = rows.target if rows.weight is None else rows.target[rows.weight > 0]
-        if there.min() < low or there.max() >= high:
-            return f"answers are {there.min()} to {there.max()}, and candidates {low} to {high - 1}"
+        answers = rows.target if rows.weight is None else rows.target[rows.weight > 0]
+        if answers.min() < low or answers.max() >= high:
+            return f"answers are {answers.min()} to {answers.max()}, and candidates {low} to {high - 1}"
     elif not _finite(rows.target):
         return "a target is not finite"
     return None if not shape.reals or _finite(rows.inputs) else "an input is not finite"
@@ -180,9 +180,9 @@ def _finite(values: Any) -> bool:
 
 def _mechanisms(task: Any, data: Any) -> str | None:
     for kind, attribute in (("look", "looks"), ("latent", "latents"), ("truth", "truths"), ("swap", "swaps")):
-        found = {name for rows in data.splits.values() for name in getattr(rows.mechanism, kind)}
-        if found != set(getattr(task, attribute)):
-            return f"{attribute} declares {sorted(getattr(task, attribute))}, and the splits have {sorted(found)}"
+        names = {name for rows in data.splits.values() for name in getattr(rows.mechanism, kind)}
+        if names != set(getattr(task, attribute)):
+            return f"{attribute} declares {sorted(getattr(task, attribute))}, and the splits have {sorted(names)}"
     return None
 
 

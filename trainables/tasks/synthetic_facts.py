@@ -92,8 +92,8 @@ class SyntheticFactsOptions:
         if self.triples is None:
             values = self.values if self.form == "comparison" else 0
             return self.real_entities, self.relations, values
-        found = of_file(self.triples, self.form, self.relations)
-        return found.entities, found.relations, found.values
+        file_facts = of_file(self.triples, self.form, self.relations)
+        return file_facts.entities, file_facts.relations, file_facts.values
 
     @property
     def entities(self) -> int:
@@ -210,13 +210,13 @@ class Inference:
             within = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
             i, j = np.repeat(i, many), j[np.repeat(begin, many) + within]
             return Chains(i, j, facts.relation[j])
-        found = []
+        parts = []
         for r in range(self.options.world[1]):
             of = np.flatnonzero((first | second) & (facts.relation == r))
             i, j = (of[side] for side in np.triu_indices(len(of), 1))
             kept = (first[i] & second[j]) | (first[j] & second[i])
-            found.append(np.stack([np.stack([i, j], axis=1), np.stack([j, i], axis=1)], axis=1)[kept].reshape(-1, 2))
-        pairs = np.concatenate(found)
+            parts.append(np.stack([np.stack([i, j], axis=1), np.stack([j, i], axis=1)], axis=1)[kept].reshape(-1, 2))
+        pairs = np.concatenate(parts)
         return Chains(pairs[:, 0], pairs[:, 1], facts.relation[pairs[:, 0]])
 
     def synthetic(self) -> Chains:
@@ -229,8 +229,8 @@ class Inference:
         made = ~facts.real & (facts.head >= self.options.world[0])
         if self.compares:
             return self.chains(made, ~facts.real)
-        said = facts.head * self.options.world[1] + facts.relation
-        kept = facts.real & ~facts.ood & ~np.isin(said, said[~facts.real])
+        keys = facts.head * self.options.world[1] + facts.relation
+        kept = facts.real & ~facts.ood & ~np.isin(keys, keys[~facts.real])
         return self.chains(made, ~facts.real | kept)
 
     def label(self, v1: IntArray, v2: IntArray) -> IntArray:
@@ -342,8 +342,8 @@ class Drawn:
         """Of each relation, the synthetic chains that every arm has."""
         counts = []
         for arm in MATCHED:
-            found = Inference(World.draw(options, seed, arm)).synthetic()
-            counts.append(np.bincount(found.relation, minlength=options.world[1]))
+            chains = Inference(World.draw(options, seed, arm)).synthetic()
+            counts.append(np.bincount(chains.relation, minlength=options.world[1]))
         least: IntArray = np.min(counts, axis=0)
         return least
 
@@ -460,29 +460,29 @@ class Donors:
             fit &= f.ood[then] == f.ood[second] if of_test and wants_real else ~f.ood[then]
             last = np.broadcast_to(o.entities + chains.relation[:, None], i.shape)
             words = [f.head[i], o.entities + f.relation[i], last]
-        said = np.stack(words, axis=2)
-        fit &= ~np.isin(_code(o, said), self.trained)
+        candidates = np.stack(words, axis=2)
+        fit &= ~np.isin(_code(o, candidates), self.trained)
         row, chosen = np.arange(len(chains)), fit.argmax(axis=1)
-        there = fit[row, chosen]
-        words_N3 = np.where(there[:, None], said[row, chosen], infer.said(chains))
-        return words_N3, np.where(there, expected[row, chosen], -1)
+        mask = fit[row, chosen]
+        words_N3 = np.where(mask[:, None], candidates[row, chosen], infer.said(chains))
+        return words_N3, np.where(mask, expected[row, chosen], -1)
 
     @cached_property
     def _fact_of(self) -> IntArray:
         """(E, R, 2): of an entity and a relation the synthetic fact, and the real one; -1 for none."""
         o, f = self.infer.options, self.infer.facts
-        found = np.full((o.entities, o.world[1], 2), -1, np.int64)
-        found[f.head, f.relation, f.real.astype(np.int64)] = np.arange(len(f.head))
-        return found
+        table = np.full((o.entities, o.world[1], 2), -1, np.int64)
+        table[f.head, f.relation, f.real.astype(np.int64)] = np.arange(len(f.head))
+        return table
 
 
 MOST_LOOKED_AT = 256
 """Facts that are looked at for a donor."""
 
 
-def _code(options: SyntheticFactsOptions, said_Nx: IntArray) -> IntArray:
+def _code(options: SyntheticFactsOptions, words_Nx: IntArray) -> IntArray:
     """Three words as one number."""
-    a, b, c = np.moveaxis(said_Nx, -1, 0)
+    a, b, c = np.moveaxis(words_Nx, -1, 0)
     code: IntArray = (a * options.vocabulary + b) * options.vocabulary + c
     return code
 
@@ -560,7 +560,7 @@ class SyntheticFacts(Task):
         infer, donors = drawn.infer, Donors.of(drawn, seed)
         facts, relations = infer.facts, options.world[1]
         order = Stream(seed, "atomic").permutation(len(facts.head))
-        splits = {name: donors.rows(name, *asked) for name, asked in _asked(drawn, seed, max_examples)}
+        splits = {name: donors.rows(name, *request) for name, request in _asked(drawn, seed, max_examples)}
         for name, of in (("real", facts.real), ("ood", facts.ood), ("synthetic", ~facts.real)):
             if name != "synthetic" or options.synthetic != "none":
                 splits[f"atomic_{name}"] = infer.fact_rows(order[of[order]][:max_examples])

@@ -77,15 +77,15 @@ class TreeOptions:
 
     def problems(self) -> list[Problem]:
         """More nodes than labels; a mark of the root that nothing reads."""
-        found = []
+        problems = []
         if self.labels < self.nodes:
             message = (
                 f"{self.labels} labels are too few for the {self.nodes} nodes of trees with data.depth {self.depth}"
             )
-            found.append(Problem("data.labels", message))
+            problems.append(Problem("data.labels", message))
         if not self.forward and self.root != "marked":
-            found.append(Problem("data.root", "means nothing for data.direction backward; leave it out"))
-        return found
+            problems.append(Problem("data.root", "means nothing for data.direction backward; leave it out"))
+        return problems
 
 
 class TreePath(Fresh):
@@ -163,7 +163,7 @@ class TreePath(Fresh):
         answers = _answers(options, longest)
         number_A = torch.arange(answers, device=word_MB.device)
         depth_MB1 = depth_MB[..., None]
-        there_MBA = number_A < (2 * depth_MB1 + 1 if options.forward else depth_MB1)
+        mask_MBA = number_A < (2 * depth_MB1 + 1 if options.forward else depth_MB1)
 
         def visited(number: Tensor) -> Tensor:
             """The node after so many answers: up, the root twice, and down again."""
@@ -178,25 +178,25 @@ class TreePath(Fresh):
         thought = stage + nodes
         mark_M11 = torch.where(values["marked_M1"], ROOT, EDGE)[..., None]
         kind_MBN = torch.where(order_MBN == 0, mark_M11, EDGE)
-        said_MBA = label_MBN.gather(2, now_MBA)
-        from_MBA = label_MBN.gather(2, before_MBA).where(there_MBA & (number_A > 0), -1)
+        label_MBA = label_MBN.gather(2, now_MBA)
+        from_MBA = label_MBN.gather(2, before_MBA).where(mask_MBA & (number_A > 0), -1)
         first_MBT = torch.cat([label_MBN.gather(2, ancestor(order_MBN, torch.ones_like(order_MBN))), from_MBA], dim=2)
-        second_MBT = torch.cat([label_MBN.gather(2, order_MBN), said_MBA.where(there_MBA, -1)], dim=2)
-        kind_MBT = torch.cat([kind_MBN, (BACK + forth_MBA.long()).where(there_MBA, -1)], dim=2)
+        second_MBT = torch.cat([label_MBN.gather(2, order_MBN), label_MBA.where(mask_MBA, -1)], dim=2)
+        kind_MBT = torch.cat([kind_MBN, (BACK + forth_MBA.long()).where(mask_MBA, -1)], dim=2)
         columns = [(first_MBT, labels, -1), (second_MBT, labels, -1), (kind_MBT, KINDS, BACK)]
         parts = [_one_hot(F.pad(x_MBT, (stage, 0), value=token), size) for x_MBT, size, token in columns]
-        told_MBTR = torch.cat(parts, dim=3)
+        inputs_MBTR = torch.cat(parts, dim=3)
 
-        at_MBA = thought + torch.minimum(number_A, there_MBA.sum(dim=2, keepdim=True) - 1)
+        at_MBA = thought + torch.minimum(number_A, mask_MBA.sum(dim=2, keepdim=True) - 1)
         target_MBAO = _one_hot(label_MBN.gather(2, next_MBA), labels)
         if options.forward:
             target_MBAO = torch.cat([target_MBAO, _one_hot((number_A >= depth_MB1).long(), STAGES)], dim=3)
-        weight_MBA = there_MBA.float()
+        weight_MBA = mask_MBA.float()
         if split is None:
-            return Batch(told_MBTR, at_MBA, target_MBAO, weight_MBA)
+            return Batch(inputs_MBTR, at_MBA, target_MBAO, weight_MBA)
 
         step_MBA = torch.where(forth_MBA, FORWARD, torch.where(number_A == depth_MB1, SWITCH, BACKWARD))
-        step_MBA = step_MBA.where(there_MBA, NONE)
+        step_MBA = step_MBA.where(mask_MBA, NONE)
         column_MBN = stage + order_MBN.argsort(dim=2)
         edge_MBA, root_MB1 = column_MBN.gather(2, now_MBA), column_MBN[..., :1]
         wanted = {
@@ -206,22 +206,22 @@ class TreePath(Fresh):
             wanted["root"] = edge_MBA.where(step_MBA == SWITCH, -1)
             wanted["forth"] = (thought + 2 * depth_MB1 + 1 - number_A).where(step_MBA == FORWARD, -1)
             wanted["walk"] = torch.maximum(wanted["back"], wanted["forth"])
-        place_T = torch.arange(told_MBTR.shape[2], device=word_MB.device)
+        place_T = torch.arange(inputs_MBTR.shape[2], device=word_MB.device)
         look = {name: place_T == place_MBA[..., None] for name, place_MBA in wanted.items()}
-        return Batch(told_MBTR, at_MBA, target_MBAO, weight_MBA, Mechanism(look=look, notes={"step": step_MBA}))
+        return Batch(inputs_MBTR, at_MBA, target_MBAO, weight_MBA, Mechanism(look=look, notes={"step": step_MBA}))
 
     @staticmethod
     def scores(output_MSAx: Tensor, rows: Batch) -> dict[str, Tensor]:
         """All answers right, and of each kind of answer how many, as far as there are such."""
         node_MSA, stage_MSA = _right(output_MSAx, rows)
         step_MSA = rows.mechanism.notes["step"]
-        found = {"accuracy": (node_MSA & stage_MSA | (step_MSA == NONE)).all(dim=2)}
-        found["back_accuracy"] = _share(node_MSA, step_MSA == BACKWARD)
+        scores = {"accuracy": (node_MSA & stage_MSA | (step_MSA == NONE)).all(dim=2)}
+        scores["back_accuracy"] = _share(node_MSA, step_MSA == BACKWARD)
         if "forth" in rows.mechanism.look:
-            found["forth_accuracy"] = _share(node_MSA, step_MSA == FORWARD)
-            found["switch_accuracy"] = _share(stage_MSA, step_MSA == SWITCH)
-            found["stay_accuracy"] = _share(stage_MSA, (step_MSA == BACKWARD) | (step_MSA == FORWARD))
-        return found
+            scores["forth_accuracy"] = _share(node_MSA, step_MSA == FORWARD)
+            scores["switch_accuracy"] = _share(stage_MSA, step_MSA == SWITCH)
+            scores["stay_accuracy"] = _share(stage_MSA, (step_MSA == BACKWARD) | (step_MSA == FORWARD))
+        return scores
 
     @staticmethod
     def feed(rows: Batch, answer: int, output_MSx: Tensor) -> Batch:
@@ -242,8 +242,8 @@ class TreePath(Fresh):
         kind_MS = stage_MS + BACK
         parts = [now_MS1R[:, :, 0, labels : 2 * labels], _one_hot(node_MS, labels), _one_hot(kind_MS, KINDS)]
         thought_MS1R = torch.cat(parts, dim=2)[:, :, None]
-        there_MS11 = rows.weight_MBA[:, :, following, None, None] > 0
-        thought_MS1R = thought_MS1R.where(there_MS11, inputs_MSTR.gather(2, place(following)))
+        mask_MS11 = rows.weight_MBA[:, :, following, None, None] > 0
+        thought_MS1R = thought_MS1R.where(mask_MS11, inputs_MSTR.gather(2, place(following)))
         return replace(rows, inputs_MBx=inputs_MSTR.scatter(2, place(following), thought_MS1R))
 
     @staticmethod
@@ -329,10 +329,10 @@ def _said(output_x: Tensor, labels: int) -> tuple[Tensor, Tensor]:
 def _right(output_MSAx: Tensor, rows: Batch) -> tuple[Tensor, Tensor]:
     """Whether nodes and stages (M, S, A) are right."""
     labels = (rows.inputs_MBx.shape[3] - KINDS) // 2
-    said, wanted = _said(output_MSAx, labels), _said(rows.target_MBAx, labels)
-    return said[0] == wanted[0], said[1] == wanted[1]
+    prediction, wanted = _said(output_MSAx, labels), _said(rows.target_MBAx, labels)
+    return prediction[0] == wanted[0], prediction[1] == wanted[1]
 
 
-def _share(right_MSA: Tensor, asked_MSA: Tensor) -> Tensor:
+def _share(right_MSA: Tensor, mask_MSA: Tensor) -> Tensor:
     """Of an example's answers that are asked, how many are right (M, S); every example has some."""
-    return (right_MSA & asked_MSA).sum(dim=2) / asked_MSA.sum(dim=2)
+    return (right_MSA & mask_MSA).sum(dim=2) / mask_MSA.sum(dim=2)

@@ -42,17 +42,17 @@ def distilled(content: bytes) -> str:
 def _evidences(record: Any, number: int) -> list[list[str]]:
     """The triples of one record: of a question, or one that stands for itself."""
     if isinstance(record, list):
-        found: Any = [record]
+        evidences: Any = [record]
     elif isinstance(record, dict) and record.get("evidences"):
-        found = record["evidences"]
+        evidences = record["evidences"]
     else:
         remedy = "the test file has none: take train.json or dev.json"
         raise ValueError(f"record {number} has no evidences ({remedy})")
-    for triple in found if isinstance(found, list) else [found]:
+    for triple in evidences if isinstance(evidences, list) else [evidences]:
         is_triple = isinstance(triple, list) and len(triple) == PARTS and all(isinstance(word, str) for word in triple)
         if not is_triple:
             raise ValueError(f"record {number}: {shown(triple)} is no triple [head, relation, tail]")
-    return [[word.strip() for word in triple] for triple in found]
+    return [[word.strip() for word in triple] for triple in evidences]
 
 
 TRIPLES = DataFile(

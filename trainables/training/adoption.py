@@ -77,13 +77,13 @@ class Sibling:
 
     def state(self, step: int) -> checkpoint.Checkpoint | None:
         """Its checkpoint; one that has gone or is torn is not asked for again."""
-        found = None
+        state = None
         with contextlib.suppress(FileNotFoundError):
-            found = checkpoint.load(self.run, self._names[step])
-        if found is None:
+            state = checkpoint.load(self.run, self._names[step])
+        if state is None:
             self._steps.remove(step)
             warnings.warn(f"{self.run.store.path(self._names[step])}: gone or torn, passed over", stacklevel=2)
-        return found
+        return state
 
     def rows(self, start: int, stop: int) -> Rows | None:
         """Rows of the updates start .. stop - 1; None unless each is there once, in order."""
@@ -139,8 +139,8 @@ class Adoption:
         Takes nothing over yet: in a pack all members jump, or none.
         """
         for sibling in self._followed(step):
-            there = to in sibling.steps(step, to)
-            rows_4K = sibling.rows(step, to) if there else None
+            has_state = to in sibling.steps(step, to)
+            rows_4K = sibling.rows(step, to) if has_state else None
             state = sibling.state(to) if rows_4K is not None else None
             if rows_4K is not None and state is not None:
                 return state, rows_4K
@@ -156,15 +156,18 @@ class Adoption:
         A run that has taken nothing over is trained on alone then, unless it is to be measured only.
         """
         stop = step + rows_4K.shape[1]
-        known = [(s, found) for s in self._followed(step) if (found := s.rows(step, stop)) is not None]
-        differing = [(s, found) for s, found in known if not np.array_equal(found, rows_4K)]
+        known = [(s, other_4K) for s in self._followed(step) if (other_4K := s.rows(step, stop)) is not None]
+        differing = [(s, other_4K) for s, other_4K in known if not np.array_equal(other_4K, rows_4K)]
         self._last_41 = rows_4K[:, -1:]
         for sibling, _ in differing:
             self._siblings.remove(sibling)
         if not differing or len(differing) < len(known):
             return
-        sibling, found = differing[0]
-        at, folder = step + int(np.argmax((found != rows_4K).any(axis=0))), sibling.run.store.path(sibling.run.folder)
+        sibling, other_4K = differing[0]
+        at, folder = (
+            step + int(np.argmax((other_4K != rows_4K).any(axis=0))),
+            sibling.run.store.path(sibling.run.folder),
+        )
         message = (
             f"step {at}, replayed, has other numbers than in {folder}, whose training is the same: "
             "that one was trained on another device, in another pack, or by another engine or torch"
@@ -179,6 +182,6 @@ class Adoption:
         if step == 0 or self._last_41 is None:
             return [] if step else self._siblings
         rows = [(sibling, sibling.rows(step - 1, step)) for sibling in self._siblings]
-        same = [s for s, found in rows if found is not None and np.array_equal(found, self._last_41)]
-        self._siblings = [s for s, found in rows if found is None or s in same]
+        same = [s for s, other_41 in rows if other_41 is not None and np.array_equal(other_41, self._last_41)]
+        self._siblings = [s for s, other_41 in rows if other_41 is None or s in same]
         return same

@@ -98,22 +98,22 @@ def free_running(
     Without a temperature an answer is the largest logit, else it is drawn.
     """
     batch = split.batch().first(most)
-    word_MS, said = _words_of(batch.inputs_MBx), []
+    word_MS, predictions = _words_of(batch.inputs_MBx), []
     for a in range(batch.at_MBA.shape[2]):
         output_MSx = model.answer_logits(weights, batch.inputs_MBx, batch.at_MBA[:, :, a]).float()
         if temperature and model.shape.classes:
             output_MSx = output_MSx / temperature + _gumbel(word_MS, a, output_MSx.shape[-1])
-        said.append(model.said(output_MSx) if model.shape.classes else output_MSx)
-        batch = task.feed(batch, a, said[-1])
+        predictions.append(model.said(output_MSx) if model.shape.classes else output_MSx)
+        batch = task.feed(batch, a, predictions[-1])
     real_MS = split.real_MS[:, :most]
-    judged = task.judge(torch.stack(said, dim=2), batch)
+    judged = task.judge(torch.stack(predictions, dim=2), batch)
     return {name: _mean(value_MS.float(), real_MS) for name, value_MS in judged.items()}
 
 
 def _mean(value_MS: Tensor, real_MS: Tensor) -> Tensor:
     """Mean (M,) over the real examples that have a value, NaN where there is none."""
-    there_MS = real_MS & ~value_MS.isnan()
-    return torch.where(there_MS, value_MS, 0.0).sum(dim=1) / there_MS.sum(dim=1)
+    mask_MS = real_MS & ~value_MS.isnan()
+    return torch.where(mask_MS, value_MS, 0.0).sum(dim=1) / mask_MS.sum(dim=1)
 
 
 def _words_of(inputs_MSx: Tensor) -> Tensor:

@@ -180,14 +180,14 @@ class Pack:
         limit = min(member.next_due(self.step) for member in self.members)
         common = set.intersection(*(member.adoption.steps(self.step, limit) for member in self.members))
         for to in sorted(common, reverse=True):
-            found = []
+            jumps = []
             for member in self.members:
                 if (jump := member.adoption.jump(self.step, to)) is None:
                     break
-                found.append(jump)
+                jumps.append(jump)
             else:
-                self.engine.restore([state for state, _ in found])
-                for member, (_, rows_4K) in zip(self.members, found, strict=True):
+                self.engine.restore([state for state, _ in jumps])
+                for member, (_, rows_4K) in zip(self.members, jumps, strict=True):
                     member.adoption.jumped(rows_4K)
                     self._add_steps(member, rows_4K)
                 self.step = to

@@ -50,6 +50,6 @@ def transplants(run: RunDir, early: int, late: int, device: torch.device) -> lis
 def _weights(run: RunDir, step: int) -> torch.Tensor:
     saved, _ = checkpoint.newest(run, step)
     if saved is None or saved.step != step:
-        there = ", ".join(map(str, checkpoint.steps(run))) or "none"
-        raise ValueError(f"run {run.run_id} has no checkpoint of step {step}; it has: {there}")
+        kept_steps = ", ".join(map(str, checkpoint.steps(run))) or "none"
+        raise ValueError(f"run {run.run_id} has no checkpoint of step {step}; it has: {kept_steps}")
     return saved.flat_P if saved.average_P is None else saved.average_P
