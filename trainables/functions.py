@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from grokstudy.trainables.measurements import Measured, measurements
+from grokstudy.trainables.measurements import Measured, measured, measurements
 from grokstudy.trainables.options import option_faults
 from grokstudy.trainables.registry import Registry
 from grokstudy.trainables.schema import METRICS, TABLES, Column
@@ -21,6 +21,8 @@ from grokstudy.trainables.schema import METRICS, TABLES, Column
 Made = TypeVar("Made", bound=Callable[..., Any])
 KINDS = {float: "float64", int: "int64", str: "string"}
 """What a column of one's own can hold."""
+OPTIONAL = ("grad_norm", "weight_norm", "lr")
+"""Columns of `steps` that it may leave out."""
 _COLUMN = re.compile(r"[a-z][a-z0-9_]*")
 
 TRAINABLES: Registry[Callable[..., Any]] = Registry(
@@ -51,7 +53,7 @@ class Trainable:
         """What the function of a full name declares. Raises KeyError when its code is not here."""
         declared = declared_by(name)
         columns = tuple((column, KINDS[kind]) for column, kind in declared.columns.items())
-        return cls(name, declared.prefix_stable, any(TRAINABLES[name].measured[:2]), columns)  # type: ignore[attr-defined]
+        return cls(name, declared.prefix_stable, any(measured(name)[:2]), columns)
 
     @classmethod
     def from_json(cls, raw: Any) -> Trainable:
@@ -75,8 +77,7 @@ class Trainable:
         """The columns of a table of its runs: it may leave out all but the loss, and adds its own to `steps`."""
         if table != "steps":
             return TABLES[table]
-        optional = ("grad_norm", "weight_norm", "lr")
-        ours = (Column(c.name, c.kind, c.meaning, c.unit, c.nullable or c.name in optional) for c in TABLES[table])
+        ours = (Column(c.name, c.kind, c.meaning, c.unit, c.nullable or c.name in OPTIONAL) for c in TABLES[table])
         own = (Column(name, kind, "column of the training function", nullable=True) for name, kind in self.columns)
         return (*ours, *own)
 

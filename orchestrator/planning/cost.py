@@ -28,7 +28,7 @@ class Pace:
     """Optimiser steps per second."""
     evaluation: Measure
     """Seconds of one evaluation with its probes."""
-    state: Callable[[RunConfig], int]
+    state: Measure
     """Bytes of one checkpoint."""
 
     def seconds(self, stretch: Stretch) -> float:
@@ -39,7 +39,7 @@ class Pace:
 
     def remembered(self) -> Pace:
         """The same, measuring each kind of run once."""
-        return Pace(_once(self.speed, step_kind), _once(self.evaluation, evaluation_kind), self.state)
+        return Pace(_once(self.speed, step_kind), _once(self.evaluation, evaluation_kind), _once(self.state, step_kind))
 
 
 def step_kind(config: RunConfig) -> Hashable:
@@ -136,7 +136,7 @@ def make_plan(
     ]
     shared = sum((shares[run.run_id] for run in todo), Share())
     carried_out = shared.trained + shared.replayed
-    checkpoints = sum(_checkpoint_bytes(run.config, pace.state(run.config), events, budget, every) for run in todo)
+    checkpoints = sum(_checkpoint_bytes(run.config, int(pace.state(run.config)), events, budget, every) for run in todo)
     return Plan(
         trials=len(trials),
         runs=len(runs),

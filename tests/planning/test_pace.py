@@ -26,7 +26,7 @@ def test_seconds_are_those_of_steps_and_of_evaluations(small: Small) -> None:
 
 
 def test_each_kind_of_run_is_measured_once(small: Small) -> None:
-    measured: dict[str, list[RunConfig]] = {"step": [], "evaluation": []}
+    measured: dict[str, list[RunConfig]] = {"step": [], "evaluation": [], "state": []}
 
     def noting(what: str) -> Measure:
         def measure(config: RunConfig) -> float:
@@ -35,11 +35,12 @@ def test_each_kind_of_run_is_measured_once(small: Small) -> None:
 
         return measure
 
-    pace = Pace(noting("step"), noting("evaluation"), lambda _: 0).remembered()
+    pace = Pace(noting("step"), noting("evaluation"), noting("state")).remembered()
     rarer, longer, wide = small(eval={"probes": []}), small(train={"steps": 80}), small(model={"width": 32})
     for config in (small(), small(seed=1), longer, rarer, wide):
         pace.seconds((config, 0, config.train.steps))
-    assert measured == {"step": [small(), wide], "evaluation": [small(), rarer, wide]}
+        pace.state(config)
+    assert measured == {"step": [small(), wide], "evaluation": [small(), rarer, wide], "state": [small(), wide]}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -30,7 +31,7 @@ from grokstudy.trainables.functions import Trainable
 from grokstudy.trainables.storage import checkpoint, records
 from grokstudy.trainables.storage.retention import KEEP, Keep
 from grokstudy.trainables.storage.run_dir import RunDir
-from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.training.function import FunctionPack
 from grokstudy.trainables.training.outside import skeleton
 
@@ -167,6 +168,17 @@ def test_interrupted_anywhere_it_ends_as_if_it_had_not_been(tmp_path: Path) -> N
             assert again.step == (stop if asked else stop // 3 * 3)
             again.advance(math.inf)
             assert rows(RunDir(Store(root), config.run_id), "attempt") == whole
+
+
+@pytest.mark.parametrize("column", ["step", "attempt", "loss"])
+def test_what_no_run_leaves_out_is_no_part_where_it_is_missing(column: str, tmp_path: Path) -> None:
+    run = finished(config_of(tmp_path), tmp_path / "root")
+    rows = records.read_part(run, "steps", 0)
+    values = [None, *rows[column].to_pylist()[1:]]
+    torn = rows.set_column(rows.schema.names.index(column), column, pa.array(values, rows.schema.field(column).type))
+    run.store.write(run.part("steps", 0), records.encode(torn))
+    with pytest.raises(DamagedError, match="cannot be read"):
+        records.read_part(run, "steps", 0)
 
 
 def test_a_run_that_diverges_ends_there(tmp_path: Path) -> None:

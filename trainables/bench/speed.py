@@ -104,7 +104,8 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
 
     def once() -> None:
         with torch.no_grad(), precision(config, at):
-            values = [b.accuracy_M for b in evaluate(model, weights, splits, TASKS[config.task], options.generated)]
+            freely = options.generated, options.temperature
+            values = [b.accuracy_M for b in evaluate(model, weights, splits, TASKS[config.task], *freely)]
             scene = queries and Scene(model, weights, queries, config.example.range[1])
             subject = Subject(model, weights, splits, most)
             values += [m.value_M for name in options.probes for m in PROBES[name](scene if needs(name) else subject)]

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from grokstudy.trainables.config import RunConfig
-from grokstudy.trainables.functions import Trainable
+from grokstudy.trainables.functions import OPTIONAL, Trainable
 from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.schema import TABLES, Column
 from grokstudy.trainables.storage.continuity import KEYS, complete_until
@@ -169,11 +169,11 @@ def read_part(run: RunDir, table: str, start: int) -> pa.Table:
 def decode(content: bytes, table: str) -> pa.Table:
     """The rows of a part's bytes, checked against its checksums. Raises what pyarrow raises.
 
-    Columns of a training function follow those of the table, which are nullable where they are in the part.
+    Columns of a training function follow those of the table, of which it may leave some out (`functions.OPTIONAL`).
     """
     rows = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
     if not rows.schema.equals(SCHEMAS[table], check_metadata=True):
-        ours = [f.with_nullable(f.nullable or rows[f.name].null_count > 0) for f in SCHEMAS[table]]
+        ours = [f.with_nullable(f.nullable or (f.name in OPTIONAL and table == "steps")) for f in SCHEMAS[table]]
         own = [field for field in rows.schema if field.name not in SCHEMAS[table].names]
         rows = rows.select([field.name for field in (*ours, *own)]).cast(pa.schema([*ours, *own]))
     rows.validate(full=True)  # texts that are no UTF-8, for one

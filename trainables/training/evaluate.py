@@ -97,11 +97,11 @@ def free_running(
 
     Without a temperature an answer is the largest logit, else it is drawn.
     """
-    batch = split.batch().first(most)
-    word_MS, predictions = _words_of(batch.inputs_MBx), []
+    batch, predictions = split.batch().first(most), []
+    word_MS = _words_of(batch.inputs_MBx) if temperature else None
     for a in range(batch.at_MBA.shape[2]):
         output_MSx = model.answer_logits(weights, batch.inputs_MBx, batch.at_MBA[:, :, a]).float()
-        if temperature and model.shape.classes:
+        if word_MS is not None:
             output_MSx = output_MSx / temperature + _gumbel(word_MS, a, output_MSx.shape[-1])
         predictions.append(model.said(output_MSx) if model.shape.classes else output_MSx)
         batch = task.feed(batch, a, predictions[-1])

@@ -29,6 +29,7 @@ import torch
 
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.functions import TRAINABLES
+from grokstudy.trainables.measurements import measured
 from grokstudy.trainables.plugins import word_of
 from grokstudy.trainables.storage.checkpoint import Checkpoint
 from grokstudy.trainables.storage.retention import KEEP, Keep
@@ -71,7 +72,7 @@ class RunHandle:
         self._save: tuple[int, Save] | None = None
         self._training: TrainingSet | None = None
         self._own = dict(member.config.trainable.columns) if member.config.trainable is not None else {}
-        self._names = {name for kind in TRAINABLES[str(member.config.function)].measured[:2] for name in kind}  # type: ignore[attr-defined]
+        self._names = {name for kind in measured(str(member.config.function))[:2] for name in kind}
 
     @property
     def horizon(self) -> int:
