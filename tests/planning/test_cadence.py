@@ -81,10 +81,15 @@ def test_a_large_evaluation_is_measured_on_fewer_examples(small: Small, monkeypa
     sizes: list[int] = []
 
     def noting(
-        model: Network, weights: dict[str, Tensor], splits: dict[str, SplitBatch], task: type[Task], generated: int
+        model: Network,
+        weights: dict[str, Tensor],
+        splits: dict[str, SplitBatch],
+        task: type[Task],
+        generated: int,
+        temperature: float,
     ) -> list[Behaviour]:
         sizes.append(max(split.inputs_MSx.shape[1] for split in splits.values()))
-        return evaluate(model, weights, splits, task, generated)
+        return evaluate(model, weights, splits, task, generated, temperature)
 
     monkeypatch.setattr(speed, "evaluate", noting)
     assert speed.evaluation_seconds(small()) > 0
