@@ -26,6 +26,7 @@ import polars as pl
 
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.schema import METRICS
+from grokstudy.trainables.tasks.graph import AFTER_HOP_1
 
 MEASURES = pl.Schema(
     {
@@ -44,8 +45,6 @@ SITES = pl.Schema(SERIES | {"layer": pl.Int16(), "chosen": pl.Boolean()})
 """A series for every depth that l* can be; `chosen` where it was, and the summary is the value there."""
 DEPTHS = ("capacity_depth", "mediation_depth", "site_depth")
 """Measurements that record l*."""
-PLACE = "r1"
-"""Position of l*."""
 RULES = pl.Schema({"event": pl.String, "threshold": pl.Float32, "consecutive": pl.Int64, "stable": pl.Boolean})
 KEYS = ("trial_id", "event")
 EVENTS = pl.Schema(
@@ -201,7 +200,7 @@ def sites_of(tidy: pl.LazyFrame, events: Mapping[str, Event], series: pl.LazyFra
     """The metric of every event that looks at a summary, at each depth at r1 (`SITES`); none where there is no l*."""
     depths = tidy.filter(pl.col("metric").is_in(DEPTHS) & pl.col("layer").is_null() & pl.col("value").is_not_nan())
     chosen = depths.select("trial_id", "step", pl.col("value").cast(pl.Int16).alias("layer"), chosen=True).unique()
-    site_rows = tidy.filter(pl.col("layer").is_not_null() & (pl.col("position") == PLACE))
+    site_rows = tidy.filter(pl.col("layer").is_not_null() & (pl.col("position") == AFTER_HOP_1))
     parts = [
         _worst(site_rows, event, ["trial_id", "step", "layer"]).with_columns(event=pl.lit(name))
         for name, event in events.items()

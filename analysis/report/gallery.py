@@ -20,7 +20,6 @@ from grokstudy.analysis.labels import Pair, setting, steps_text
 from grokstudy.analysis.statistics.decoupling import CLASSES, NO_VERDICT
 from grokstudy.analysis.tables.families import FAMILIES, Family, Roles, in_common_words, roles_of
 from grokstudy.analysis.tables.study import StudyTables, load
-from grokstudy.trainables.events import events_of
 from grokstudy.trainables.messages import printable
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.study_dir import study_names
@@ -360,7 +359,6 @@ def _definitions(exhibit: Exhibit) -> Iterator[str]:
     words = {"component": roles.component, "behaviour": roles.behaviour, "out of distribution": roles.ood}
     for word, event in {**words, "component there": beside}.items():
         if event is not None:
-            is_own = declared[event] == events_of(exhibit.tables.spec).get(event)
-            yield f"- {word}: {declared[event]}" + (f" (`{event}`)" if is_own else ", as read here")
+            yield f"- {word}: {declared[event]} (`{event}`)"
         elif word != "component there":
             yield f"- {word}: {NOT_ASKED} by this study"

@@ -7,12 +7,10 @@ Studies of different tasks measure different things. What they have in common ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from grokstudy.analysis.labels import ANSWER, FOREMOST, Pair
+from grokstudy.analysis.labels import FOREMOST, Pair
 from grokstudy.analysis.tables.study import StudyTables
-from grokstudy.trainables.events import Event
 
 IN_DISTRIBUTION = Pair("generalised_ii", "circuit_ii", "mediated_ii")
 """The events that are about in-distribution examples; those of `FOREMOST` are about others where both are there."""
@@ -22,50 +20,27 @@ COMMON = (*IN_DISTRIBUTION, *FOREMOST)
 
 @dataclass(frozen=True)
 class Family:
-    """One of the related systems: where it is from, and what its study's events are where they have other names."""
+    """One of the related systems, and where it is from."""
 
     number: str
     title: str
     paper: str
     """arXiv number."""
-    reads: Mapping[str, Event] = field(default_factory=dict)
-    """Common events of a study that does not use these names."""
 
 
 FAMILIES = {
-    "decoupling": Family(
-        "S1", "two-hop composition, four exposures", "2601.09049",
-        {
-            IN_DISTRIBUTION.answer: Event(metric="accuracy", split=("test_ii",), at_least=0.5),
-            IN_DISTRIBUTION.circuit: Event(metric="capacity", split=("test_ii",), at_least=0.5),
-        },
-    ),
+    "decoupling": Family("S1", "two-hop composition, four exposures", "2601.09049"),
     "comparison": Family("S2", "comparison", "2405.15071"),
     "complex_reasoning": Family("S2", "complex reasoning", "2405.15071"),
     "k_hop": Family("S3", "more hops, fact classes", "2505.23653"),
     "synthetic_facts": Family("S4", "real and synthetic facts", "2504.20752"),
     "tree_path": Family("S5", "paths in trees", "2508.08222"),
-    "in_context": Family(
-        "S6", "in-context regression", "2507.20443",
-        {
-            IN_DISTRIBUTION.answer: Event(metric="relative", split=("fresh",), at_most=0.1),
-            ANSWER: Event(metric="relative", split=("noisy", "long"), at_most=0.1),
-        },
-    ),
-    "length_generalisation": Family(
-        "S7", "retrieval at longer contexts", "2505.21785",
-        {IN_DISTRIBUTION.answer: Event(metric="accuracy", split=("x1",), at_least=0.9)},
-    ),
+    "in_context": Family("S6", "in-context regression", "2507.20443"),
+    "length_generalisation": Family("S7", "retrieval at longer contexts", "2505.21785"),
     "affine_icl": Family("S8", "affine recurrences in context", "2410.17438"),
     "cot_icl": Family("S9", "chain of thought in context", "2410.02167"),
-    "graph_navigation": Family(
-        "S10", "navigation of graphs", "2402.07757",
-        {
-            IN_DISTRIBUTION.answer: Event(metric="class_accuracy", split=("test_pairs",), at_least=0.9),
-            ANSWER: Event(metric="class_accuracy", split=("test_longer",), at_least=0.9),
-        },
-    ),
-}  # fmt: skip
+    "graph_navigation": Family("S10", "navigation of graphs", "2402.07757"),
+}
 """The study of each family, in the order of the gallery."""
 
 
@@ -109,8 +84,5 @@ def task_of(tables: StudyTables) -> str | None:
 
 
 def in_common_words(tables: StudyTables) -> StudyTables:
-    """The study with its common events alone; one that does not use these names is read as its family says."""
-    family = FAMILIES.get(tables.name)
-    is_read = family is not None and IN_DISTRIBUTION.answer not in tables.declared
-    declared = {**tables.declared, **(family.reads if family and is_read else {})}
-    return replace(tables, declared={name: declared[name] for name in COMMON if name in declared})
+    """The study with its common events alone."""
+    return replace(tables, declared={name: tables.declared[name] for name in COMMON if name in tables.declared})

@@ -9,6 +9,7 @@ not know is null.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
+from grokstudy.trainables.machine import cores
 from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.schema import Column
 from grokstudy.trainables.storage.records import arrow_schema
@@ -39,6 +41,9 @@ _KINDS: dict[str, Any] = {
 }
 _FAMILIES = {"int": "int", "uint": "int", "float": "float", "double": "float", "halffloat": "float"}
 _THREADS = 4
+"""Files of a network that are waited for at a time."""
+_FEWEST = 64
+"""Local files that are worth a thread: one takes less time to read than a thread to wake."""
 _AT_ONCE = 512
 """Parts that are decoded before their rows are handed on."""
 _VERIFY = "grokstudy verify names every fault of the root and what to do"
@@ -149,7 +154,7 @@ class Scan:
         for number, (run_id, horizon) in enumerate(trials.select("run_id", "horizon").iter_rows()):
             ends.setdefault(run_id, []).append((number, horizon + beyond))
         folders = [(RunDir(self.store, run_id).parts(self.table), tuple(limits)) for run_id, limits in ends.items()]
-        return [part for own in self._each(lambda pair: self._parts_of(*pair), folders) for part in own]
+        return [part for own in self._each(lambda pair: self._parts_of(*pair), folders, 1) for part in own]
 
     def _parts_of(self, folder: str, limits: tuple[tuple[int, int], ...]) -> list[_Part]:
         starts = {}
@@ -165,17 +170,20 @@ class Scan:
                 parts.append(_Part(*paths, start, end, trials))
         return parts
 
-    def _each(self, read: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-        """In order; several at a time where each waits for a network, which here would only wait for one another."""
-        if self.store.local:
+    def _each(self, read: Callable[[_Item], _Result], items: Sequence[_Item], threads: int) -> list[_Result]:
+        """In order; over a network several at a time, of local files a stretch of them for each of so many threads."""
+        if self.store.local and threads < 2:
             return [read(item) for item in items]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            return list(pool.map(read, items))
+        threads, length = (threads, math.ceil(len(items) / threads)) if self.store.local else (_THREADS, 1)
+        stretches = [items[first : first + length] for first in range(0, len(items), length)]
+        with ThreadPoolExecutor(threads) as pool:
+            return [result for results in pool.map(lambda some: list(map(read, some)), stretches) for result in results]
 
     def _frame(self, parts: Sequence[_Part], trials: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
         """The wanted columns of some parts: of each the rows of every trial."""
         names = [name for name in self._arrow.names if name in wanted]
-        read = self._each(lambda part: self._decoded(part, names), parts)
+        threads = min(cores(), len(parts) // _FEWEST) if names else 1  # a footer alone is read faster than handed over
+        read = self._each(lambda part: self._decoded(part, names), parts, threads)
         pieces, numbers, heights = [], [], []
         for part, content in zip(parts, read, strict=True):
             if content is None:
@@ -185,7 +193,7 @@ class Scan:
                 if content.last >= until:
                     table = table.filter(pc.less(table["step"], until))
                     height = table.num_rows
-                pieces.append(table.select(names))
+                pieces.append(table if table.column_names == names else table.select(names))
                 numbers.append(number)
                 heights.append(height)
         whose = np.repeat(np.array(numbers, np.int64), heights)
@@ -228,14 +236,16 @@ class Scan:
 
     def _conformed(self, rows: pa.Table, names: Sequence[str]) -> pa.Table:
         """The columns as this table has them; null where the writer did not know one."""
-        arrays = {}
-        for name in names:
-            kind = self._arrow.field(name).type
-            array = rows[name] if name in rows.column_names else pa.nulls(len(rows), kind)
-            if pa.types.is_string(array.type):
-                array.validate(full=True)  # text that is not UTF-8 would end the process later
-            arrays[name] = array if array.type == kind else array.cast(kind)
-        return pa.table(arrays)
+        for column in rows.columns:
+            if pa.types.is_string(column.type):
+                column.validate(full=True)  # text that is not UTF-8 would end the process later
+        wanted = pa.schema([self._arrow.field(name) for name in names])
+        if rows.schema.equals(wanted):
+            return rows
+        known = {name: rows[name] for name in rows.column_names}
+        return pa.table(
+            [known.get(field.name, pa.nulls(len(rows), field.type)).cast(field.type) for field in wanted], wanted
+        )
 
     def _check(self, schema: pa.Schema) -> None:
         """Whether a part has this table's columns. Raises _FaultError."""

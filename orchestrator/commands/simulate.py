@@ -47,8 +47,9 @@ def simulate(
     read, store = read_study(study), existing(root)
     if event not in read.events:
         stop(f"--event {event}: is no event of {read.name}; its events: {', '.join(read.events)}")
-    rules = [_kind(text, "scheduler", SCHEDULERS) for text in scheduler or ["fifo"]]
-    searches = [_kind(text, "search", SEARCHERS) for text in search or ["grid"]]
+    task = read.task
+    rules = [_kind(text, "scheduler", SCHEDULERS, task) for text in scheduler or ["fifo"]]
+    searches = [_kind(text, "search", SEARCHERS, task) for text in search or ["grid"]]
     try:
         recorded = recorded_trials(read, store)
     except FileNotFoundError as error:
@@ -70,10 +71,11 @@ def simulate(
     say(f"{read.name}: {note}\n{table([_words(row, whole) for row in rows], width())}")
 
 
-def _kind(text: str, section: str, kinds: Any) -> tuple[str, Any]:
+def _kind(text: str, section: str, kinds: Any, task: str) -> tuple[str, Any]:
     """Read `name` or `name, option: value, ...`."""
     import yaml
 
+    from grokstudy.orchestrator.study.read_sections import on_headline
     from grokstudy.trainables.options import fields_of
 
     name, _, rest = text.partition(",")
@@ -93,7 +95,7 @@ def _kind(text: str, section: str, kinds: Any) -> tuple[str, Any]:
             given[key] = field.block(**value) if isinstance(value, dict) else stop(f"--{section}: {key} is a mapping")
         elif misfit := field.misfit(given[key]):
             stop(f"--{section} {text!r}: {key} {misfit}")
-    return name.strip(), options(**given)
+    return name.strip(), on_headline(options(**given), task)
 
 
 def _row(policy: str, outcomes: list[Outcome], seconds: float) -> dict[str, Any]:

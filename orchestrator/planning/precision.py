@@ -4,7 +4,7 @@ one takes. From the spread of event times in studies of the root, or a stated on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,34 +81,48 @@ def restricted_variance(spread: float, censored: float) -> float:
 
 def spread_in_root(study: Study, store: Store, event: str) -> Spread | None:
     """Of this study's runs where it has enough, else pooled over the root's studies; None where there is too little."""
-    own = [name for name in study_names(store) if name == study.name]
-    return _pooled(store, own, event) or _pooled(store, study_names(store), event)
+    names = study_names(store)
+    own = [_deviations(store, name, event) for name in names if name == study.name]
+    return _pooled(own) or _pooled([*own, *(_deviations(store, name, event) for name in names if name != study.name)])
 
 
-def _pooled(store: Store, names: list[str], event: str) -> Spread | None:
+@dataclass(frozen=True)
+class _Deviations:
+    """How the event's log10 times lie about the means of their groups, in one study."""
+
+    study: str
+    squares: float = 0.0
+    freedom: int = 0
+    runs: int = 0
+    censored: int = 0
+
+
+def _deviations(store: Store, name: str, event: str) -> _Deviations:
+    """Of the trials that are results; nothing where the study does not declare the event, or no group has two."""
     import polars as pl
 
     from grokstudy.analysis.answer import of_results
     from grokstudy.analysis.tables.study import load
 
-    squares, freedom, runs, censored = 0.0, 0, 0, 0
-    used: list[str] = []
-    for name in names:
-        tables = load(store.uri, name)
-        if event not in tables.declared:
-            continue
-        rows = (
-            of_results(tables.events, tables)
-            .filter((pl.col("event") == event) & (pl.col("state") != "no_data"))
-            .collect()
-        )
-        seen = rows.filter(pl.col("state") == "observed").with_columns(log=pl.col("time").clip(lower_bound=1).log10())
-        groups = seen.partition_by(tables.groups) if tables.groups else [seen]
-        several = [group["log"].to_numpy() for group in groups if len(group) > 1]
-        squares += sum(float(((times - times.mean()) ** 2).sum()) for times in several)
-        freedom += sum(len(times) - 1 for times in several)
-        if several:
-            runs, censored, used = runs + len(rows), censored + len(rows) - len(seen), [*used, name]
+    tables = load(store.uri, name)
+    if event not in tables.declared:
+        return _Deviations(name)
+    tables = replace(tables, declared={event: tables.declared[event]})  # the others need not be read
+    rows = of_results(tables.events, tables).filter(pl.col("state") != "no_data").collect()
+    seen = rows.filter(pl.col("state") == "observed").with_columns(log=pl.col("time").clip(lower_bound=1).log10())
+    groups = seen.partition_by(tables.groups) if tables.groups else [seen]
+    several = [group["log"].to_numpy() for group in groups if len(group) > 1]
+    if not several:
+        return _Deviations(name)
+    squares = sum(float(((times - times.mean()) ** 2).sum()) for times in several)
+    freedom = sum(len(times) - 1 for times in several)
+    return _Deviations(name, squares, freedom, len(rows), len(rows) - len(seen))
+
+
+def _pooled(studies: list[_Deviations]) -> Spread | None:
+    squares, freedom = sum(study.squares for study in studies), sum(study.freedom for study in studies)
     if freedom < FEWEST or squares == 0:
         return None
-    return Spread(float(np.sqrt(squares / freedom)), runs, censored / runs, tuple(used))
+    runs, censored = sum(study.runs for study in studies), sum(study.censored for study in studies)
+    used = tuple(study.study for study in studies if study.freedom)
+    return Spread(float(np.sqrt(squares / freedom)), runs, censored / runs, used)

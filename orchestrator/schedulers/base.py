@@ -62,12 +62,14 @@ class Ranked:
     stops: ClassVar[bool] = True
 
     metric: str = option("accuracy", "accuracy, loss or margin, or the name of a probe's measurement")
-    split: str = option("test_oo", "evaluation split; where none is named, the headline of the task")
+    split: str | None = option(None, "evaluation split; where none is named, the headline of the task")
     mode: Literal["max", "min"] = option("max", "whether more is better")
     grace_steps: int = option(1000, "steps that every trial gets", ge=1)
 
     def score(self, metrics: Metrics) -> float | None:
         """The metric, turned so that more is better; None where it was not measured."""
+        if self.split is None:
+            raise ValueError("a rule that ranks trials needs the split that its metric is of")
         value = metrics.get((self.metric, self.split, None, None))
         if value is None or math.isnan(value):
             return None

@@ -44,7 +44,7 @@ class Objective:
     """The number that a search drives up or down: a metric's last value or an event's time, averaged over seeds."""
 
     metric: str = option("accuracy", "accuracy, loss or margin, or the name of a probe's measurement")
-    split: str = option("test_oo", "evaluation split; where none is named, the headline of the task")
+    split: str | None = option(None, "evaluation split; where none is named, the headline of the task")
     event: str | None = option(
         None,
         "instead of a metric: an event of the study, the earlier the better; one that has not come counts as later",

@@ -84,17 +84,16 @@ def read_kind(
         check = partial(check_word, task=task, probes=probes)
         options = read_block(findings, (section,), given, kinds[kind], check, skip="kind")
         if options is not None:
-            return kind, _on_headline(options, given, task)
+            return kind, on_headline(options, task)
     return default, kinds[default]()
 
 
-def _on_headline(options: Any, given: Mapping[str, Any], task: str) -> Any:
+def on_headline(options: Any, task: str) -> Any:
     """The options with the task's headline split wherever the file names none."""
     objective = getattr(options, "objective", None)
     if objective is not None:
-        block = given.get("objective")
-        return replace(options, objective=_on_headline(objective, block if isinstance(block, dict) else {}, task))
-    if hasattr(options, "split") and "split" not in given:
+        return replace(options, objective=on_headline(objective, task))
+    if getattr(options, "split", "") is None:
         return replace(options, split=TASKS[task].headline)
     return options
 

@@ -121,6 +121,7 @@ def test_studies_of_different_tasks_are_compared_by_the_events_they_have_in_comm
     of_length = {
         "circuit": {"metric": "bridge_hit", "split": "test_oo", "at_least": 0.9},
         "generalised": {"metric": "accuracy", "split": "test_oo", "at_least": 0.5},
+        "generalised_ii": {"metric": "accuracy", "split": "x1", "at_least": 0.9},
         "occurrence": {"metric": "bridge_hit", "split": "test_oo", "at_least": 0.1},
     }
     trials = side(str(root), "regimes").trials.to_dicts()

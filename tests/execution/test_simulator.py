@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from synthetic import build_grid, build_tracked
-from worlds import GRID, HORIZON, Run
+from worlds import GRID, HORIZON, Run, on_headline
 
 from grokstudy.orchestrator.commands.simulate import simulate as command
 from grokstudy.orchestrator.execution.simulator import (
@@ -59,7 +59,9 @@ def recorded(study: Study) -> list[Recorded]:
 
 
 def policy(search: str = "grid", scheduler: str = "fifo", **options: Any) -> Policy:
-    return Policy((search, SEARCHERS[search].Options(**options)), (scheduler, SCHEDULERS[scheduler].Options()))
+    return Policy(
+        (search, SEARCHERS[search].Options(**options)), (scheduler, on_headline(SCHEDULERS[scheduler].Options()))
+    )
 
 
 def play(study: Study, recorded: list[Recorded], tried: Policy, seed: int = 0) -> Outcome:
@@ -83,7 +85,7 @@ def test_what_is_killed_was_not_found_and_costs_less(study: Study, recorded: lis
 
 def test_futility_kills_no_late_generaliser_where_asha_kills_many(study: Study, recorded: list[Recorded]) -> None:
     killed = {
-        kind: killed_late(recorded, "generalised", SCHEDULERS[kind].Options(), kind)
+        kind: killed_late(recorded, "generalised", on_headline(SCHEDULERS[kind].Options()), kind)
         for kind in ("asha", "hyperband", "median")
     }
     assert {late for _, late in killed.values()} == {40}

@@ -16,7 +16,7 @@ from grokstudy.analysis.figures.gallery import COLOURS, HEIGHT, LINES, MOST, tog
 from grokstudy.analysis.report.gallery import WORDS, exhibits, write_gallery
 from grokstudy.analysis.statistics.decoupling import CLASSES
 from grokstudy.analysis.statistics.milestones import MILESTONES, milestones
-from grokstudy.analysis.tables.families import FAMILIES, in_common_words, roles_of
+from grokstudy.analysis.tables.families import FAMILIES, in_common_words
 from grokstudy.analysis.tables.study import load
 from grokstudy.orchestrator.cli import app
 from grokstudy.trainables.events import events_of
@@ -143,20 +143,6 @@ def test_a_study_without_an_event_did_not_ask(tmp_path: Path) -> None:
     assert (first[4], first[5], first[6]) == ("not asked", "not asked", "–")
     assert first[8] == "neither 3/3 (0.44–1.00)"
     assert "- behaviour: not asked by this study" in page.read_text()
-
-
-def test_studies_with_other_names_are_read_in_common_words(tmp_path: Path) -> None:
-    tables = in_common_words(load(build(tmp_path, "decoupling"), "decoupling"))
-    roles = roles_of(tables)
-    assert (roles.component, roles.behaviour, roles.component_ood) == ("circuit_ii", "generalised_ii", "circuit")
-    assert tables.declared["generalised_ii"].split == ("test_ii",)
-    states = dict(tables.events.group_by("event").agg(pl.first("state")).collect().iter_rows())
-    assert states == {"generalised_ii": "observed", "circuit_ii": "no_data", "circuit": "censored",
-                      "generalised": "censored"}  # fmt: skip
-    page = Path(write_gallery([str(tmp_path)], tmp_path / "gallery.md").page)
-    assert "- component: capacity on test_ii >= 0.5 for 3 evaluations, as read here" in page.read_text()
-    assert "- component there: bridge_hit on test_oo >= 0.9 for 3 evaluations (`circuit`)" in page.read_text()
-    assert lines_of(page, "S1 two-hop composition, four exposures")[1][5] == "not measured"
 
 
 def test_a_study_that_uses_the_common_names_is_read_as_it_declares_them(tmp_path: Path) -> None:

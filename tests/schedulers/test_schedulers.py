@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from worlds import ACCURACY, EVENTS, GRID, HORIZON, Run, play, study
+from worlds import ACCURACY, EVENTS, GRID, HORIZON, Run, on_headline, play, study
 
 from grokstudy.orchestrator.schedulers import SCHEDULERS
 from grokstudy.orchestrator.schedulers.asha import Asha, AshaOptions
@@ -16,7 +16,7 @@ from grokstudy.orchestrator.schedulers.median import Median, MedianOptions
 @pytest.fixture(params=SCHEDULERS)
 def scheduler(request: pytest.FixtureRequest) -> Scheduler:
     kind = SCHEDULERS[request.param]
-    return kind(kind.Options(), EVENTS)
+    return kind(on_headline(kind.Options()), EVENTS)
 
 
 def test_nobody_is_stopped_in_its_grace_or_at_its_end(scheduler: Scheduler) -> None:
@@ -47,7 +47,7 @@ def scores(scheduler: Scheduler, step: int, values: dict[str, float]) -> list[st
 
 
 def test_asha_keeps_one_of_three_at_a_rung() -> None:
-    scheduler = Asha(AshaOptions(grace_steps=100), {})
+    scheduler = Asha(AshaOptions(grace_steps=100, split="test_oo"), {})
     for name in "abcd":
         scheduler.begin(name, 1000)
     assert scores(scheduler, 100, {"a": 0.1, "b": 0.5, "c": 0.3, "d": 0.6}) == [
@@ -61,7 +61,7 @@ def test_asha_keeps_one_of_three_at_a_rung() -> None:
 
 
 def test_hyperband_pauses_until_its_bracket_is_complete() -> None:
-    scheduler = Hyperband(HyperbandOptions(grace_steps=100, brackets=1), {})
+    scheduler = Hyperband(HyperbandOptions(grace_steps=100, brackets=1, split="test_oo"), {})
     for name in "abc":
         scheduler.begin(name, 1000)
     assert scores(scheduler, 100, {"a": 0.1, "b": 0.5}) == ["pause", "pause"]
@@ -71,7 +71,7 @@ def test_hyperband_pauses_until_its_bracket_is_complete() -> None:
 
 
 def test_hyperband_does_not_wait_for_a_trial_that_failed() -> None:
-    scheduler = Hyperband(HyperbandOptions(grace_steps=100, brackets=1, reduction_factor=2), {})
+    scheduler = Hyperband(HyperbandOptions(grace_steps=100, brackets=1, reduction_factor=2, split="test_oo"), {})
     for name in "abc":
         scheduler.begin(name, 1000)
     scores(scheduler, 100, {"a": 0.1, "b": 0.5})
@@ -80,7 +80,7 @@ def test_hyperband_does_not_wait_for_a_trial_that_failed() -> None:
 
 
 def test_the_median_rule_stops_who_was_never_as_good_as_the_others_usually_are() -> None:
-    scheduler = Median(MedianOptions(grace_steps=50), {})
+    scheduler = Median(MedianOptions(grace_steps=50, split="test_oo"), {})
     for name in "abcd":
         scheduler.begin(name, 1000)
     for step in (50, 100):
@@ -131,7 +131,7 @@ def test_futility_spares_late_generalisers_that_asha_stops() -> None:
         runs = study(seed)
         for kind in lost:
             options = {"chance": 0.1} if kind == "futility" else {}
-            ended = play(SCHEDULERS[kind](SCHEDULERS[kind].Options(**options), EVENTS), runs)
+            ended = play(SCHEDULERS[kind](on_headline(SCHEDULERS[kind].Options(**options)), EVENTS), runs)
             steps[kind] += sum(step for step, _ in ended.values())
             late = [run for run in runs if 1500 < run.at <= HORIZON]
             lost[kind] += [ended[run.name][1] and ended[run.name][0] < run.at for run in late]

@@ -60,7 +60,7 @@ def test_a_full_study_is_read_as_written(tmp_path: Path) -> None:
     assert study.name == "asked"
     assert study.seeds == (0, 2)
     assert study.columns == ["data.exposure", "optim.weight_decay", "depth"]
-    assert study.scheduler == AshaOptions(grace_steps=1000, reduction_factor=4)
+    assert study.scheduler == AshaOptions(split="test_oo", grace_steps=1000, reduction_factor=4)
     assert study.resources == Resources(cpu=2.0, gpu=0.25, workers=3, max_failures=0)
     assert study.events["used"].to_json() == {
         "metric": "lens_bridge_hit", "split": ["test_oo"], "layer": 2, "position": "r1",

@@ -19,11 +19,14 @@ from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.tasks import DEFAULT, TASKS
+from grokstudy.trainables.tasks.graph import IN_DISTRIBUTION
 from grokstudy.trainables.training.pack import Pack
 from grokstudy.trainables.training.stepper import Mode
 
 TRAIN_STEPS, EARLY_STEPS, EVAL_EVERY = 400, 100, 10
-THRESHOLDS = [("train_ii", 0.2), ("train_ii", 0.5), ("train_ii", 0.9), ("test_oo", 0.5)]
+TRAINED, HELD_OUT = IN_DISTRIBUTION[0], TASKS[DEFAULT].headline
+THRESHOLDS = [(TRAINED, 0.2), (TRAINED, 0.5), (TRAINED, 0.9), (HELD_OUT, 0.5)]
 """Events that are compared: when the accuracy on a split reaches a value."""
 FP32_LIMITS = {"loss": 1e-3, "events": 0.25}
 """Largest relative error allowed: mean of the loss over the early steps, and the worst event, by more than one

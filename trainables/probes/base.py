@@ -24,6 +24,7 @@ from torch import Tensor
 
 from grokstudy.trainables.models.network import Network, margins
 from grokstudy.trainables.probes.queries import Queries
+from grokstudy.trainables.tasks.graph import AFTER_HOP_1
 
 if TYPE_CHECKING:
     from grokstudy.trainables.probes.exchanges import Exchanges
@@ -77,7 +78,7 @@ class Scene:
     @property
     def r1(self) -> int:
         """Place of the first relation, where a causal model can know the bridge."""
-        return self.positions.index("r1")
+        return self.positions.index(AFTER_HOP_1)
 
     @cached_property
     def clean(self) -> list[Tensor]:

@@ -135,7 +135,7 @@ class CopyRetrieve(Fresh):
     }
     events: ClassVar[dict[str, Event]] = {
         "circuit": Event(metric="mass_answer", split=("x1",), at_least=0.5),
-        "memorised": Event(metric="accuracy", split=("x1",), at_least=0.9),
+        "generalised_ii": Event(metric="accuracy", split=("x1",), at_least=0.9),
         "generalised": Event(metric="accuracy", split=("x2",), at_least=0.9),
     }
     """`circuit`: some head looks where the answer is. `memorised`: answered at the trained lengths, of contexts never

@@ -130,6 +130,8 @@ class Graph:
 
 
 POSITIONS = ("h", "r1", "r2")
+AFTER_HOP_1 = POSITIONS[1]
+"""Where hop 1 is known: the position of l*, and of every state that probes look for the bridge in."""
 IN_DISTRIBUTION = ("train_ii", "test_ii")
 """Splits of chains of two in-distribution facts, trained and held out."""
 

@@ -70,7 +70,8 @@ class ICLRegression(Fresh):
     families = ("attention", "decoder")
     events: ClassVar[dict[str, Event]] = {
         "circuit": Event(metric="mass_feature", split=("fresh",), at_least=0.9),
-        "generalised": Event(metric="relative", split=("fresh",), at_most=0.1),
+        "generalised_ii": Event(metric="relative", split=("fresh",), at_most=0.1),
+        "generalised": Event(metric="relative", split=("noisy", "long"), at_most=0.1),
         "attends": Event(metric="mass_feature", split=("fresh",), at_least=0.5),
         "accurate": Event(metric="absolute", split=("fresh",), at_most=0.01),
     }
