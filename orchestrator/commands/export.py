@@ -3,30 +3,87 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Quiet, Root, StudyName, driving, existing, say, stop, study_name
+from grokstudy.analysis.labels import ANSWER
+from grokstudy.orchestrator.commands.common import (
+    Quiet,
+    Root,
+    StudyName,
+    driving,
+    existing,
+    say,
+    stop,
+    study_name,
+    warn_of,
+)
 
-Out = Annotated[Path, typer.Argument(help="Tar file to write.", show_default=False)]
+if TYPE_CHECKING:
+    from grokstudy.trainables.storage.store import Store
+
+Out = Annotated[Path, typer.Argument(help="File or folder to write.", show_default=False)]
 Tar = Annotated[Path, typer.Argument(help="Tar file that export wrote.", show_default=False)]
 
 
 Hosts = Annotated[bool, typer.Option("--with-hosts", help="Keep what markers tell of hosts and of folders.")]
+Optuna = Annotated[bool, typer.Option("--optuna", help="Instead an SQLite file for optuna-dashboard.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Instead a folder for TensorBoard.")]
+HuggingFace = Annotated[bool, typer.Option("--hf", help="Instead a data set of the Hugging Face hub: Parquet, a card.")]
+EventName = Annotated[str, typer.Option("--event", help="With --optuna: the event whose step is the objective.")]
 
 
-def export(study: StudyName, out: Out, root: Root = "results", with_hosts: Hosts = False, quiet: Quiet = False) -> None:
-    """Write a study, with its runs and all their rows, to one tar file; without the names of hosts and folders."""
+def export(
+    study: StudyName,
+    out: Out,
+    root: Root = "results",
+    optuna: Optuna = False,
+    tensorboard: TensorBoard = False,
+    hf: HuggingFace = False,
+    event: EventName = ANSWER,
+    with_hosts: Hosts = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a study, with its runs and all their rows, to one tar file, or for another tool; without names of hosts."""
     from grokstudy.orchestrator.root.archive import export as write
     from grokstudy.trainables.storage.study_dir import StudyDir
 
     store, name = existing(root), study_name(study)
     if not StudyDir(store, name).has_trials():
         stop(f"{store.uri}: there is no study {name!r}")
-    count = write(store, name, out, with_hosts)
+    chosen = [word for word, given in {"optuna": optuna, "tensorboard": tensorboard, "hf": hf}.items() if given]
+    if len(chosen) > 1:
+        stop(f"--{' --'.join(chosen)}: one format at a time")
+    if chosen:
+        told = _elsewhere(store, name, out, chosen[0], event)
+    else:
+        told = f"{write(store, name, out, with_hosts)} runs of study {name}"
     if not quiet:
-        say(f"{out}: {count} runs of study {name}")
+        say(f"{out}: {told}")
+
+
+def _elsewhere(store: Store, name: str, out: Path, tool: str, event: str) -> str:
+    """Write it in another tool's format; says what was written, and how to look at it."""
+    from grokstudy.analysis import load
+    from grokstudy.analysis.exports.hugging_face import to_hugging_face
+    from grokstudy.analysis.exports.optuna import to_optuna
+    from grokstudy.analysis.exports.tensorboard import to_tensorboard
+
+    tables = load(store.uri, name)
+    try:
+        if tool == "optuna":
+            told = f"{to_optuna(tables, out, event)} trials; see them with\n  optuna-dashboard sqlite:///{out}"
+        elif tool == "tensorboard":
+            told = f"{to_tensorboard(tables, out)} runs; see them with\n  tensorboard --logdir {out}"
+        else:
+            told = f"{to_hugging_face(tables, out):,} rows; send them with\n  hf upload --repo-type dataset NAME {out}"
+    except (ValueError, FileExistsError) as error:
+        stop(str(error))
+    except ModuleNotFoundError as error:
+        stop(f"--{tool}: {error.name} is not installed; pip install 'grokstudy[{tool}]'")
+    warn_of(tables.warnings)
+    return told
 
 
 def import_(tar: Tar, root: Root = "results", quiet: Quiet = False) -> None:
