@@ -13,7 +13,7 @@ from grokstudy.analysis.figures import theme
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.tasks import of_splits
 
-CAPTION = "Median over seeds at the end of training. Depth 0 is the embedding, k the state after k blocks."
+CAPTION = "Median over n seeds at the end of training. Depth 0 is the embedding, k the state after k blocks."
 MOST_PROBES = 6
 """Most probes that are drawn; of the logit lens, hits come before ranks and probabilities."""
 REGIMES = 12
@@ -56,10 +56,13 @@ def share_probes(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
 
 def _figure(name: str, rows: pl.DataFrame, split: str, known: pl.DataFrame) -> theme.Figure:
     order = known["regime"].unique(maintain_order=True).to_list()[:REGIMES]
-    shown = rows.filter(pl.col("regime").is_in(order))
+    shown = rows.filter(pl.col("regime").is_in(order)).sort(
+        pl.col("regime").replace_strict(order, range(len(order))), maintain_order=True
+    )
     positions = shown["position"].unique(maintain_order=True).to_list()
     depths = sorted(shown["layer"].unique().to_list(), reverse=True)
-    base = alt.Chart(shown).encode(
+    headed = theme.with_counts(shown, "regime")
+    base = alt.Chart(headed).encode(
         x=alt.X("position:N", sort=positions, title="token position", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("layer:O", sort=depths, title="depth (blocks)"),
         tooltip=["regime:N", "layer:Q", "position:N", "value:Q", "trials:Q"],
@@ -69,6 +72,6 @@ def _figure(name: str, rows: pl.DataFrame, split: str, known: pl.DataFrame) -> t
     number = alt.Text("value:Q", format=".2f")
     words = base.mark_text(fontSize=9).encode(text=number, color=theme.on_blue("value"))
     layers = alt.layer(tiles, words).properties(width=38 * len(positions), height=22 * len(depths))
-    header = alt.Facet("regime:N", sort=order, title=None)
+    header = alt.Facet("heading:N", sort=headed["heading"].unique(maintain_order=True).to_list(), title=None)
     chart = layers.facet(header, columns=4).properties(title=f"{name.replace('_', ' ')} on {split}")
     return theme.Figure(f"layer_position_{name}", chart, shown, CAPTION)

@@ -233,3 +233,10 @@ def drawn_of(known: pl.DataFrame) -> str:
 def on_blue(column: str) -> Any:
     """The colour of a number written on a tile of `BLUES`."""
     return alt.condition(f"datum['{column}'] > 0.6", alt.value(ON_DEEP), alt.value(ON_LIGHT))
+
+
+def with_counts(rows: pl.DataFrame, panel: str) -> pl.DataFrame:
+    """With `heading`: the panel's name and over how many `trials` its values are taken, the fewest to the most."""
+    few, most = pl.col("trials").min().over(panel), pl.col("trials").max().over(panel)
+    counts = pl.when(few == most).then(pl.format("n={}", few)).otherwise(pl.format("n={} to {}", few, most))
+    return rows.with_columns(heading=pl.format("{}, {}", panel, counts))
