@@ -15,6 +15,7 @@ from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.planning.cost import Pace, costly
 from grokstudy.trainables.bench import speed
 from grokstudy.trainables.config import RunConfig, eval_steps
+from grokstudy.trainables.models import step_flops
 from grokstudy.trainables.models.network import Network
 from grokstudy.trainables.probes.splits import SplitBatch
 from grokstudy.trainables.tasks.base import Task
@@ -136,3 +137,27 @@ def test_the_plan_says_where_the_circuit_counts_trained_chains(tmp_path: Path, p
     shown = CliRunner().invoke(app, ["plan", str(path), "--root", str(tmp_path / "root")])
     assert shown.exit_code == 0, shown.output
     assert ("count chains that were trained" in shown.stdout) == told
+
+
+def test_a_large_model_is_measured_by_one_of_its_blocks(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[RunConfig] = []
+
+    def seconds(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> float:
+        tried.append(config)
+        return 0.01 + flops(config, config.train.batch) / 1e10
+
+    def flops(config: RunConfig, batch: int) -> float:
+        return float(step_flops(config.model, config.example, batch))
+
+    monkeypatch.setattr(speed, "_seconds_per_step", seconds)
+    config = small(model={"layers": 8, "loops": 2, "width": 768, "heads": 12}, train={"batch": 512})
+    told = 1 / speed.steps_per_second(config)
+    assert {(one.model.layers, one.model.loops, one.model.width) for one in tried} == {(1, 1, 768)}
+    assert max(flops(one, one.train.batch) for one in tried) <= speed.PROBE_FLOPS
+    assert told == pytest.approx(flops(config, 512) / 1e10, rel=0.2)
+    tried.clear()
+    assert speed.evaluation_seconds(config) > 0
+    huge = small(model={"width": 8192, "heads": 8})
+    assert speed.steps_per_second(huge) == speed.RECKONED_FLOPS / flops(huge, huge.train.batch)
+    assert speed.evaluation_seconds(huge) > 0
+    assert not tried, "nothing of that size is allocated"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from grokstudy.trainables.bench.function import tried
 from grokstudy.trainables.config import RunConfig
@@ -25,7 +27,7 @@ from grokstudy.trainables.training.engine import CHUNK, Engine, precision
 from grokstudy.trainables.training.evaluate import evaluate
 from grokstudy.trainables.training.stepper import WARM_UP, Mode
 
-PROBE_FLOPS = 4e9
+PROBE_FLOPS = 1.6e10
 """Largest training step that is measured as it is."""
 PROBE_SECONDS = 0.3
 EVALUATION_FLOPS = 1e10
@@ -35,8 +37,8 @@ DOUBLING_GAIN = 1.1
 MEMORY_SHARE = 0.8
 BYTES_PER_PARAMETER = 12
 """Weights and two moments in fp32."""
-PROBE_BYTES, DATA_BYTES = 4e8, 3.2e8
-"""Largest parameters and data that are allocated to measure: what is larger is reckoned from its products."""
+PROBE_BYTES, DATA_BYTES = 4e7, 3.2e8
+"""Largest parameters, in fp32, and largest data that are allocated to measure. An engine takes 55 bytes a parameter."""
 RECKONED_FLOPS = 3e10
 """Of a core, for what is reckoned; an estimate within a factor of two or three."""
 
@@ -47,16 +49,21 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, e
     With `engine` compile, compiling comes before the measurement; what it takes is not in the result.
 
     A large step is measured at two small batches and extended along the line through them: what a step costs without
-    examples (the optimiser), plus what each example costs. An estimate within tens of per cent.
+    examples (the optimiser), plus what each example costs. A large model is measured by one of its blocks. Estimates
+    within tens of per cent.
     """
     if config.trainable is not None:
         return 1.0 / tried(config, device, threads).update_s
     torch.set_num_threads(threads)
     at = torch.device(device)
     batch = config.train.batch
-    if _is_huge(config):
-        return RECKONED_FLOPS / step_flops(config.model, config.example, batch)
     full = step_flops(config.model, config.example, batch)
+    if _is_large(config):
+        block = _one_block(config)
+        if block is None:
+            return RECKONED_FLOPS / full
+        share = step_flops(block.model, config.example, batch) / full
+        return share * steps_per_second(block, device, threads, engine)
     if full <= PROBE_FLOPS:
         return 1.0 / _seconds_per_step(config, at, engine=engine)
     small = max(1, int(batch * PROBE_FLOPS / full / 4))
@@ -73,10 +80,14 @@ def state_bytes(config: RunConfig) -> int:
     return BYTES_PER_PARAMETER * parameter_count(config.model, config.example)
 
 
-def _is_huge(config: RunConfig) -> bool:
-    parameters = parameter_count(config.model, config.example)
-    stored = TASKS[config.task].memory(config.data)
-    return 4 * parameters > PROBE_BYTES or (stored is not None and stored[0] > DATA_BYTES)
+def _is_large(config: RunConfig) -> bool:
+    return 4 * parameter_count(config.model, config.example) > PROBE_BYTES
+
+
+def _one_block(config: RunConfig) -> RunConfig | None:
+    """The same model with one block, passed once; None where that is large, too."""
+    block = dataclasses.replace(config, model=dataclasses.replace(config.model, layers=1, loops=1))
+    return None if _is_large(block) else block
 
 
 def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1) -> float:
@@ -87,12 +98,27 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
     if config.trainable is not None:
         return tried(config, device, threads).evaluation_s
     torch.set_num_threads(threads)
-    at, options = torch.device(device), config.eval
-    splits_there = len(TASKS[config.task].splits_of(config.data))
-    forwards = step_flops(config.model, config.example, splits_there * options.max_examples) / 3
-    if _is_huge(config):
-        return forwards / RECKONED_FLOPS
-    share = min(1.0, EVALUATION_FLOPS / forwards)
+    stored = TASKS[config.task].memory(config.data)
+    is_there = stored is None or stored[0] <= DATA_BYTES
+    measured = (_one_block(config) if _is_large(config) else config) if is_there else None
+    if measured is None:
+        return _forward_flops(config) / RECKONED_FLOPS
+    splits_s, probes_s = _evaluated(measured, torch.device(device))
+    blocks = _forward_flops(config) / _forward_flops(measured)
+    patched = config.depth / 2 if measured is not config else 1.0  # probes at each depth run what lies behind it
+    return blocks * (splits_s + patched * probes_s)
+
+
+def _forward_flops(config: RunConfig) -> float:
+    """Of the splits, forward."""
+    splits = len(TASKS[config.task].splits_of(config.data))
+    return step_flops(config.model, config.example, splits * config.eval.max_examples) / 3
+
+
+def _evaluated(config: RunConfig, at: torch.device) -> tuple[float, float]:
+    """Seconds of the splits, and of the probes."""
+    options = config.eval
+    share = min(1.0, EVALUATION_FLOPS / _forward_flops(config))
     data = TASKS[config.task].build(config.data, config.seed, max(1, int(share * options.max_examples)))
     model = build(config.model, config.example)
     weights = model.unpack(model.initial(config.seed)[None].to(at))
@@ -102,19 +128,24 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
     if isinstance(data, GraphData) and any(map(needs, options.probes)):
         queries = Queries.build([data], [config.seed], most, at, options.probes)
 
-    def once() -> None:
-        with torch.no_grad(), precision(config, at):
-            freely = options.generated, options.temperature
-            values = [b.accuracy_M for b in evaluate(model, weights, splits, TASKS[config.task], *freely)]
-            scene = queries and Scene(model, weights, queries, config.example.range[1])
-            subject = Subject(model, weights, splits, most)
-            values += [m.value_M for name in options.probes for m in PROBES[name](scene if needs(name) else subject)]
-            torch.stack(values).cpu()
+    def evaluated() -> list[Tensor]:
+        freely = options.generated, options.temperature
+        return [b.accuracy_M for b in evaluate(model, weights, splits, TASKS[config.task], *freely)]
 
-    once()
-    start = time.perf_counter()
-    once()
-    return (time.perf_counter() - start) / share
+    def probed() -> list[Tensor]:
+        scene = queries and Scene(model, weights, queries, config.example.range[1])
+        subject = Subject(model, weights, splits, most)
+        return [m.value_M for name in options.probes for m in PROBES[name](scene if needs(name) else subject)]
+
+    def seconds(measure: Callable[[], list[Tensor]]) -> float:
+        start = time.perf_counter()
+        with torch.no_grad(), precision(config, at):
+            for value in measure():
+                value.cpu()
+        return time.perf_counter() - start
+
+    _, _, splits_s, probes_s = (seconds(measure) for measure in (evaluated, probed, evaluated, probed))
+    return splits_s / share, probes_s / share
 
 
 def pack_size(config: RunConfig, most: int, device: str = "cpu", threads: int = 1, share: float = 1.0) -> int:

@@ -181,7 +181,11 @@ class PartnerDraw:
 
     def _was_trained(self, h: IntArray, r1: IntArray, r2: IntArray) -> Bools:
         """Whether each of these chains was trained."""
-        mask: Bools = np.isin(self._key(h, r1, r2), self.trained)
+        key = self._key(h, r1, r2)
+        if not len(self.trained):
+            return np.zeros(key.shape, np.bool_)
+        place = np.searchsorted(self.trained, key)  # sorted already: isin would sort it anew, each time
+        mask: Bools = self.trained[place.clip(max=len(self.trained) - 1)] == key
         return mask
 
     def _most_frequent_tail(self, composed: Examples) -> IntArray:
