@@ -60,7 +60,9 @@ def findings(tables: StudyTables) -> list[Finding]:
         "What these numbers of runs could have shown (95 % interval, 80 % power)",
         could_have_seen(classed(tables), by),
     )
-    stopped = Finding("", "Runs that a scheduler stopped, and events that were out of reach", _stopped(tables))
+    by_rule = tables.stops.group_by("scheduler", "event", maintain_order=True)
+    counted = by_rule.agg(runs=pl.len(), largest_chance=pl.max("chance"))
+    stopped = Finding("", "Runs that a scheduler stopped, and events that were out of reach", counted)
     every = (*group_findings, *_critical(tables), *_together(events, by), power, stopped)
     return [finding for finding in every if not finding.rows.is_empty()]
 
@@ -75,12 +77,6 @@ def _critical(tables: StudyTables) -> list[Finding]:
             title = f"Critical value for {event} within the horizon (95 % band; dash: beyond the axis)"
             critical_findings.append(Finding("phase_diagram", title, critical_values(trials, tables.groups)))
     return critical_findings
-
-
-def _stopped(tables: StudyTables) -> pl.DataFrame:
-    """How many, by rule; the events that they count as followed to the end without, and the largest chance of each."""
-    grouped = tables.stops.group_by("scheduler", "event", maintain_order=True)
-    return grouped.agg(runs=pl.len(), largest_chance=pl.max("chance"))
 
 
 def _together(events: pl.LazyFrame, by: list[str]) -> list[Finding]:

@@ -43,7 +43,12 @@ def tracked_curves(
     rows = {table: Scan(store, table, TABLES[table], runs, noted).frame for table in TABLES}
     recorded = rows["evals"].select("split").unique().collect()["split"].drop_nulls().sort().to_list()
     headline, _ = of_splits(recorded)
-    parts = [_accuracies(rows["evals"]), _scalars(rows["steps"]), _summaries(rows["probes"], headline)]
+    is_summary = pl.col("layer").is_null() & pl.col("position").is_null() & (pl.col("split") == headline)
+    parts = [
+        _tidy(rows["evals"], pl.format("accuracy/{}", "split"), "accuracy"),
+        *(_tidy(rows["steps"], pl.lit(f"train/{name}"), name) for name in SCALARS),
+        _tidy(rows["probes"].filter(is_summary), pl.format("probe/{}", "probe"), "value"),
+    ]
     tidy = pl.concat(parts).collect()
     order = _order(tidy["metric"].unique(), headline, list(first))
     shown = (
@@ -58,20 +63,6 @@ def tracked_curves(
         for curve in curves.filter(is_long).partition_by(CURVE)
     ]
     return pl.concat([curves.filter(~is_long), *thinned])
-
-
-def _accuracies(evals: pl.LazyFrame) -> pl.LazyFrame:
-    return _tidy(evals, pl.format("accuracy/{}", "split"), "accuracy")
-
-
-def _scalars(steps: pl.LazyFrame) -> pl.LazyFrame:
-    return pl.concat([_tidy(steps, pl.lit(f"train/{name}"), name) for name in SCALARS])
-
-
-def _summaries(probes: pl.LazyFrame, headline: str) -> pl.LazyFrame:
-    """Summaries of the probes on the test that matters."""
-    is_summary = pl.col("layer").is_null() & pl.col("position").is_null() & (pl.col("split") == headline)
-    return _tidy(probes.filter(is_summary), pl.format("probe/{}", "probe"), "value")
 
 
 def _tidy(rows: pl.LazyFrame, metric: pl.Expr, column: str) -> pl.LazyFrame:

@@ -95,7 +95,8 @@ def _order(named: Mapping[str, Row]) -> str:
     if open_:
         few = f" (it takes {ENOUGH} runs)" if all(row["seeds"] < ENOUGH for row in open_.values()) else ""
         parts.append(f"the order is open in {_listed([f'{name}, {_leads(row)}' for name, row in open_.items()])}{few}")
-    return _sentence("; ".join(parts))
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _by(row: Row) -> str:
@@ -134,10 +135,6 @@ def _absent(named: Mapping[str, Row], event: str, both: bool) -> str:
 def _listed(parts: Sequence[str]) -> str:
     more = f"; and {len(parts) - MOST} more" if len(parts) > MOST else ""
     return "; ".join(parts[:MOST]) + more
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def used_words(frame: pl.DataFrame) -> dict[str, str]:

@@ -264,7 +264,10 @@ class RunConfig:
         """The part of the configuration that changes the numbers."""
         config = self.to_dict()
         for name in sections_of(self.task, self.function):
-            _drop_later(config[name], getattr(self, name))
+            options = getattr(self, name)
+            for field_ in fields_of(type(options)).values():
+                if field_.later and getattr(options, field_.attribute) == field_.default:
+                    del config[name][field_.attribute]
         del config["train"]["checkpoint_every"]
         if self.prefix_stable:
             del config["train"]["steps"]
@@ -290,12 +293,6 @@ class RunConfig:
             self.model, self.train.batch, self.train.loss, self.train.precision,
             self.optim.name, self.optim.decay, self.eval, self.train.checkpoint_every, self.trainable and self.run_id,
         )  # fmt: skip
-
-
-def _drop_later(plain: dict[str, Any], options: Any) -> None:
-    for field_ in fields_of(type(options)).values():
-        if field_.later and getattr(options, field_.attribute) == field_.default:
-            del plain[field_.attribute]
 
 
 def _digest(identity: Mapping[str, Any]) -> str:

@@ -239,7 +239,7 @@ def _read(home: Path, main: list[str], top: str | None) -> tuple[dict[str, str],
         files[path] = _text(home, path)
         if sum(map(len, files.values())) > MOST_BYTES:
             raise PluginError(f"{home / path} and what it imports are more than {MOST_BYTES:,} bytes; install them")
-        for module in _imported(_parsed(files[path], f"{home}/{path}"), _package_of(path)):
+        for module in _imported(_parsed(files[path], f"{home}/{path}"), tuple(path.split("/")[:-1])):
             if module[0] != OURS and top in (None, module[0]):
                 left += [*_packages(home, module), *filter(None, [_found(home, module)])]
     return files, str(home)
@@ -272,10 +272,6 @@ def _parsed(text: str, filename: str) -> ast.Module:
         return ast.parse(text, filename)
     except (SyntaxError, ValueError) as error:
         raise PluginError(f"is not valid Python:\n{_last(error)}") from None
-
-
-def _package_of(path: str) -> tuple[str, ...]:
-    return tuple(path.split("/")[:-1])
 
 
 def _imported(tree: ast.Module, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -55,7 +55,10 @@ def compare(sides: Sequence[Side]) -> Comparison:
     """Compare sides. Events that have the same name are compared even if defined differently, which a note says."""
     names = in_reading_order(dict.fromkeys(name for side in sides for name in side.tables.declared))
     events = pl.concat([side.of(side.tables.events).select(_EVENT_COLUMNS) for side in sides])
-    rows = [row for name in names for row in _event_rows(sides, events, name)]
+    rows = []
+    for name in names:
+        samples = {sample.group["side"]: sample for sample in survival.samples(events, name, ["side"])}
+        rows += [_event_row(side, samples.get(side.name), name) for side in sides]
     pairs = {name: survival.pairwise(events, name, ["side"]).drop("limit") for name in names if len(sides) > 1}
     tests = [frame.select(pl.lit(name).alias("event"), pl.all()) for name, frame in pairs.items() if len(frame)]
     return Comparison(
@@ -84,11 +87,6 @@ def settings(sides: Sequence[Side]) -> pl.DataFrame:
 def _values(side: Side, key: str) -> str:
     values = list(dict.fromkeys(plain(config.get(key)) for config in side.config))
     return ", ".join(values) if len(values) <= VALUES else f"{len(values)} values"
-
-
-def _event_rows(sides: Sequence[Side], events: pl.LazyFrame, name: str) -> list[dict[str, Any]]:
-    samples = {sample.group["side"]: sample for sample in survival.samples(events, name, ["side"])}
-    return [_event_row(side, samples.get(side.name), name) for side in sides]
 
 
 def _event_row(side: Side, sample: survival.Sample | None, name: str) -> dict[str, Any]:

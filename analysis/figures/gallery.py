@@ -78,7 +78,10 @@ def _rows(tables: StudyTables, roles: Mapping[str, str]) -> pl.DataFrame:
     if values.is_empty():
         return pl.DataFrame(schema=LINES)
     single = theme.thin(values, ["role", "trial_id"], len(roles) * known.height)
-    middle = values.join(_middle(values), on=["setting", "role", "step"], how="semi")
+    sizes = values.group_by("setting", "role").agg(runs=pl.col("trial_id").n_unique())
+    counts = values.group_by("setting", "role", "step").agg(count=pl.len()).join(sizes, on=["setting", "role"])
+    covered = counts.filter(2 * pl.col("count") > pl.col("runs"))  # only there is their median one of all
+    middle = values.join(covered, on=["setting", "role", "step"], how="semi")
     middle = middle.group_by("setting", "role", "step").agg(pl.median("value"))
     thick = theme.thin(middle, ["setting", "role"], len(roles) * len(set(words)))
     parts = (
@@ -90,13 +93,6 @@ def _rows(tables: StudyTables, roles: Mapping[str, str]) -> pl.DataFrame:
                        for part in parts], how="diagonal")  # fmt: skip
     place = pl.col("setting").replace_strict({name: n for n, name in enumerate(dict.fromkeys(words))})
     return every.select(list(LINES)).sort(place, "role", "line", "trial_id", "step")
-
-
-def _middle(values: pl.DataFrame) -> pl.DataFrame:
-    """Where more than half of the runs of a setting were measured: only there is their median one of all."""
-    sizes = values.group_by("setting", "role").agg(runs=pl.col("trial_id").n_unique())
-    coverage = values.group_by("setting", "role", "step").agg(count=pl.len()).join(sizes, on=["setting", "role"])
-    return coverage.filter(2 * pl.col("count") > pl.col("runs"))
 
 
 def _marks(tables: StudyTables, values: pl.DataFrame, roles: Mapping[str, str]) -> pl.DataFrame:

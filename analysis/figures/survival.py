@@ -36,16 +36,11 @@ def survival(tables: StudyTables) -> list[theme.Figure] | None:
         return None
     labels = known.lazy().select("trial_id", "regime")
     events = of_results(tables.events, tables).join(labels, on="trial_id").sort("trial_id")
-    ends = _ends(events)
-    panels = (_panel(name, event, events, ends, known) for name, event in theme.ordered_events(tables).items())
-    return theme.panels("survival", panels, CAPTION)
-
-
-def _ends(events: pl.LazyFrame) -> tuple[float, float]:
-    """Where the time axis of all panels starts and ends."""
     first, last = pl.min_horizontal(pl.col("time").min(), pl.col("horizon").min()), pl.col("horizon").max()
     frame = events.select(first=first, last=last).collect()
-    return max(1.0, 0.5 * float(frame["first"][0] or 2)), max(2.0, float(frame["last"][0] or 2))
+    ends = max(1.0, 0.5 * float(frame["first"][0] or 2)), max(2.0, float(frame["last"][0] or 2))
+    panels = (_panel(name, event, events, ends, known) for name, event in theme.ordered_events(tables).items())
+    return theme.panels("survival", panels, CAPTION)
 
 
 def _panel(

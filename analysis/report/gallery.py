@@ -217,11 +217,8 @@ there without it. Above each panel: how many runs came to each event, in the ord
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
     """Rows of the same headings as Markdown."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    cells = ([" ".join(text.replace("|", "\\|").split()) for text in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _overview(exhibit: Exhibit, settings: Sequence[Setting]) -> dict[str, str]:

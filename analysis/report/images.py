@@ -25,12 +25,15 @@ def pictures(figure: Figure, command: str, column: bool = False) -> dict[str, by
 
     name = f"{figure.name}_column" if column else figure.name
     svg = _svg(figure.column if column else figure.spec)
+    size: Any = _SIZE.search(svg)
+    width, height = float(size[1]), float(size[2])  # in px
+    points = f'width="{width * 72 / PPI:g}" height="{height * 72 / PPI:g}"'  # what a PDF counts in: 72 to the inch
     return {
         f"{name}.svg": svg.encode(),
-        f"{name}.pdf": bytes(vl_convert.svg_to_pdf(_in_points(svg))),
+        f"{name}.pdf": bytes(vl_convert.svg_to_pdf(_SIZE.sub(points, svg, count=1))),
         f"{name}.png": bytes(vl_convert.svg_to_png(svg, scale=72 / PPI, ppi=PPI_PNG)),
         f"{name}.csv": figure.data.write_csv().encode(),
-        f"{name}.txt": _note(figure, name, _size(svg)[0], command).encode(),
+        f"{name}.txt": _note(figure, name, width, command).encode(),
     }
 
 
@@ -66,18 +69,6 @@ def _numbered(svg: str) -> str:
     """The same drawing with its gradients counted from 0, not from the first that this process drew."""
     known: dict[str, int] = {}
     return _GRADIENT.sub(lambda match: f"gradient_{known.setdefault(match[1], len(known))}", svg)
-
-
-def _size(svg: str) -> tuple[float, float]:
-    """Width and height in px."""
-    match: Any = _SIZE.search(svg)
-    return float(match[1]), float(match[2])
-
-
-def _in_points(svg: str) -> str:
-    """The same drawing, 72 units to the inch: what a PDF counts in."""
-    width, height = (size * 72 / PPI for size in _size(svg))
-    return _SIZE.sub(f'width="{width:g}" height="{height:g}"', svg, count=1)
 
 
 def _note(figure: Figure, name: str, width: float, command: str) -> str:

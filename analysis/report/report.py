@@ -51,7 +51,9 @@ def write_report(
     from grokstudy.analysis.report.images import pictures
 
     tables = load(root, study)
-    versions = _versions(tables) if versions is None else versions
+    if versions is None:
+        spec = tables.spec
+        versions = {**(spec.get("versions") or {}), **({"commit": spec["commit"]} if spec.get("commit") else {})}
     frame = answer(tables)
     if answered is not None:
         answered(frame)
@@ -101,11 +103,6 @@ def write_figure(
 
 def _command(root: str | Path, study: str, figure: str) -> str:
     return shlex.join(["grokstudy", "report", study, "--root", str(root), "--figure", figure])
-
-
-def _versions(tables: StudyTables) -> dict[str, Any]:
-    spec = tables.spec
-    return {**(spec.get("versions") or {}), **({"commit": spec["commit"]} if spec.get("commit") else {})}
 
 
 def failures(root: str | Path, tables: StudyTables) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from grokstudy.analysis.labels import Pair, setting
+from grokstudy.analysis.labels import setting
 from grokstudy.analysis.statistics.decoupling import leads
 from grokstudy.analysis.stops import known_to_the_end
 from grokstudy.analysis.tables.families import in_common_words, roles_of, task_of
@@ -39,13 +39,9 @@ def milestones(tables: StudyTables) -> pl.LazyFrame:
         own = common.events.filter(pl.col("event").eq_missing(pl.lit(event, pl.String)))
         times = own.select("trial_id", pl.col("state").alias(f"{role}_state"), pl.col("time").alias(f"{role}_at"))
         frame = frame.join(times, on="trial_id", how="left", maintain_order="left")
+    known = known_to_the_end(common.events, common.trials)
     for suffix, pair in (("", roles.pair), ("_ood", roles.pair_ood)):
-        frame = frame.join(_orders(common, pair, suffix), on="trial_id", how="left", maintain_order="left")
+        pairs = leads(known, *pair) if pair else leads(known.clear())  # none where a study does not ask for both
+        order = pairs.select("trial_id", pl.col("kind").alias(f"order{suffix}"), pl.col("lead").alias(f"lead{suffix}"))
+        frame = frame.join(order, on="trial_id", how="left", maintain_order="left")
     return frame.select(pl.col(name).cast(kind) for name, kind in MILESTONES.items())
-
-
-def _orders(tables: StudyTables, pair: Pair | None, suffix: str) -> pl.LazyFrame:
-    """Class and lead of each trial; none where a study does not ask for both events."""
-    known = known_to_the_end(tables.events, tables.trials)
-    trial_leads = leads(known, *pair) if pair else leads(known.clear())
-    return trial_leads.select("trial_id", pl.col("kind").alias(f"order{suffix}"), pl.col("lead").alias(f"lead{suffix}"))

@@ -106,7 +106,10 @@ def verdicts(tables: StudyTables) -> pl.DataFrame:
     similarity_rows = similarities(maps(tables))
     if similarity_rows.is_empty():
         return pl.DataFrame(schema=JUDGED)
-    before, limit = _before(tables), GAP * tables.declared[AFTER].threshold
+    memorised = stages(tables).filter(pl.col("stage") == BEFORE).lazy()
+    values = tables.series.filter(pl.col("event") == AFTER).join(memorised, on=["trial_id", "step"])
+    before = dict(values.select("trial_id", "value").drop_nulls().collect().iter_rows())
+    limit = GAP * tables.declared[AFTER].threshold
     rows = [
         {"group": group, "split": split, "measure": measure, **_judge(part, before, limit)}
         for (group, split, measure), part in similarity_rows.group_by("group", "split", "measure", maintain_order=True)
@@ -128,15 +131,12 @@ def transplanted(tables: StudyTables) -> pl.DataFrame:
     named = rows.drop_nulls("value").join(runs, on=["run_id", "late"])
     paired = named.with_columns(pair=pl.format("{} into {}", "donor", "receiver"))
     keys = ["group", "split", "stage"]
-    medians = paired.group_by(*keys, "pair", maintain_order=True).agg(runs=pl.len(), words=_spread())
-    return medians.pivot(on="pair", index=[*keys, "runs"], values="words").sort(keys)
-
-
-def _spread() -> pl.Expr:
-    """Median and range in words."""
     value = pl.col("value").cast(pl.Float64)
     middle_and_ends = (value.median(), value.min(), value.max())
-    return pl.format("{} ({}–{})", *(x.map_elements(share_text, return_dtype=pl.String) for x in middle_and_ends))
+    words = (x.map_elements(share_text, return_dtype=pl.String) for x in middle_and_ends)
+    grouped = paired.group_by(*keys, "pair", maintain_order=True)
+    medians = grouped.agg(runs=pl.len(), words=pl.format("{} ({}–{})", *words))
+    return medians.pivot(on="pair", index=[*keys, "runs"], values="words").sort(keys)
 
 
 def pearson(one_xS: Array, other_xS: Array) -> Array:
@@ -171,13 +171,6 @@ def stages(tables: StudyTables) -> pl.DataFrame:
         ends.select("trial_id", stage=pl.lit(UNTRAINED), step=pl.lit(0, pl.Int64)),
     ]
     return pl.concat(parts).join(named, on="trial_id")
-
-
-def _before(tables: StudyTables) -> dict[str, float]:
-    """The metric of `generalised` when each run had memorised."""
-    then = stages(tables).filter(pl.col("stage") == BEFORE).lazy()
-    values = tables.series.filter(pl.col("event") == AFTER).join(then, on=["trial_id", "step"])
-    return dict(values.select("trial_id", "value").drop_nulls().collect().iter_rows())
 
 
 def _by_trial(part: pl.DataFrame, stage: str) -> dict[str, Array]:

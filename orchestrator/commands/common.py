@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from grokstudy.orchestrator.commands.complete import studies, study_files
-from grokstudy.trainables.messages import printable
+from grokstudy.trainables.messages import first_line, printable
 
 if TYPE_CHECKING:
     from grokstudy.orchestrator.study.study import Study
@@ -205,8 +205,6 @@ def driving(store: Store, what: str, freeing: bool = False) -> Iterator[None]:
 @contextlib.contextmanager
 def beside_a_writer(store: Store, command: str) -> Iterator[None]:
     """Where a file vanishes between its listing and its reading, say that somebody else is at work on this root."""
-    from grokstudy.trainables.messages import first_line
-
     try:
         yield
     except FileNotFoundError as error:

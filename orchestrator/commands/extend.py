@@ -64,35 +64,29 @@ def extend(
         stop("say how far: either --steps N, or --until-event NAME with --max-steps N")
     read = read_study(study, settings=settings, code_of_root=root if code_as_before else None)
     store, silent = Store(root), quiet or as_json
-    how = (cpu, gpu, workers, local, code_as_before, silent, settings)
+    how: dict[str, Any] = {
+        "cpu": cpu, "gpu": gpu, "workers": workers, "local": local, "settings": settings,
+        "code_as_before": code_as_before,
+    }  # fmt: skip
     if extensions(store, read.name) and not study_state(read, store).idle():  # an extension that was cut short
-        _go_on(read.path, root, *how)
+        _go_on(read.path, root, quiet=silent, **how)
     while lengths := _ask(read, store, steps, where, until_event, max_steps):
         if not silent:
             say(f"{read.name}: {len(lengths)} runs to {max(lengths.values()):,} steps")
         if until_event is None:
             break
-        _go_on(read.path, root, *how)
+        _go_on(read.path, root, quiet=silent, **how)
     if until_event is None:
-        run(
-            read.path, root, cpu=cpu, gpu=gpu, workers=workers, local=local, settings=settings,
-            code_as_before=code_as_before, as_json=as_json, quiet=quiet,
-        )  # fmt: skip
+        run(read.path, root, as_json=as_json, quiet=quiet, **how)
     if not silent:
         say(f"{read.name}: every run has reached {until_event}, or {max_steps:,} steps")
     report(read.name, root, code_as_before=code_as_before, as_json=as_json, quiet=quiet)
 
 
-def _go_on(
-    study: Path, root: str, cpu: float | None, gpu: float | None, workers: int | None, local: bool | None,
-    code_as_before: bool, quiet: bool, settings: list[str] | None,
-) -> None:  # fmt: skip
+def _go_on(study: Path, root: str, **how: Any) -> None:
     """Train, and come back only if all went well."""
     try:
-        run(
-            study, root, cpu=cpu, gpu=gpu, workers=workers, local=local, settings=settings, report=False,
-            code_as_before=code_as_before, quiet=quiet,
-        )  # fmt: skip
+        run(study, root, report=False, **how)
     except typer.Exit as ended:
         if ended.exit_code:
             raise

@@ -10,6 +10,7 @@ import typer
 
 from grokstudy.orchestrator.commands.common import Json, Quiet, Root, emit, existing, say, stop, study_name, warn_of
 from grokstudy.orchestrator.commands.complete import studies as studies_of_root
+from grokstudy.trainables.messages import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -120,9 +121,3 @@ def try_to_sync(store: Store, name: str) -> str | None:
         message = f"warning: MLflow was not brought up to date: {first_line(error)}; do it later with\n  {again}"
         say(message, err=True)
         return None
-
-
-def first_line(error: Exception) -> str:
-    """An error in one line."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

@@ -49,7 +49,7 @@ def new(
 
 def _new_study(name: str, folder: Path, like: Path | None) -> str:
     from grokstudy.orchestrator.study.json_schema import study_schema
-    from grokstudy.orchestrator.study.template import study_text
+    from grokstudy.orchestrator.study.template import TEMPLATE
     from grokstudy.trainables.storage.study_dir import NAME
 
     path = folder / f"{name.removesuffix('.yaml')}.yaml"
@@ -58,7 +58,9 @@ def _new_study(name: str, folder: Path, like: Path | None) -> str:
     if not NAME.fullmatch(path.stem):
         rule = "choose another, with lower-case letters, digits, _ and ."
         stop(f"{path}: {path.stem!r} is no name for a study: {rule}")
-    text = study_text(path.stem) if like is None else _without_schema(study_file(like).read_text(encoding="utf-8"))
+    text = TEMPLATE.format(name=path.stem) if like is None else study_file(like).read_text(encoding="utf-8")
+    if text.startswith(MODELINE):  # the schema that it names lies elsewhere
+        text = text.partition("\n")[2]
     _write(path, f"{SCHEMA_LINE}{text}")
     _write(folder / SCHEMA, f"{json.dumps(study_schema(), indent=1)}\n")
     return f"{path}: edit it, then\n  grokstudy plan {path}\n  grokstudy run {path}"
@@ -96,8 +98,3 @@ def _write(path: Path, text: str) -> None:
     from grokstudy.trainables.storage.store import Store
 
     Store(path.parent).write(path.name, text.encode())
-
-
-def _without_schema(text: str) -> str:
-    """A study's text without the line that names a schema, which lies elsewhere."""
-    return text.partition("\n")[2] if text.startswith(MODELINE) else text

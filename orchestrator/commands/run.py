@@ -304,7 +304,8 @@ def _conclude(driver: Driver, state: StudyState, request: Asked) -> None:
     if not request.silent:
         say(f"report:  {drawn.page}\nmetrics: {store.path('metrics')} (Parquet)")
         if uri is not None:
-            say(f"MLflow:  {_how_to_open(uri)}")
+            server = f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {uri}"
+            say(f"MLflow:  {uri if uri.startswith('http') else server}")
         _say_what_next(study, drawn)
     warn_of(drawn.warnings)
 
@@ -321,12 +322,6 @@ def _say_what_next(study: Study, drawn: Drawn) -> None:
         say("\n" + textwrap.fill(f"In short: {drawn.sentences[0]}", min(80, width() or 80), break_on_hyphens=False))
     say("Next: open the report in a browser, and ask a question of your own:")
     say(f"  grokstudy new my_question --like {shlex.quote(str(study.path))}")
-
-
-def _how_to_open(uri: str) -> str:
-    """A server is there to be opened; a data base needs one."""
-    command = Path(sys.executable).parent / "mlflow"
-    return uri if uri.startswith("http") else f"{command} ui --backend-store-uri {uri}"
 
 
 def _is_answered(driver: Driver, state: StudyState) -> bool:

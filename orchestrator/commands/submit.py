@@ -30,7 +30,7 @@ from grokstudy.orchestrator.commands.common import (
 from grokstudy.orchestrator.commands.run import RetryFailed
 
 if TYPE_CHECKING:
-    from grokstudy.orchestrator.cluster.jobs import Job, Jobs
+    from grokstudy.orchestrator.cluster.jobs import Jobs
     from grokstudy.orchestrator.study.study import Study
 
 Follow = Annotated[bool, typer.Option("--follow", help="Show the log until it ends; Ctrl-C leaves the job running.")]
@@ -53,7 +53,11 @@ def submit(
 ) -> None:
     """Run a study on a Ray cluster, driven on its head: you can close this machine. Asking twice finds the first."""
     read = read_study(study, cpu, gpu, workers, settings, root if code_as_before else None)
-    _check_root(root)
+    if "://" not in root and not root.startswith("/"):
+        stop(
+            f"--root {root} is a folder of this machine; a cluster needs one that all of its nodes reach: "
+            "s3://BUCKET/PATH, or the absolute path of a shared folder"
+        )
     options = {"root": root, "steps": steps, "first": first, "cpu": cpu, "gpu": gpu, "workers": workers}
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
     arguments = shlex.join([f"studies/{read.name}.yaml", *words, *(["--retry-failed"] if retry_failed else [])])
@@ -70,7 +74,9 @@ def submit(
             say(f"\n{job_id} keeps running; stop it with `grokstudy cancel {study}`", err=True)
             raise
     say(f"{ended.job_id}: {ended.status.lower()}")
-    raise typer.Exit(_exit_code(ended))
+    if ended.status == "SUCCEEDED":
+        raise typer.Exit(DONE)
+    raise typer.Exit(INTERRUPTED if ended.exit_code is None else ended.exit_code)
 
 
 def _start(jobs: Jobs, study: Study, arguments: str) -> str:
@@ -95,17 +101,3 @@ def _start(jobs: Jobs, study: Study, arguments: str) -> str:
         fresh = jobs.start(job_id, study.name, arguments, Path(folder), {"GROKSTUDY_COMMIT": commit} if commit else {})
     say(f"{job_id} {'submitted' if fresh else 'is already running'}")
     return job_id
-
-
-def _check_root(root: str) -> None:
-    if "://" not in root and not root.startswith("/"):
-        stop(
-            f"--root {root} is a folder of this machine; a cluster needs one that all of its nodes reach: "
-            "s3://BUCKET/PATH, or the absolute path of a shared folder"
-        )
-
-
-def _exit_code(job: Job) -> int:
-    if job.status == "SUCCEEDED":
-        return DONE
-    return INTERRUPTED if job.exit_code is None else job.exit_code

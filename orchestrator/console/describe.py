@@ -41,11 +41,13 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
     """The plan, one figure a line."""
     saved = plan.steps_asked - plan.steps_needed
     share = f" ({saved / plan.steps_asked:.0%} saved by sharing prefixes)" if saved else ""
+    measured = f", {plan.runs_measured:,} to measure anew" if plan.runs_measured else ""
+    taken_over = f"; {plan.steps_replayed:,} to replay and {plan.steps_jumped:,} to jump over, trained before"
     lines = {
         "trials": f"{plan.trials:,}" + ("" if complete else " so far; the search asks for more as values come in"),
-        "runs": f"{plan.runs:,}, of which {_todo(plan)}",
+        "runs": f"{plan.runs:,}, of which {plan.runs_todo - plan.runs_measured:,} to train{measured}",
         "steps": f"{plan.steps_asked:,} asked, {plan.steps_needed:,} to be trained once{share}",
-        "to do": f"{plan.steps_todo:,} steps{_taken_over(plan)}",
+        "to do": f"{plan.steps_todo:,} steps{taken_over if plan.steps_replayed + plan.steps_jumped else ''}",
         **(
             {} if plan.parameters is None else {"parameters": " to ".join(f"{n:,}" for n in sorted({*plan.parameters}))}
         ),
@@ -115,17 +117,6 @@ def untrained_text(lacking: Mapping[str, int]) -> str:
     more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
     runs = f"{len(lacking)} run{'' if len(lacking) == 1 else 's'} ({', '.join([*lacking][:5])}{more})"
     return f"{runs} cannot be measured before {sum(lacking.values()):,} steps are trained, which grokstudy run does"
-
-
-def _todo(plan: Plan) -> str:
-    measured = f", {plan.runs_measured:,} to measure anew" if plan.runs_measured else ""
-    return f"{plan.runs_todo - plan.runs_measured:,} to train{measured}"
-
-
-def _taken_over(plan: Plan) -> str:
-    if not plan.steps_replayed + plan.steps_jumped:
-        return ""
-    return f"; {plan.steps_replayed:,} to replay and {plan.steps_jumped:,} to jump over, trained before"
 
 
 def _time(plan: Plan) -> str:

@@ -10,7 +10,6 @@ import hmac
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from functools import cache
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -74,42 +73,32 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host") not in {f"{name}:{self.server.server_port}" for name in (HOST, "localhost")}:
             self._send(421, "this server answers on loopback only")
         elif url.path == "/" and self._is_token(words.get("token", "")):
-            self._send(303, "", headers={"Location": "/", "Set-Cookie": self._cookie()})
+            cookie = f"{self._name}={self.server.token}; HttpOnly; SameSite=Strict; Path=/"
+            self._send(303, "", headers={"Location": "/", "Set-Cookie": cookie})
         elif not self._is_token(self._known()):
             self._send(403, "open the address that grokstudy serve printed, with its token")
         else:
             self._answer(url.path, words.get("study", ""))
 
     def _answer(self, path: str, study: str) -> None:
-        pages = {"/": self._page, "/vega.js": self._vega, "/live.js": self._script}
+        from grokstudy.analysis.report.html import library, render
+
         live = self.server.study(study) if path in ("/state", "/figures") else None
         try:
-            if path in pages:
-                pages[path]()
+            if path == "/":
+                self._send(200, render("live.html", [], studies=self.server.names), "text/html; charset=utf-8")
+            elif path == "/vega.js":
+                self._send(200, library(), "text/javascript; charset=utf-8")
+            elif path == "/live.js":
+                self._send(200, render("live.js", []), "text/javascript; charset=utf-8")
             elif live is None:
                 self._send(404, f"{study or path}: there is none here")
             elif path == "/state":
                 self._send(200, json.dumps(live.state(self.server.driver())), "application/json")
             else:
                 self._send(200, json.dumps(live.figures()), "application/json")
-        except (
-            ValueError,
-            OSError,
-        ) as error:  # a file that is being written, or is damaged: the page says so
+        except (ValueError, OSError) as error:  # a file that is being written, or is damaged: the page says so
             self._send(503, str(error))
-
-    def _page(self) -> None:
-        from grokstudy.analysis.report.html import render
-
-        self._send(200, render("live.html", [], studies=self.server.names), "text/html; charset=utf-8")
-
-    def _script(self) -> None:
-        from grokstudy.analysis.report.html import render
-
-        self._send(200, render("live.js", []), "text/javascript; charset=utf-8")
-
-    def _vega(self) -> None:
-        self._send(200, _library(), "text/javascript; charset=utf-8")
 
     def _is_token(self, word: str) -> bool:
         return hmac.compare_digest(word.encode(), self.server.token.encode())
@@ -122,9 +111,6 @@ class _Handler(BaseHTTPRequestHandler):
         """The token of the cookie; cookies are shared between ports, so it has this server's name."""
         cookie: SimpleCookie = SimpleCookie(self.headers.get("Cookie", ""))
         return cookie[self._name].value if self._name in cookie else ""
-
-    def _cookie(self) -> str:
-        return f"{self._name}={self.server.token}; HttpOnly; SameSite=Strict; Path=/"
 
     def _send(
         self, code: int, text: str, kind: str = "text/plain; charset=utf-8", headers: Mapping[str, str] | None = None
@@ -139,10 +125,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing of requests: their addresses may hold the token."""
-
-
-@cache
-def _library() -> str:
-    from grokstudy.analysis.report.html import library
-
-    return str(library())

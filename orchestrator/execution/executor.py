@@ -49,7 +49,7 @@ class Executor:
     @classmethod
     def choose(cls, study: Study, left: Iterable[tuple[RunConfig, int]], local: bool | None) -> Executor:
         """By what was asked; else by what is `left` to do: each configuration with the steps that it lacks."""
-        if local is False or (local is None and not _is_possible(study)):
+        if local is False or (local is None and (cluster_address() is not None or study.resources.gpu)):
             return cls("ray", 0)
         seconds = _rough_seconds(left)
         if local is None and seconds > SHORT_S:
@@ -87,10 +87,6 @@ class Executor:
                 workers = local.local_workers(study)
                 say(f"{error}\ntraining on this machine without Ray instead, as --local does")
         return local.launch(study, runs, store, on_progress, workers, self.measured, more, budget)
-
-
-def _is_possible(study: Study) -> bool:
-    return cluster_address() is None and not study.resources.gpu
 
 
 def _rough_seconds(left: Iterable[tuple[RunConfig, int]]) -> float:

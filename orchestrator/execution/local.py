@@ -284,19 +284,17 @@ def _start(number: int, gpu: float) -> _Worker:
     """A fresh process; where workers share GPUs, each sees the one that it works on."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    visible = {} if not gpu else {"CUDA_VISIBLE_DEVICES": _gpu_of(number, gpu)}
+    visible = {}
+    if gpu:
+        known = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = known.split(",") if known else [str(index) for index in range(_gpus())]
+        visible["CUDA_VISIBLE_DEVICES"] = names[int(number * gpu) % len(names)]
     process = context.Process(target=_work, args=(theirs, visible), daemon=True, name=f"grokstudy-{number}")
     resource_tracker.ensure_running()  # which unblocks Ctrl-C when it starts
     with _interrupts_wait():
         process.start()
     theirs.close()
     return _Worker(process, ours)
-
-
-def _gpu_of(number: int, gpu: float) -> str:
-    known = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = known.split(",") if known else [str(index) for index in range(_gpus())]
-    return names[int(number * gpu) % len(names)]
 
 
 def _work(connection: Connection, environment: Mapping[str, str]) -> None:

@@ -93,14 +93,10 @@ class NodeWatch:
             if self.lost is not None:
                 for name in ("ray", "ray.tune"):  # what they say of it now is no help to anybody
                     logging.getLogger(name).setLevel(logging.CRITICAL)
-                self._end_driver()
+                while not self._ended.is_set():  # Tune takes the first interrupt for a wish to end slowly
+                    os.kill(os.getpid(), signal.SIGINT)
+                    self._ended.wait(NUDGE_S)
                 return
-
-    def _end_driver(self) -> None:
-        """Interrupt what waits for Ray, until it has given up: Tune takes the first for a wish to end slowly."""
-        while not self._ended.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
-            self._ended.wait(NUDGE_S)
 
     def _bury(self) -> None:
         """End what is left, without Ray's help: the workers, which leave a checkpoint, then Ray's own processes."""

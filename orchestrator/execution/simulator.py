@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grokstudy.orchestrator.runs.outcomes import event_number
+from grokstudy.orchestrator.runs.outcomes import event_number, mean_score
 from grokstudy.orchestrator.runs.recorded import RecordedCurve, read_curve
 from grokstudy.orchestrator.schedulers import SCHEDULERS
 from grokstudy.orchestrator.schedulers.base import Ranked, Scheduler
@@ -159,7 +159,8 @@ class _Play:
         self.scheduler.on_end(running.trial.trial_id, outcome)
         group = self.open_[running.number]
         if all(each.over for each in group):
-            self.scores[running.number] = _score(self.searcher.goals, group)
+            goals = self.searcher.goals
+            self.scores[running.number] = mean_score([_number(goal, each) for each in group] for goal in goals)
 
     def _ask(self) -> None:
         while batch := self.searcher.next_points(self.scores):
@@ -340,17 +341,6 @@ def _seen(running: _Running, event: str) -> bool:
     """Whether the event came before the run ended; a run that was trained to its end has all of its own."""
     at = running.trial.reached.get(event)
     return at is not None and (at <= running.step or running.index == len(running.trial.curve))
-
-
-def _score(goals: tuple[Goal, ...], group: list[_Running]) -> Score | None:
-    numbers, beyond = [], []
-    for goal in goals:
-        values = [_number(goal, running) for running in group]
-        if any(each is None for each in values) or not values:
-            return None
-        numbers.append(statistics.fmean(each[0] for each in values if each is not None))
-        beyond.append(any(each is not None and each[1] for each in values))
-    return Score(tuple(numbers), tuple(beyond))
 
 
 def _number(goal: Goal, running: _Running) -> tuple[float, bool] | None:

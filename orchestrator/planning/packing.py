@@ -25,7 +25,7 @@ def packs_of(runs: list[Run], steps: Mapping[str, int], size: PackSize, workers:
         groups.setdefault((*run.config.shape(), steps.get(run.run_id, 0)), []).append(run)
     share = max(1, len(runs) // max(1, workers))
     packs = [pack for group in groups.values() for pack in _cut(group, size, min(share, len(group)))]
-    return sorted(packs, key=lambda pack: -_cost(pack, steps))
+    return sorted(packs, key=lambda pack: -sum(run.config.train.steps - steps.get(run.run_id, 0) for run in pack))
 
 
 def bundles_of(packs: list[list[Run]], workers: int) -> list[list[list[Run]]]:
@@ -38,7 +38,3 @@ def _cut(group: list[Run], size: PackSize, most: int) -> list[list[Run]]:
     ordered = sorted(group, key=lambda run: -run.config.train.steps)
     members = 1 if most == 1 else max(1, min(most, size(ordered[0].config, most)))
     return [ordered[start : start + members] for start in range(0, len(ordered), members)]
-
-
-def _cost(pack: list[Run], steps: Mapping[str, int]) -> int:
-    return sum(run.config.train.steps - steps.get(run.run_id, 0) for run in pack)

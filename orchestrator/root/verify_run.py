@@ -59,19 +59,19 @@ def verify_run(run: RunDir, files: list[str], imported: bool = False) -> Iterato
     for table in SCHEMAS:
         parts = sorted(path for path in files if path.startswith(f"{run.parts(table)}/"))
         rows, faults = _read(run, table, [path for path in parts if PART.fullmatch(PurePosixPath(path).name)])
-        yield from faults if done else (_unfinished(fault) for fault in faults)
+        for fault in faults:  # parts of a run that has not ended are not merged
+            yield fault if done or fault.remedy != MERGE else replace(fault, remedy=AGAIN)
         if not faults:
             censuses[table] = census(rows, table)
     yield from damaged_checkpoints(run, files)
-    for table, rows_of in {} if imported else censuses.items():
-        yield from _doubled(run, table, rows_of)
+    for table, counted in {} if imported else censuses.items():
+        if len(counted.twice):
+            what = f"{len(counted.twice)} rows, the first at step {counted.twice[0]}"
+            yield Fault(run.parts(table), "duplicate", what, AGAIN)
+        if len(counted.back):
+            yield Fault(run.parts(table), "order", f"step {counted.back[0]} comes after a later one", AGAIN)
     if not imported:
         yield from _ends(run, config, files, done, censuses)
-
-
-def _unfinished(fault: Fault) -> Fault:
-    """Parts of a run that has not ended are not merged."""
-    return replace(fault, remedy=AGAIN) if fault.remedy == MERGE else fault
 
 
 def _config(run: RunDir) -> Generator[Fault, None, RunConfig | None]:
@@ -126,14 +126,6 @@ def _keys(run: RunDir, table: str, path: str) -> pa.Table | Fault:
         return Fault(path, "torn", f"cannot be read ({first_line(error)})", AGAIN)
 
 
-def _doubled(run: RunDir, table: str, rows: Census) -> Iterator[Fault]:
-    """Every row once, steps in ascending order."""
-    if len(rows.twice):
-        yield Fault(run.parts(table), "duplicate", f"{len(rows.twice)} rows, the first at step {rows.twice[0]}", AGAIN)
-    if len(rows.back):
-        yield Fault(run.parts(table), "order", f"step {rows.back[0]} comes after a later one", AGAIN)
-
-
 def damaged_checkpoints(run: RunDir, files: list[str]) -> Iterator[Fault]:
     """Checkpoints whose content is not what their name says."""
     for path in files:
@@ -158,18 +150,11 @@ def _ends(
         end = step + (table != "steps") if ended else max(step, _safe(files), rows.end)
         if table != "steps":  # not by what a name claims, which can be anything
             end = min(end, max(reached or 0, config.train.steps if config else 0) + 1)
-        yield from _gaps(run, config, table, rows, end, last)
-
-
-def _gaps(
-    run: RunDir, config: RunConfig | None, table: str, rows: Census, end: int, last: int | None
-) -> Iterator[Fault]:  # fmt: skip
-    """Rows that are not there before step `end`, and rows that nothing asked for."""
-    if missing := continuity.gap(config, table, rows, end, last):
-        what = "steps" if table == "steps" else "evaluations"
-        yield Fault(run.parts(table), "gap", f"{missing.steps} {what} lack rows, the first {missing.first}", AGAIN)
-    if config is not None and len(odd := continuity.stray(config, table, rows, end, last)):
-        yield Fault(run.parts(table), "stray", f"{len(odd)} steps have rows unasked, the first {odd[0]}", AGAIN)
+        if missing := continuity.gap(config, table, rows, end, last):
+            what = "steps" if table == "steps" else "evaluations"
+            yield Fault(run.parts(table), "gap", f"{missing.steps} {what} lack rows, the first {missing.first}", AGAIN)
+        if config is not None and len(odd := continuity.stray(config, table, rows, end, last)):
+            yield Fault(run.parts(table), "stray", f"{len(odd)} steps have rows unasked, the first {odd[0]}", AGAIN)
 
 
 def _safe(files: list[str]) -> int:

@@ -46,12 +46,11 @@ def contradiction(store: Store, study: Study, trials: list[Trial]) -> Contradict
     if not dropped:
         return None
     files = [(folder.read_text(), study.text, str(study.path)), *_edited_files(folder, study)]
-    return Contradiction(len(dropped), "\n".join(line for file in files for line in _diff(*file)))
-
-
-def _diff(before: str, now: str, path: str) -> list[str]:
-    lines = before.splitlines(), now.splitlines()
-    return list(difflib.unified_diff(*lines, "as it was run last", path, lineterm="", n=1))
+    lines: list[str] = []
+    for text, now, path in files:
+        texts = text.splitlines(), now.splitlines()
+        lines += difflib.unified_diff(*texts, "as it was run last", path, lineterm="", n=1)
+    return Contradiction(len(dropped), "\n".join(lines))
 
 
 def _edited_files(folder: StudyDir, study: Study) -> list[tuple[str, str, str]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from grokstudy.orchestrator.runs.trials import Trial
@@ -28,15 +28,16 @@ def scores_of(
     """The score of each point, over its trials; None where a goal has no data in one of them."""
     trials = [trial for group in points.values() for trial in group]
     events = events_of_trials(study, store, trials) if any(goal.kind != "metric" for goal in goals) else None
-    return {number: _score(study, store, goals, group, events) for number, group in points.items()}
+    return {
+        number: mean_score([_of_trial(store, goal, trial, events) for trial in group] for goal in goals)
+        for number, group in points.items()
+    }
 
 
-def _score(
-    study: Study, store: Store, goals: tuple[Goal, ...], trials: list[Trial], events: pl.DataFrame | None
-) -> Score | None:
+def mean_score(goals: Iterable[Sequence[tuple[float, bool] | None]]) -> Score | None:
+    """The score of a point, from a number of each trial for each goal, and whether it is only a bound."""
     numbers, beyond = [], []
-    for goal in goals:
-        values = [_of_trial(store, goal, trial, events) for trial in trials]
+    for values in goals:
         known = [each for each in values if each is not None]
         if not known or len(known) < len(values):
             return None

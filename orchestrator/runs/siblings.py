@@ -63,7 +63,8 @@ class Trainings:
         groups = {run.run_id: self._siblings_of(run) for run in runs}
         steps = dict.fromkeys((i for siblings in groups.values() for i in siblings), 0)
         self._states = read_states(self.store, steps, scheduler_stops=True)
-        return [dataclasses.replace(run, siblings=Siblings(self._in_order(groups[run.run_id]))) for run in runs]
+        in_order = {run_id: sorted(ids, key=lambda i: -self._states[i].step) for run_id, ids in groups.items()}
+        return [dataclasses.replace(run, siblings=Siblings(tuple(in_order[run.run_id]))) for run in runs]
 
     def shares(self, runs: Iterable[Run], states: Mapping[str, RunState]) -> dict[str, Share]:
         """What each of these runs lacks, by run_id, after `joined`; `states` say how far they are by themselves."""
@@ -74,9 +75,6 @@ class Trainings:
             return []  # only the built-in loop can measure anew what was trained
         known = self._by_training.get((run.config.training_id, *self._how), [])
         return [run_id for run_id in known if run_id != run.run_id]
-
-    def _in_order(self, run_ids: Iterable[str]) -> tuple[str, ...]:
-        return tuple(sorted(run_ids, key=lambda run_id: -self._states[run_id].step))
 
     def _read_new(self) -> None:
         new = [i for i in run_ids(self.store) if i not in self._seen and not i.startswith(IMPORTED)]

@@ -170,8 +170,10 @@ class _PointCheck:
                 self.occurrences.setdefault(kind, first).messages.append(problem.message)
         for occurrence in self.occurrences.values():
             self._report(occurrence)
-        if not self.occurrences:
-            self._check_grace()
+        grace = getattr(self.study.scheduler, "grace_steps", 0)
+        if not self.occurrences and grace >= self.longest:
+            fault = f"{grace} is not below the longest train.steps, {self.longest}, so nothing could be stopped"
+            self.findings.at_value(("scheduler", "grace_steps"), fault)
 
     def _problems(self, point: Point) -> Iterator[Problem]:
         try:
@@ -210,12 +212,6 @@ class _PointCheck:
             self.findings.at_value(occurrence.key_path, message)
         else:
             self.findings.at_key(occurrence.key_path, message, key=problem.key)
-
-    def _check_grace(self) -> None:
-        grace = getattr(self.study.scheduler, "grace_steps", 0)
-        if grace >= self.longest:
-            fault = f"{grace} is not below the longest train.steps, {self.longest}, so nothing could be stopped"
-            self.findings.at_value(("scheduler", "grace_steps"), fault)
 
 
 def locate(study: Study, problem: Problem, point: Point) -> KeyPath:

@@ -7,7 +7,7 @@ shell blocks.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, is_dataclass
 from typing import Any
 
@@ -133,13 +133,9 @@ def _tables(section: str) -> Iterator[str]:
 def _block(title: str, options: type[Any]) -> str:
     """A heading, what the block is, and a row per option."""
     about = (inspect.getdoc(options) or "").split("\n\n")[0].replace("\n", " ")
-    rows = [_row(field) for field in _shown(options)]
+    rows = [_row(field) for field in fields_of(options).values()] if is_dataclass(options) else []
     table = ["| option | value | default | meaning |", "|---|---|---|---|", *rows, ""] if rows else []
     return "\n".join([f"### {title}", "", about, "", *table])
-
-
-def _shown(options: type[Any]) -> Iterable[OptionField]:
-    return fields_of(options).values() if is_dataclass(options) else ()
 
 
 def _row(field: OptionField) -> str:

@@ -96,7 +96,10 @@ class _Evaluation:
 
     def _derive(self, key: str) -> Number:
         if key in self._open:
-            raise _cycle(self._open[self._open.index(key) :])
+            keys = self._open[self._open.index(key) :]
+            start = keys.index(min(keys))
+            ring = [*keys[start:], *keys[:start], keys[start]]
+            raise ResolveError(ring[0], f"depends on itself: {' -> '.join(ring)}")
         self._open.append(key)
         expression = self._settings[key]
         assert isinstance(expression, Expression)
@@ -114,12 +117,6 @@ class _Evaluation:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ExpressionError(f"{key} has no value to compute with here")
         return value
-
-
-def _cycle(keys: list[str]) -> ResolveError:
-    start = keys.index(min(keys))
-    ring = [*keys[start:], *keys[:start], keys[start]]
-    return ResolveError(ring[0], f"depends on itself: {' -> '.join(ring)}")
 
 
 def _fitted(value: Number, field: OptionField) -> Number:

@@ -39,8 +39,3 @@ seeds: [0, 1, 2]          # the more, the narrower the intervals; 6 or more for 
 
 resources: {{cpu: 1, max_failures: 2}}   # of one worker; `auto` measures what pays
 """
-
-
-def study_text(name: str) -> str:
-    """The template under a study's name."""
-    return TEMPLATE.format(name=name)

@@ -112,7 +112,7 @@ def sync(
         Child(study, parent_id, run, events.get(run.run_id, {}), *judged.get(run.run_id, (None, None)), driven)
         for run in shown
     ]
-    todo = [child for child in children if not child.is_shown(known)]
+    todo = [child for child in children if child.key not in known or known[child.key].stamp != child.stamp]
     for batch in _batches(todo):
         _write(tracker, known, batch, curves)
     if study not in known or known[study].stamp != parent.stamp:
@@ -214,10 +214,6 @@ class Child:
         judged = [sorted(self.events.items()), self.kind, self.lead]
         return _stamp(self.parent, self.status, *reached, run.name, list(run.trials), *judged)
 
-    def is_shown(self, known: Mapping[str, Shown]) -> bool:
-        """Whether MLflow has it already."""
-        return self.key in known and known[self.key].stamp == self.stamp
-
     def contents(self, curves: Iterable[MetricPoint]) -> Contents:
         """All of it: its curves, and its events as points at step 0."""
         run, ended = self.run, None if self.status == RUNNING else _end(self.run)
@@ -225,7 +221,9 @@ class Child:
         points += [] if self.lead is None else [MetricPoint("lead", 0, self.lead)]
         points += [point for point in curves if ended is not None or point.step <= run.state.step]
         about = (self.key, run.name, self.status, _start(run), ended)
-        return Contents(*about, _params(run), self._tags(), points, self._dataset())
+        task, digest = run.about.get("config", {}).get("task"), run.about.get("data_hash")
+        dataset = Dataset(f"{task} seed {run.seed}", str(digest)[:36]) if task and digest else None
+        return Contents(*about, _params(run), self._tags(), points, dataset)
 
     def _tags(self) -> dict[str, str]:
         reached = {REACHED: str(self.run.state.step)} if self.status == RUNNING else {}
@@ -233,12 +231,6 @@ class Child:
         about = {"mlflow.source.git.commit": self.run.about.get("commit"), "class": self.kind}
         own = {**_tags(self.run, self.events), **_texts({**source, **about}), **reached}
         return {**own, "mlflow.parentRunId": self.parent, STAMP: self.stamp}
-
-    def _dataset(self) -> Dataset | None:
-        """The data that it was trained on."""
-        about = self.run.about
-        task, digest = about.get("config", {}).get("task"), about.get("data_hash")
-        return Dataset(f"{task} seed {self.run.seed}", str(digest)[:36]) if task and digest else None
 
 
 def _batches(children: Sequence[Child]) -> Iterator[list[Child]]:

@@ -98,7 +98,9 @@ def gap(config: RunConfig | None, table: str, tally: Census, end: int, last: int
     if config is None:
         return None
     wanted = due(config, table, end, last)
-    whole = tally.steps[tally.counts >= max(tally.kinds, _least(config, table))]
+    # An evaluation has at least one row for each split of the task, where its code is here.
+    least = len(TASKS[config.task].splits_of(config.data)) if table == "evals" and config.task in TASKS else 1
+    whole = tally.steps[tally.counts >= max(tally.kinds, least)]
     lost = wanted[~np.isin(wanted, whole)]
     return Gap(len(lost), int(lost[0])) if len(lost) else None
 
@@ -110,11 +112,6 @@ def _steps_gap(tally: Census, end: int) -> Gap | None:
         return None
     off = np.flatnonzero(steps != np.arange(len(steps)))
     return Gap(end - len(steps), int(off[0]) if len(off) else len(steps))
-
-
-def _least(config: RunConfig, table: str) -> int:
-    """How many rows an evaluation has at least: one for each split of the task, where its code is here."""
-    return len(TASKS[config.task].splits_of(config.data)) if table == "evals" and config.task in TASKS else 1
 
 
 def stray(config: RunConfig, table: str, tally: Census, end: int, last: int | None = None) -> Steps:

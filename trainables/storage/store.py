@@ -125,7 +125,9 @@ class Store:
         """Files and folders below a folder, as sorted relative paths; empty when it does not exist."""
         top = self.path(relative)
         if self.local:  # Arrow would follow links
-            paths = self._patiently(f"list {top}", lambda: _walk(top) if recursive else _scan(top))
+            paths = self._patiently(
+                f"list {top}", lambda: _walk(top) if recursive else [f"{top}/{name}" for name in _links(top)]
+            )
         else:
             selector = fs.FileSelector(top, recursive=recursive, allow_not_found=True)
             paths = self._patiently(f"list {top}", lambda: [info.path for info in self.fs.get_file_info(selector)])
@@ -179,8 +181,9 @@ class Store:
                 return action()
             except OSError as error:
                 if error.errno in _REFUSALS:
-                    raise RefusedError(f"cannot {what}: {_REFUSALS[error.errno]} ({_reason(error)})") from error
-                if not _may_pass(error):
+                    reason = os.strerror(error.errno or 0)  # Arrow's message repeats the path
+                    raise RefusedError(f"cannot {what}: {_REFUSALS[error.errno]} ({reason})") from error
+                if isinstance(error, (*_LASTING, StorageError)) or any(text in str(error) for text in _LASTING_TEXTS):
                     raise
                 if time.monotonic() + wait - began > self.patience_s:
                     raise StorageError(
@@ -189,11 +192,6 @@ class Store:
                     ) from error
             time.sleep(wait)
             wait = min(2 * wait, 5.0)
-
-
-def _scan(top: str) -> list[str]:
-    """What is in a folder of this machine; nothing when it is not there, an error when it may not be read."""
-    return [f"{top}/{name}" for name in _links(top)]
 
 
 def _links(top: str) -> dict[str, bool]:
@@ -214,16 +212,6 @@ def _walk(top: str) -> list[str]:
 
     walked = os.walk(top, onerror=raised)
     return [f"{folder}/{name}" for folder, folders, files in walked for name in (*folders, *files)]
-
-
-def _reason(error: OSError) -> str:
-    """Why, in the system's words; Arrow's message repeats the path."""
-    return os.strerror(error.errno or 0)
-
-
-def _may_pass(error: OSError) -> bool:
-    lasting = isinstance(error, _LASTING) or any(text in str(error) for text in _LASTING_TEXTS)
-    return not lasting and not isinstance(error, StorageError)
 
 
 def _one_put(uri: str) -> str:

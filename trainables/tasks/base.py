@@ -108,6 +108,11 @@ NOTHING = Mechanism()
 """Nothing to look for."""
 
 
+def placed(place: int, class_N: IntArray) -> IntArray:
+    """(N, 2): the same place for every example, and the class there; see `Mechanism.latent` and `swap`."""
+    return np.stack([np.full_like(class_N, place), class_N], axis=1)
+
+
 class Rows(Protocol):
     """N examples as arrays, padded on the right: no place sees a later one, so padding needs no mask."""
 

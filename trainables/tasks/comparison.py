@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.base import Mechanism, Shape, StoredRows, Task, TaskData
+from grokstudy.trainables.tasks.base import Mechanism, Shape, StoredRows, Task, TaskData, placed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -194,7 +194,12 @@ class World:
     def near(self, comparison_N: IntArray, most: int) -> IntArray:
         """Of these, the first whose values are at most one apart, each label equally often and in turn."""
         v1, v2 = self.values(comparison_N)
-        of_label = [comparison_N[v1 - v2 == difference] for difference in (-1, 0, 1)]
+        return self.balanced(comparison_N[np.abs(v1 - v2) <= 1], most)
+
+    def balanced(self, comparison_N: IntArray, most: int) -> IntArray:
+        """Of these, the first of each label, equally many and in turn."""
+        v1, v2 = self.values(comparison_N)
+        of_label = [comparison_N[np.sign(v1 - v2) == sign] for sign in (-1, 0, 1)]
         size = min(most // LABELS, *map(len, of_label))
         return np.stack([of[:size] for of in of_label], axis=1).reshape(-1)
 
@@ -280,7 +285,7 @@ class Sayer:
         first, last = options.length // 2, options.length - 1
         low = options.first_label + LABELS * a
         notes = _notes(options, rows.target[:, 0], low, LABELS)
-        latent = {"v1": _at(first, options.first_value + v1), "v2": _at(last, options.first_value + v2)}
+        latent = {"v1": placed(first, options.first_value + v1), "v2": placed(last, options.first_value + v2)}
         donor, swap = {}, {}
         places = [np.full_like(a, place) for place in range(first, last)]
         for kind in Comparison.swaps:
@@ -336,10 +341,6 @@ def _label(v1: IntArray, v2: IntArray) -> IntArray:
     """0 for smaller, 1 for equal, 2 for larger."""
     label: IntArray = np.sign(v1 - v2) + 1
     return label
-
-
-def _at(place: int, token_N: IntArray) -> IntArray:
-    return np.stack([np.full_like(token_N, place), token_N], axis=1)
 
 
 def _notes(options: WorldOptions, target_N: IntArray, low_N: IntArray, kinds: int) -> dict[str, NDArray[Any]]:

@@ -205,22 +205,14 @@ class Drawn:
         splits = {
             "train_ii": self.trained_ii, "train_io": self.trained_io, "test_ii": self.test_ii,
             "near_ii": world.near(self.test_ii, most), "test_io": self.test_io, "oo_derivable": follows,
-            "oo_balanced": _balanced(world, follows, most), "near_oo": world.near(follows, most),
+            "oo_balanced": world.balanced(follows, most), "near_oo": world.near(follows, most),
         }  # fmt: skip
         if options.hard:
             hard = self.oo[np.isin(self.oo, hard_pairs(world, self.trained_io, self.trained))]
-            splits["oo_hard"] = _balanced(world, hard, most)
+            splits["oo_hard"] = world.balanced(hard, most)
         if options.underdetermined:
             splits["oo_underdetermined"] = self.oo[~derivable]
         return {name: comparisons[:most] for name, comparisons in splits.items()}
-
-
-def _balanced(world: World, comparison_N: IntArray, most: int) -> IntArray:
-    """Of these, the first of each label, equally many and in turn."""
-    v1, v2 = world.values(comparison_N)
-    of_label = [comparison_N[np.sign(v1 - v2) == sign] for sign in (-1, 0, 1)]
-    size = min(most // LABELS, *map(len, of_label))
-    return np.stack([of[:size] for of in of_label], axis=1).reshape(-1)
 
 
 REMEDIES = {

@@ -188,7 +188,9 @@ class CopyRetrieve(Fresh):
     @staticmethod
     def scores(output_MSAx: Tensor, rows: Batch) -> dict[str, Tensor]:
         """Of an example's answers, how many are right."""
-        prediction_MSA = output_MSAx[..., : _candidates(output_MSAx)].argmax(dim=-1)
+        # Answers are among the symbols, and the end where there are several answers.
+        candidates = output_MSAx.shape[3] - SPECIAL + (output_MSAx.shape[2] > 1)
+        prediction_MSA = output_MSAx[..., :candidates].argmax(dim=-1)
         right_MSA = (prediction_MSA == rows.target_MBAx).float()
         if rows.weight_MBA is None:
             return {"each": right_MSA.mean(dim=2)}
@@ -210,11 +212,6 @@ class CopyRetrieve(Fresh):
 def _places(options: CopyOptions, symbols: int) -> int:
     """Places of an example with so many symbols."""
     return 2 * symbols + 2 if options.copies else symbols + 3
-
-
-def _candidates(output_MSAx: Tensor) -> int:
-    """Classes among which answers are: the symbols, and the end where there are several answers."""
-    return output_MSAx.shape[3] - SPECIAL + (output_MSAx.shape[2] > 1)
 
 
 def _retrieval(

@@ -113,18 +113,14 @@ class World:
     def other_tails(self, fact_N: IntArray, tail_N: IntArray, stream: Stream) -> IntArray:
         """For each of these facts a tail that it could have, and that is not this one; uniform."""
         other = tail_N.copy()
+        of_real_N = self.facts.head[fact_N] < self.options.world[0]  # said truly or not
         for r in range(len(self.ranges)):
             for real in (True, False):
-                of = np.flatnonzero((self.facts.relation[fact_N] == r) & (self._is_of_real(fact_N) == real))
+                of = np.flatnonzero((self.facts.relation[fact_N] == r) & (of_real_N == real))
                 span = self.ranges[r][0 if real else 1]
                 place = np.searchsorted(span, tail_N[of])
                 other[of] = span[(place + 1 + stream.integers(len(span) - 1, len(of))) % len(span)]
         return other
-
-    def _is_of_real(self, fact_N: IntArray) -> BoolArray:
-        """Whether facts are about a real entity, said truly or not."""
-        of_real: BoolArray = self.facts.head[fact_N] < self.options.world[0]
-        return of_real
 
     def _said(self, fact_N: IntArray, stream: Stream) -> World:
         """The world with another tail of these facts."""

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.base import Batch, Fresh, Mechanism, Shape, StoredRows, TaskData
+from grokstudy.trainables.tasks.base import Batch, Fresh, Mechanism, Shape, StoredRows, TaskData, placed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -458,13 +458,9 @@ def _mechanism(
             other_N[row], expected_N[row] = order[first], answer_V[first]
     donor = inputs.copy()
     donor[:, 0] = np.where(expected_N < 0, goal, other_N)
-    latent = {"next": _at(1, only_N), "goal": _at(1, goal)}
-    swap = {name: _at(place, expected_N) for place, name in enumerate(GraphNavigation.swaps)}
+    latent = {"next": placed(1, only_N), "goal": placed(1, goal)}
+    swap = {name: placed(place, expected_N) for place, name in enumerate(GraphNavigation.swaps)}
     return Mechanism(latent=latent, donor=dict.fromkeys(swap, donor), swap=swap, notes=notes)
-
-
-def _at(place: int, token_N: IntArray) -> IntArray:
-    return np.stack([np.full_like(token_N, place), token_N], axis=1)
 
 
 def _degrees(world: World, pairs: IntArray) -> NDArray[np.float64]:

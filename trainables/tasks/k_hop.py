@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.base import NOTHING, Mechanism, Shape, StoredRows, Task, TaskData
+from grokstudy.trainables.tasks.base import NOTHING, Mechanism, Shape, StoredRows, Task, TaskData, placed
 from grokstudy.trainables.tasks.graph import Graph
 
 if TYPE_CHECKING:
@@ -275,11 +275,10 @@ class Sayer:
         latent, donor, swap = {}, {}, {}
         for hop in range(1, self.hops):
             name, bridge_N = f"b{hop}", self.graph.tail[chain_NK[:, hop - 1]]
-            place_N = np.full_like(bridge_N, hop)
-            latent[name] = np.stack([place_N, bridge_N], axis=1)
+            latent[name] = placed(hop, bridge_N)
             other_NK, mask_N = self._donors(f"donor/{name}/{split}", chain_NK, pool_NK, hop)
             donor[name] = self.said(other_NK)
-            swap[name] = np.stack([place_N, np.where(mask_N, self.graph.tail[other_NK[:, -1]], -1)], axis=1)
+            swap[name] = placed(hop, np.where(mask_N, self.graph.tail[other_NK[:, -1]], -1))
         return Mechanism(latent=latent, donor=donor, swap=swap)
 
     def _donors(self, name: str, chain_NK: IntArray, pool_NK: IntArray, hop: int) -> tuple[IntArray, Mask]:

@@ -49,7 +49,7 @@ import numpy as np
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.options import Problem, option
 from grokstudy.trainables.randomness import IntArray, Stream
-from grokstudy.trainables.tasks.base import Mechanism, Shape, StoredRows, Task, TaskData
+from grokstudy.trainables.tasks.base import Mechanism, Shape, StoredRows, Task, TaskData, placed
 from grokstudy.trainables.tasks.fact_world import BoolArray, Facts, World, of_file
 from grokstudy.trainables.tasks.triples import TRIPLES
 
@@ -417,13 +417,13 @@ class Donors:
         """Rows of a split's chains, with what probes look for in them."""
         infer, rows, o, tail = self.infer, self.infer.rows(chains, answer), self.infer.options, self.infer.facts.tail
         add = o.first_value if infer.compares else 0
-        latent = {"first": _at(1, tail[chains.first] + add)}
+        latent = {"first": placed(1, tail[chains.first] + add)}
         if infer.compares:
-            latent["second"] = _at(2, tail[chains.second] + add)
+            latent["second"] = placed(2, tail[chains.second] + add)
         donor, swap = {}, {}
         for kind in ("same_kind", "other_kind") if o.synthetic != "none" else ("same_kind",):
             donor[kind], expected = self._found(split, kind, chains)
-            swap[kind] = np.stack([np.ones_like(expected), expected], axis=1)
+            swap[kind] = placed(1, expected)
         return replace(rows, mechanism=Mechanism(latent=latent, donor=donor, swap=swap))
 
     def _found(self, split: str, kind: str, chains: Chains) -> tuple[IntArray, IntArray]:
@@ -485,10 +485,6 @@ def _code(options: SyntheticFactsOptions, words_Nx: IntArray) -> IntArray:
     a, b, c = np.moveaxis(words_Nx, -1, 0)
     code: IntArray = (a * options.vocabulary + b) * options.vocabulary + c
     return code
-
-
-def _at(place: int, token_N: IntArray) -> IntArray:
-    return np.stack([np.full_like(token_N, place), token_N], axis=1)
 
 
 class SyntheticFacts(Task):
