@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -124,7 +125,7 @@ def _mlflow(root: str) -> Look:
 
     uri = tracking_uri(Store(root))
     if not uri.startswith("http"):
-        opened = f"{sys.executable} -m mlflow ui --backend-store-uri {uri}"
+        opened = shlex.join([sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri])
         return Look("MLflow", True, f"{uri} (open it with {opened})")
     with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10) as answer:
         return Look("MLflow", answer.status == 200, f"{uri}: answers {answer.status}", "is that an MLflow server?")

@@ -6,6 +6,8 @@ followed is no time of the event. The headline's accuracy over training is what 
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,15 +35,17 @@ def to_optuna(tables: StudyTables, path: Path, event: str) -> int:
     kinds = {axis: _distribution([outcome.settings[axis] for outcome in told]) for axis in tables.axes}
     trials = [_trial(outcome, event, kinds) for outcome in told]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with arriving(path) as part:
+    with arriving(path) as part, tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "optuna.db"  # an address has no way to write a name with ? or #
         study = optuna.create_study(
-            storage=f"sqlite:///{part}", study_name=f"{tables.name}: steps until {event}", direction="minimize"
+            storage=f"sqlite:///{made}", study_name=f"{tables.name}: steps until {event}", direction="minimize"
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([f"steps until {event}"])
         study.set_user_attr("hypothesis", " ".join(str(tables.spec.get("hypothesis") or "").split()))
         study.add_trials(trials)
+        shutil.move(made, part)
     return len(trials)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,17 +74,18 @@ def _elsewhere(store: Store, name: str, out: Path, tool: str, event: str) -> str
     tables = load(store.uri, name)
     try:
         if tool == "optuna":
-            told = f"{to_optuna(tables, out, event)} trials; see them with\n  optuna-dashboard sqlite:///{out}"
+            wrote, seen = f"{to_optuna(tables, out, event)} trials", ["optuna-dashboard", f"sqlite:///{out}"]
         elif tool == "tensorboard":
-            told = f"{to_tensorboard(tables, out)} runs; see them with\n  tensorboard --logdir {out}"
+            wrote, seen = f"{to_tensorboard(tables, out)} runs", ["tensorboard", "--logdir", str(out)]
         else:
-            told = f"{to_hugging_face(tables, out):,} rows; send them with\n  hf upload --repo-type dataset NAME {out}"
+            wrote = f"{to_hugging_face(tables, out):,} rows"
+            seen = ["hf", "upload", "--repo-type", "dataset", "NAME", str(out)]
     except (ValueError, FileExistsError) as error:
         stop(str(error))
     except ModuleNotFoundError as error:
         stop(f"--{tool}: {error.name} is not installed; pip install 'grokstudy[{tool}]'")
     warn_of(tables.warnings)
-    return told
+    return f"{wrote}; {'send' if tool == 'hf' else 'see'} them with\n  {shlex.join(seen)}"
 
 
 def import_(tar: Tar, root: Root = "results", quiet: Quiet = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,7 +118,7 @@ def try_to_sync(store: Store, name: str) -> str | None:
     try:
         return sync_study(store, name)[0].uri
     except Exception as error:
-        again = f"grokstudy mlflow sync {name} --root {store.uri}"
+        again = shlex.join(["grokstudy", "mlflow", "sync", name, "--root", store.uri])
         message = f"warning: MLflow was not brought up to date: {first_line(error)}; do it later with\n  {again}"
         say(message, err=True)
         return None

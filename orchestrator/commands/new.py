@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -63,7 +64,8 @@ def _new_study(name: str, folder: Path, like: Path | None) -> str:
         text = text.partition("\n")[2]
     _write(path, f"{SCHEMA_LINE}{text}")
     _write(folder / SCHEMA, f"{json.dumps(study_schema(), indent=1)}\n")
-    return f"{path}: edit it, then\n  grokstudy plan {path}\n  grokstudy run {path}"
+    named = shlex.quote(str(path))
+    return f"{path}: edit it, then\n  grokstudy plan {named}\n  grokstudy run {named}"
 
 
 def _new_task(path: Path) -> str:
@@ -75,7 +77,8 @@ def _new_task(path: Path) -> str:
         stop(f"{path}: is no name for its file; it needs a letter first")
     _write(path, skeleton(path.name, name))
     used = f"base: {{task: ./{path.name}:{name}}}"
-    return f"{path}: edit it, then\n  grokstudy check {path}:{name}\nand in a study file beside it\n  {used}"
+    named = shlex.quote(f"{path}:{name}")
+    return f"{path}: edit it, then\n  grokstudy check {named}\nand in a study file beside it\n  {used}"
 
 
 def _new_trainable(path: Path) -> str:
@@ -84,7 +87,8 @@ def _new_trainable(path: Path) -> str:
     _check_file(path)
     _write(path, skeleton(path.name))
     used = f"base: {{trainable: ./{path.name}:train}}"
-    return f"{path}: edit it, then\n  grokstudy check {path}:train\nand in a study file beside it\n  {used}"
+    named = shlex.quote(f"{path}:train")
+    return f"{path}: edit it, then\n  grokstudy check {named}\nand in a study file beside it\n  {used}"
 
 
 def _check_file(path: Path) -> None:

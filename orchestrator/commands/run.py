@@ -304,14 +304,14 @@ def _conclude(driver: Driver, state: StudyState, request: Asked) -> None:
     if not request.silent:
         say(f"report:  {drawn.page}\nmetrics: {store.path('metrics')} (Parquet)")
         if uri is not None:
-            server = f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {uri}"
+            server = shlex.join([str(Path(sys.executable).parent / "mlflow"), "ui", "--backend-store-uri", uri])
             say(f"MLflow:  {uri if uri.startswith('http') else server}")
         _say_what_next(study, drawn)
     warn_of(drawn.warnings)
 
 
 def _sync_command(driver: Driver) -> str:
-    return f"grokstudy mlflow sync {driver.study.name} --root {shlex.quote(driver.store.uri)}"
+    return shlex.join(["grokstudy", "mlflow", "sync", driver.study.name, "--root", driver.store.uri])
 
 
 def _say_what_next(study: Study, drawn: Drawn) -> None:

@@ -64,14 +64,14 @@ def submit(
     with jobs_of(cluster, address) as jobs:
         job_id = _start(jobs, read, arguments)
         if not follow:
-            where = f"--cluster {cluster}" if cluster is not None else f"--address {address}"
-            say(f"see it with:\n  grokstudy status {study} --root {root}")
-            say(f"  grokstudy submit {study} --root {root} {where} --follow")
+            where = ["--cluster", str(cluster)] if cluster is not None else ["--address", str(address)]
+            say("see it with:\n  " + shlex.join(["grokstudy", "status", str(study), "--root", root]))
+            say("  " + shlex.join(["grokstudy", "submit", str(study), "--root", root, *where, "--follow"]))
             return
         try:
             ended = jobs.follow(job_id, lambda text: emit(text, newline=False))
         except KeyboardInterrupt:
-            say(f"\n{job_id} keeps running; stop it with `grokstudy cancel {study}`", err=True)
+            say(f"\n{job_id} keeps running; stop it with `grokstudy cancel {shlex.quote(str(study))}`", err=True)
             raise
     say(f"{ended.job_id}: {ended.status.lower()}")
     if ended.status == "SUCCEEDED":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,15 @@ def test_damaged_rows_are_told(root: Path, tmp_path: Path, tool: str) -> None:
     told = export(copy, tmp_path / "out", f"--{tool}")
     assert told.exit_code == 1
     assert part.name in told.stderr
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_any_name_can_be_written_to_and_the_command_that_is_told_can_be_pasted(
+    root: Path, tmp_path: Path, tool: str
+) -> None:
+    out = tmp_path / "what? now #1"
+    told = export(root, out, f"--{tool}")
+    assert told.exit_code == 0, told.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    command = shlex.split(told.stdout.splitlines()[-1])
+    assert command[-1].removeprefix("sqlite:///") == str(out)
