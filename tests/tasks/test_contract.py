@@ -60,7 +60,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "graph_navigation": {"data": {"nodes": 24, "layers": 4, "edge": 0.3, "max_train_distance": 2}, "model": DECODER},
     "motif_chains": {
-        "data": {"motifs": 6, "nodes": 4, "trained": 2, "tested": 3, "held_out": 1},
+        "data": {"motifs": 6, "nodes": 4, "trained": 2, "tested": 3, "held_out": 1, "shuffled": True},
         "model": {**DECODER, "positions": "rope"},
     },
     "copy_retrieve": {"data": {"kind": "UR", "shortest": 3, "longest": 5}, "model": {**DECODER, "positions": "rope"}},

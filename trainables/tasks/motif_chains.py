@@ -21,9 +21,9 @@ have no more exemplars than the longest trained chain, or four, as many as two c
 
 Text and code of the paper were not reachable. Reviews of it say that chains have up to 4 motifs between the first and
 the last in training and 1 to 6 in tests, that prompts are of about 100 tokens, and that of two conflicting chains the
-first is followed in .7 to .8. Chosen here, because unknown: the number of motifs, their size and p, that exemplars have
-the order of the chain, that the goal comes before the start, so that the walk goes on from there, how orders are held
-out, and <end>, without which a walk would not say where it ends.
+first is followed in .7 to .8. Chosen here, because unknown: the number of motifs, their size and p, that the goal comes
+before the start, so that the walk goes on from there, how orders are held out, and <end>, without which a walk would
+not say where it ends. In the order of the chain, exemplars could be found by counting; `shuffled`, by the exit alone.
 
     option                             laptop (default)  near the paper
     motifs, nodes, edge                10, 5, .5         12, 10, .3
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 BoolArray = NDArray[np.bool_]
 END, NEXT, ASK, PAD, SPECIAL = range(5)
 """Tokens behind those of the nodes, and how many they are."""
+SHUFFLE = 1 << 16
+"""The first word that decides the order of exemplars, far beyond those that walks need."""
 CONFLICTS = ("conflict", "conflict_swapped")
 ENDS = 2
 """Motifs of a chain that are not between others: the first and the last."""
@@ -71,6 +73,7 @@ class MotifOptions:
     trained: int = option(3, "trained chains have 1 to so many motifs between the first and the last", ge=1)
     tested: int = option(5, "chains of split longer have more than trained ones, and at most so many", ge=2)
     held_out: int = option(2, "for every two motifs, so many third ones never follow them in training", ge=1)
+    shuffled: bool = option(False, "exemplars of a chain come in random order, not in that of the chain")
 
     @property
     def tokens(self) -> int:
@@ -295,14 +298,15 @@ class MotifChains(Fresh):
 
     @classmethod
     def values(cls, options: Sequence[MotifOptions], seeds: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """The tables of the worlds (M, ...)."""
+        """The tables of the worlds (M, ...), and whether exemplars are shuffled (M, 1)."""
         tables = [World.draw(o, seed).tables() for o, seed in zip(options, seeds, strict=True)]
-        return {name: np.stack([table[name] for table in tables]) for name in tables[0]}
+        stacked = {name: np.stack([table[name] for table in tables]) for name in tables[0]}
+        return {**stacked, "shuffled_M1": np.array([[o.shuffled] for o in options])}
 
     @classmethod
     def draw(cls, options: MotifOptions, values: Mapping[str, Tensor], split: str | None, word_MB: Tensor) -> Batch:
         """Chains of these words, exemplars of them, and a walk along the first."""
-        from grokstudy.trainables.words import choice, fresh, several
+        from grokstudy.trainables.words import choice, fresh, permutation, several
 
         layout, n = Layout.of(options, split), options.nodes
         k, fewest = layout.motifs, options.trained + 1 if split == "longer" else 1
@@ -322,7 +326,9 @@ class MotifChains(Fresh):
         for i, chain in enumerate(chains):
             from_MBP, to_MBP = _halves(values, n, chain, words(4 + 4 * i), words(5 + 4 * i))
             walk_MBPL = _walks(values, n, layout.nodes, from_MBP, to_MBP, word_MB, number)
-            exemplars.append(walk_MBPL.view(*word_MB.shape, k - 1, 2 * layout.nodes))
+            walk_MBEx = _tokens(values, walk_MBPL.view(*word_MB.shape, k - 1, 2 * layout.nodes))
+            at_MBEE = _shuffle(values["shuffled_M1"], chain, permutation(word_MB, SHUFFLE + i * k, k - 1))
+            exemplars.append((walk_MBEx, at_MBEE))
             number += from_MBP.shape[2] * layout.nodes
         if split == "conflict_swapped":
             chains, exemplars = chains[::-1], exemplars[::-1]
@@ -417,7 +423,7 @@ class Row:
     leaves_MBK: Tensor
     """The answer at which the walk leaves a motif, or ends."""
     behind_MBE: Tensor
-    """The place behind the exit in each exemplar."""
+    """The place behind the exit in the exemplar of each link, whatever the exemplars' order."""
 
 
 def _rows(table_Mx: Tensor, *index_MBx: Tensor) -> Tensor:
@@ -513,6 +519,15 @@ def _halves(
     return torch.stack([from_MBE, entry_MBE], dim=3).flatten(2), torch.stack([exit_MBE, end_MBE], dim=3).flatten(2)
 
 
+def _shuffle(shuffled_M1: Tensor, chain: Chain, order_MBE: Tensor) -> Tensor:
+    """Whether the exemplar of a link (last axis) stands at a place among the exemplars (M, B, E, E), if it is there."""
+    import torch
+
+    number_E = torch.arange(order_MBE.shape[2], device=order_MBE.device)
+    order_MBE = torch.where(shuffled_M1[..., None], order_MBE, number_E)
+    return (order_MBE[..., None] == number_E) & (number_E < chain.size_MB[..., None, None] - 1)
+
+
 def _walks(
     values: Mapping[str, Tensor], n: int, nodes: int, from_MBP: Tensor, to_MBP: Tensor, word_MB: Tensor, begin: int
 ) -> Tensor:
@@ -534,19 +549,19 @@ def _walks(
 
 def _row(
     options: MotifOptions, values: Mapping[str, Tensor], layout: Layout, chains: Sequence[Chain],
-    exemplars: Sequence[Tensor], walk_MBKL: Tensor,
+    exemplars: Sequence[tuple[Tensor, Tensor]], walk_MBKL: Tensor,
 ) -> Row:  # fmt: skip
     """Everything one after the other, without what is not there."""
     import torch
     import torch.nn.functional as F
 
-    tokens = options.tokens
-    chain, node_MBEx = chains[0], torch.cat(list(exemplars), dim=2)
-    number_K = torch.arange(layout.motifs, device=node_MBEx.device)
-    shown_MBE = torch.cat([number_K[:-1] < c.size_MB[..., None] - 1 for c in chains], dim=2)
-    there_MBE1 = shown_MBE[..., None]
-    token_MBEx = _tokens(values, node_MBEx).where(there_MBE1, -1)
-    marked_MBEx = F.pad(token_MBEx, (1, 0), value=tokens + NEXT).where(there_MBE1, -1)
+    tokens, chain = options.tokens, chains[0]
+    number_K = torch.arange(layout.motifs, device=walk_MBKL.device)
+    placed = [  # sums in place of lookups in what was looked up, which torch.compile fails at
+        (at_MBEE[..., None] * (walk_MBEx[:, :, None] + 1)).sum(dim=3) - 1 for walk_MBEx, at_MBEE in exemplars
+    ]
+    token_MBEx = torch.cat(placed, dim=2)
+    marked_MBEx = F.pad(token_MBEx, (1, 0), value=tokens + NEXT).where(token_MBEx[..., :1] >= 0, -1)
     in_chain_MBK1 = (number_K < chain.size_MB[..., None])[..., None]
     walk_MBKL = _tokens(values, walk_MBKL).where(in_chain_MBK1, -1)
     goal_MB = chain.to_MBK.where(number_K == chain.size_MB[..., None] - 1, 0).sum(dim=2)
@@ -555,14 +570,17 @@ def _row(
     inputs_MBT, place_MBT = _compact(flat_MBT, tokens + PAD)
     walk_MBA, _ = _compact(walk_MBKL.flatten(2), -1)
     ends_MBK = (walk_MBKL >= 0).sum(dim=3).cumsum(dim=2)
-    number_A = torch.arange(layout.answers, device=node_MBEx.device)
+    number_A = torch.arange(layout.answers, device=walk_MBKL.device)
     mask_MBA = number_A < ends_MBK[..., -1:]
     following_MBA = F.pad(walk_MBA[..., 1:], (0, 1), value=-1)
     marked = layout.exemplars * layout.exemplar
+    behind_MBE = place_MBT[..., layout.nodes + 1 : marked : layout.exemplar]
+    parts = zip(behind_MBE.split(layout.motifs - 1, dim=2), exemplars, strict=True)
+    behind_MBE = torch.cat([(at_MBEE * part_MBE[..., None]).sum(dim=2) for part_MBE, (_, at_MBEE) in parts], dim=2)
     return Row(
         inputs_MBT, place_MBT[..., marked + 2, None] + number_A,
         following_MBA.where(following_MBA >= 0, tokens + END), mask_MBA, walk_MBA, ends_MBK - 1,
-        place_MBT[..., layout.nodes + 1 : marked : layout.exemplar],
+        behind_MBE,
     )  # fmt: skip
 
 
