@@ -375,12 +375,13 @@ def test_scores_tell_who_follows_who_knows_edges_alone_and_who_does_not_read() -
     names = ("accuracy", "each", "ghost_accuracy", "edge_share", "no_misstep_rate", "order_accuracy", "plan_accuracy")
     for split, scores in follows.items():
         assert {name: scores[name] for name in (*names, "first_share")} == dict.fromkeys((*names, "first_share"), 1.0)
+        assert scores["rival_share"] == 0.0
         assert 0 < scores["unplanned_accuracy"] < 0.8, split
 
     second = scored(options, seed, walker(options, seed, chain=1))
     for split, scores in second.items():
         assert scores["plan_accuracy"] == scores["order_accuracy"] == scores["edge_share"] == 1.0
-        assert scores["first_share"] == (0.0 if split.startswith("conflict") else 1.0)
+        assert scores["first_share"] == 1.0 - scores["rival_share"] == (0.0 if split.startswith("conflict") else 1.0)
 
     edges = scored(options, seed, walker(options, seed, plans=False))
     for scores in edges.values():
@@ -392,7 +393,7 @@ def test_scores_tell_who_follows_who_knows_edges_alone_and_who_does_not_read() -
     for scores in blind.values():
         assert scores["plan_accuracy"] == 0.0
         assert scores["ghost_accuracy"] < 0.2
-        assert scores["first_share"] == 0.0
+        assert scores["first_share"] < 0.5
 
 
 def judged(rows: StoredRows, said: list[list[int]]) -> dict[str, list[float]]:
@@ -408,7 +409,9 @@ def test_walks_are_judged_by_what_they_are() -> None:
     rows, motif, end = rows_of("in_chain"), World.draw(options, 0).motif_V, options.tokens + END
     assert rows.weight is not None
     true = [row[: int(w.sum())].tolist() for row, w in zip(rows.target, rows.weight, strict=True)]
-    assert {x for values in judged(rows, true).values() for x in values} == {1.0}
+    found = judged(rows, true)
+    assert set(found.pop("rival_share")) == {0.0}
+    assert {x for values in found.values() for x in values} == {1.0}
 
     silent = judged(rows, [[end]] * len(true))
     assert {x for values in silent.values() for x in values} == {0.0}, "no step is no good step"

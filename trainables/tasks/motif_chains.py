@@ -259,7 +259,8 @@ class MotifChains(Fresh):
         "no_misstep_rate": "share of its own walks that have a step and edges alone",
         "order_accuracy": "share of its own walks through the motifs in the order shown, whatever the steps",
         "plan_accuracy": "share of its own walks of edges alone that end at the goal, in the order shown",
-        "first_share": "share of its own walks that do so along the first chain shown: where there is one, as plans",
+        "first_share": "share of its own walks that go on from the first motif to that of the first chain shown",
+        "rival_share": "share of its own walks that go on from there to that of a second chain shown; 0 without one",
         "unplanned_accuracy": "share of walks that come to the goal if every step is uniform among the edges, of "
         "motifs and shown: the same for every model",
     }
@@ -383,17 +384,19 @@ class MotifChains(Fresh):
         plan_MS = valid_MS & (last_MS == notes["goal"]) & (behind_MS == tokens + END)
         motif_MSA, before_MSA = notes["motif"].gather(2, to_MSA), notes["motif"].gather(2, from_MSA)
         number_MSA = ((motif_MSA != before_MSA) & walks_MSA).cumsum(dim=2)
-        along = []
+        along, taken = [], []
         for order_MSK in notes["orders"].unbind(2):
             shown_MSA = order_MSK.gather(2, number_MSA.clamp(max=order_MSK.shape[2] - 1))
             passed_MS = number_MSA[..., -1] + 1 == (order_MSK >= 0).sum(dim=2)
+            taken.append(((number_MSA == 1) & walks_MSA & (motif_MSA == order_MSK[..., 1:2])).any(dim=2))
             along.append(passed_MS & ((motif_MSA == shown_MSA) | ~walks_MSA).all(dim=2))
         return {
             "edge_share": (edge_MSA & walks_MSA).sum(dim=2) / steps_MS.clamp(min=1),
             "no_misstep_rate": valid_MS,
             "order_accuracy": along[0] | along[1],
             "plan_accuracy": plan_MS & (along[0] | along[1]),
-            "first_share": plan_MS & along[0],
+            "first_share": taken[0],
+            "rival_share": taken[1] & ~taken[0],
         }
 
 
