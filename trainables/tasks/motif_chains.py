@@ -578,12 +578,11 @@ def _row(
     following_MBA = F.pad(walk_MBA[..., 1:], (0, 1), value=-1)
     marked = layout.exemplars * layout.exemplar
     behind_MBE = place_MBT[..., layout.nodes + 1 : marked : layout.exemplar]
-    parts = zip(behind_MBE.split(layout.motifs - 1, dim=2), exemplars, strict=True)
+    parts = zip(torch.split(behind_MBE, layout.motifs - 1, dim=2), exemplars, strict=True)
     behind_MBE = torch.cat([(at_MBEE * part_MBE[..., None]).sum(dim=2) for part_MBE, (_, at_MBEE) in parts], dim=2)
     return Row(
         inputs_MBT, place_MBT[..., marked + 2, None] + number_A,
-        following_MBA.where(following_MBA >= 0, tokens + END), mask_MBA, walk_MBA, ends_MBK - 1,
-        behind_MBE,
+        following_MBA.where(following_MBA >= 0, tokens + END), mask_MBA, walk_MBA, ends_MBK - 1, behind_MBE,
     )  # fmt: skip
 
 
