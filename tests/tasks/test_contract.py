@@ -59,6 +59,10 @@ SMALL: dict[str, dict[str, Any]] = {
         "optim": {"name": "sgd", "lr": 1.0, "weight_decay": 0.0},
     },
     "graph_navigation": {"data": {"nodes": 24, "layers": 4, "edge": 0.3, "max_train_distance": 2}, "model": DECODER},
+    "motif_chains": {
+        "data": {"motifs": 6, "nodes": 4, "trained": 2, "tested": 3, "held_out": 1, "shuffled": True},
+        "model": {**DECODER, "positions": "rope"},
+    },
     "copy_retrieve": {"data": {"kind": "UR", "shortest": 3, "longest": 5}, "model": {**DECODER, "positions": "rope"}},
 }  # fmt: skip
 """A run of each task that trains in a moment. A new task needs a line here."""

@@ -24,6 +24,7 @@ TASKS: Registry[type[Task]] = Registry(
         "affine_icl": "trainables.tasks.affine_icl:AffineICL",
         "cot_icl": "trainables.tasks.cot_icl:CoTICL",
         "graph_navigation": "trainables.tasks.graph_navigation:GraphNavigation",
+        "motif_chains": "trainables.tasks.motif_chains:MotifChains",
         "synthetic_facts": "trainables.tasks.synthetic_facts:SyntheticFacts",
     },
     group="grokstudy.tasks",

@@ -297,6 +297,9 @@ class Task:
 class Fresh(Task):
     """A task whose examples are drawn as they are needed, never stored and never the same."""
 
+    drawn_as: ClassVar[Mapping[str, str]] = {}
+    """Splits that are drawn from the words of another, to be compared with it row by row."""
+
     @classmethod
     def values(cls, options: Sequence[Any], seeds: Sequence[int]) -> dict[str, NDArray[Any]]:
         """What differs between the members of a pack, as arrays (M, ...): options that only change values."""
@@ -320,7 +323,7 @@ class Fresh(Task):
         values = {name: torch.from_numpy(x) for name, x in cls.values([options], [seed]).items()}
         splits = {}
         for name in cls.splits_of(options):
-            words = Stream(seed, f"eval/{name}").raw(max_examples).view(np.int64)
+            words = Stream(seed, f"eval/{cls.drawn_as.get(name, name)}").raw(max_examples).view(np.int64)
             batch = cls.draw(options, values, name, torch.from_numpy(words)[None])
             splits[name] = StoredRows(
                 batch.inputs_MBx[0].numpy(), batch.at_MBA[0].numpy(), batch.target_MBAx[0].numpy(),
