@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from grokstudy.trainables.bench.speed import evaluation_seconds, on_noise
 from grokstudy.trainables.config import RunConfig
@@ -227,3 +228,38 @@ def test_a_drawn_task_draws_on_the_words_alone(task: str) -> None:
     assert torch.equal(once.inputs_MBx, draw().inputs_MBx)
     assert torch.equal(once.inputs_MBx, reversed_.inputs_MBx.flip(1))
     assert isinstance(SplitBatch.stack([kind.build(options, 0, 5).splits[kind.headline]], CPU), SplitBatch)
+
+
+class HostWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """What a CUDA graph cannot hold: values that the host reads, shapes that depend on them, constants sent along."""
+
+    found: tuple[str, ...] = ()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        masks = [x for x in args[1] if x is not None and x.dtype == torch.bool] if func in INDEXED else []
+        sized = torch.Tag.dynamic_output_shape in func.tags and (func not in INDEXED or masks)
+        if sized or torch.Tag.data_dependent_output in func.tags or func is torch.ops.aten.lift_fresh.default:
+            self.found = (*self.found, str(func))
+        return func(*args, **(kwargs or {}))
+
+
+INDEXED = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
+"""Of a shape that is known, where no index is a mask."""
+
+
+def test_a_step_could_be_captured_as_a_cuda_graph(task: str, tmp_path: Path) -> None:
+    pack = Pack([config_of(task, seed) for seed in (0, 1)], Store(tmp_path), "cpu", engine="eager")
+    pack.engine.train(0, 2)
+    with HostWork() as host:  # type: ignore[no-untyped-call]
+        pack.engine.update()
+    assert host.found == ()
+
+
+@pytest.mark.parametrize("work", [lambda x: x.max().item(), lambda x: x[x > 0], lambda x: x + torch.tensor([1.0, 2.0])])
+def test_what_cannot_be_captured_is_seen(work: Callable[[torch.Tensor], Any]) -> None:
+    x = torch.tensor([1.0, -1.0])
+    with HostWork() as host:  # type: ignore[no-untyped-call]
+        work(x)
+    assert len(host.found) == 1
