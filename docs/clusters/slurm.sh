@@ -1,6 +1,7 @@
 #!/bin/bash
-# A study on Slurm: sbatch docs/clusters/slurm.sh STUDY ROOT     (from the top of the checkout, after `make setup`,
-# or from a folder whose .venv has grokstudy installed)
+# A study on Slurm: grokstudy submit STUDY --root ROOT --slurm [--sbatch=--nodes=8 ...], which hands this to sbatch;
+# or by hand: sbatch slurm.sh STUDY ROOT [OPTIONS of grokstudy run]   (from a folder whose .venv has grokstudy, such as
+# the top of the checkout after `make setup`, or with grokstudy in the PATH)
 # Out of time or requeued, the same command resumes: the root is the state. ROOT is a folder that all nodes share.
 #SBATCH --job-name=grokstudy
 #SBATCH --nodes=4                # CHANGE
@@ -13,6 +14,7 @@
 set -euo pipefail
 study=${1:?usage: sbatch slurm.sh STUDY ROOT}
 root=${2:?usage: sbatch slurm.sh STUDY ROOT}
+shift 2
 
 cd "${SLURM_SUBMIT_DIR:-.}"
 export PATH="$PWD/.venv/bin:$PATH" RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
@@ -29,4 +31,4 @@ fi
 # Starts Ray on every node, runs the study on the first, and ends Ray when it is done.
 srun --ntasks-per-node=1 ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus "${SLURM_CPUS_PER_TASK:-1}" "${gpus[@]}" \
-    -- env RAY_ADDRESS="$address" grokstudy run "$study" --root "$root"
+    -- env RAY_ADDRESS="$address" grokstudy run "$study" --root "$root" "$@"

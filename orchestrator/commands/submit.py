@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from grokstudy.orchestrator.cluster.jobs import Jobs
     from grokstudy.orchestrator.study.study import Study
 
+Slurm = Annotated[bool, typer.Option("--slurm", help="As a batch job of Slurm, which starts Ray on its nodes.")]
+Sbatch = Annotated[
+    list[str] | None,
+    typer.Option("--sbatch", help="An option of sbatch, as in --sbatch=--nodes=8; may be given again. Means --slurm."),
+]
 Follow = Annotated[bool, typer.Option("--follow", help="Show the log until it ends; Ctrl-C leaves the job running.")]
 
 
@@ -50,17 +55,26 @@ def submit(
     retry_failed: RetryFailed = False,
     code_as_before: CodeAsBefore = False,
     follow: Follow = False,
+    slurm: Slurm = False,
+    sbatch: Sbatch = None,
 ) -> None:
-    """Run a study on a Ray cluster, driven on its head: you can close this machine. Asking twice finds the first."""
+    """Run a study on a cluster, driven there: you can close this machine. Asking twice finds the first."""
     read = read_study(study, cpu, gpu, workers, settings, root if code_as_before else None)
     if "://" not in root and not root.startswith("/"):
         stop(
             f"--root {root} is a folder of this machine; a cluster needs one that all of its nodes reach: "
             "s3://BUCKET/PATH, or the absolute path of a shared folder"
         )
-    options = {"root": root, "steps": steps, "first": first, "cpu": cpu, "gpu": gpu, "workers": workers}
+    options = {"steps": steps, "first": first, "cpu": cpu, "gpu": gpu, "workers": workers}
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
-    arguments = shlex.join([f"studies/{read.name}.yaml", *words, *(["--retry-failed"] if retry_failed else [])])
+    words += ["--retry-failed"] if retry_failed else []
+    if slurm or sbatch:
+        if cluster is not None or address is not None or follow:
+            stop("--slurm: starts a Ray of its own; leave out --cluster, --address and --follow")
+        own = [*(["--code-as-before"] if code_as_before else [])]
+        _to_slurm(read, root, [*words, *own, *(w for each in settings or () for w in ("--set", each))], sbatch or [])
+        return
+    arguments = shlex.join([f"studies/{read.name}.yaml", "--root", root, *words])
     with jobs_of(cluster, address) as jobs:
         job_id = _start(jobs, read, arguments)
         if not follow:
@@ -77,6 +91,19 @@ def submit(
     if ended.status == "SUCCEEDED":
         raise typer.Exit(DONE)
     raise typer.Exit(INTERRUPTED if ended.exit_code is None else ended.exit_code)
+
+
+def _to_slurm(study: Study, root: str, words: list[str], options: list[str]) -> None:
+    from grokstudy.orchestrator.cluster.jobs import ClusterError
+    from grokstudy.orchestrator.cluster.slurm import submit_batch
+
+    try:
+        job = submit_batch(f"{study.name}-{study.spec_hash}", str(study.path.resolve()), root, words, options)
+    except ClusterError as error:
+        stop(str(error))
+    say(f"{job.job_id}: {'submitted' if job.is_new else 'waits or runs already'}; see it with")
+    say("  " + shlex.join(["grokstudy", "status", str(study.path), "--root", root]))
+    say(f"  squeue --jobs {job.job_id}")
 
 
 def _start(jobs: Jobs, study: Study, arguments: str) -> str:
