@@ -110,7 +110,8 @@ RESERVED = {
     *("order_of_ceiling", "order_of_ceiling_low", "order_of_ceiling_high", "held", "slope", "chosen", "summary"),
     *("test", "p_least", "p_error", "p_unclustered", "spread", "unseen", "detectable", "both", "mark", "beside"),
     "first_n",
-    *("outcome", "largest_chance", "chance", "scheduler", "setting", "role", "task"),
+    *("outcome", "largest_chance", "chance", "scheduler", "setting", "role", "task", "question", "axis", "shown"),
+    *("coordinate", "height", "place", "reached", "told", "ended"),
 }
 """Names that an axis of a study cannot have: the analysis gives them to columns of its own. Nor can it begin with the
 name of an event and `_`: `circuit_at`, `circuit_final` are columns of the answer."""

@@ -52,21 +52,21 @@ def test_a_study_is_submitted_under_a_name_of_its_own(bin_: Path, study: Path, t
     stand_in(bin_, "squeue")
     stand_in(bin_, "sbatch", "echo '4711;cluster'\n")
     words = ["--steps", "50", "--set", "train.batch=64", "--sbatch=--nodes=8", "--sbatch=--time=1:00:00"]
-    code, told, _ = submit(str(study), "--root", "/shared/results", *words)
+    code, told, _ = submit(str(study), "--root", "/lab/results", *words)
     assert (code, told.splitlines()[0]) == (0, "4711: submitted; see it with")
-    assert f"  grokstudy status {study} --root /shared/results" in told.splitlines()
+    assert f"  grokstudy status {study} --root /lab/results" in told.splitlines()
     handed = given(tmp_path, "sbatch")
     name = f"mine-{load_study(study, settings=['train.batch=64']).spec_hash}"
     assert handed[:5] == ["--parsable", "--job-name", name, "--nodes=8", "--time=1:00:00"]
     assert Path(handed[5]).read_text().startswith("#!/bin/bash")
-    assert handed[6:] == [str(study), "/shared/results", "--steps", "50", "--set", "train.batch=64"]
+    assert handed[6:] == [str(study), "/lab/results", "--steps", "50", "--set", "train.batch=64"]
     assert name in given(tmp_path, "squeue")
 
 
 def test_asking_twice_finds_the_first(bin_: Path, study: Path, tmp_path: Path) -> None:
     stand_in(bin_, "squeue", "echo 4711\n")
     stand_in(bin_, "sbatch", "echo 4712\n")
-    code, told, _ = submit(str(study), "--root", "/shared/results", "--slurm")
+    code, told, _ = submit(str(study), "--root", "/lab/results", "--slurm")
     assert (code, told.splitlines()[0]) == (0, "4711: waits or runs already; see it with")
     assert not (tmp_path / "sbatch").exists()
 
@@ -75,9 +75,9 @@ def test_asking_twice_finds_the_first(bin_: Path, study: Path, tmp_path: Path) -
     ("words", "reason"),
     [
         (["--root", "results", "--slurm"], "--root results is a folder of this machine"),
-        (["--root", "/shared", "--slurm", "--address", "http://x:1"], "--slurm: starts a Ray of its own"),
-        (["--root", "/shared", "--slurm", "--follow"], "--slurm: starts a Ray of its own"),
-        (["--root", "/shared", "--slurm"], "squeue: there is none here; submit from a machine of the cluster"),
+        (["--root", "/lab", "--slurm", "--address", "http://x:1"], "--slurm: starts a Ray of its own"),
+        (["--root", "/lab", "--slurm", "--follow"], "--slurm: starts a Ray of its own"),
+        (["--root", "/lab", "--slurm"], "squeue: there is none here; submit from a machine of the cluster"),
     ],
 )
 def test_what_cannot_be_submitted_is_said(bin_: Path, study: Path, words: list[str], reason: str) -> None:
@@ -89,7 +89,7 @@ def test_what_cannot_be_submitted_is_said(bin_: Path, study: Path, words: list[s
 def test_what_slurm_says_is_repeated_in_one_line(bin_: Path, study: Path) -> None:
     stand_in(bin_, "squeue")
     stand_in(bin_, "sbatch", "echo 'sbatch: error: Invalid partition' >&2; echo 'Batch job failed' >&2; exit 1\n")
-    code, _, wrong = submit(str(study), "--root", "/shared", "--sbatch=--partition=none")
+    code, _, wrong = submit(str(study), "--root", "/lab", "--sbatch=--partition=none")
     assert (code, wrong.strip()) == (2, "sbatch: sbatch: error: Invalid partition Batch job failed")
 
 
@@ -98,9 +98,9 @@ def test_the_script_starts_ray_on_every_node_and_runs_what_was_asked(
 ) -> None:
     stand_in(bin_, "squeue")
     stand_in(bin_, "sbatch", "echo 4711\n")
-    assert submit(str(study), "--root", "/shared/my results", "--steps", "50", "--slurm")[0] == 0
+    assert submit(str(study), "--root", "/lab/my results", "--steps", "50", "--slurm")[0] == 0
     script, *words = given(tmp_path, "sbatch")[3:]
-    words = [str(study), "/shared/my results", "--steps", "50"]  # $* in the note has lost where a word ends
+    words = [str(study), "/lab/my results", "--steps", "50"]  # $* in the note has lost where a word ends
     stand_in(bin_, "scontrol", "echo node1; echo node2\n")
     stand_in(bin_, "getent", "echo '10.0.0.1 STREAM node1'\n")
     stand_in(bin_, "srun", 'shift; exec "$@"\n')
@@ -114,4 +114,4 @@ def test_the_script_starts_ray_on_every_node_and_runs_what_was_asked(
     assert started[:5] == ["symmetric-run", "--address", "10.0.0.1:6379", "--min-nodes", "2"]
     assert started[5:9] == ["--num-cpus", "8", "--num-gpus", "4"]
     ran = (tmp_path / "run").read_text().splitlines()
-    assert ran == ["10.0.0.1:6379", "run", str(study), "--root", "/shared/my results", "--steps", "50"]
+    assert ran == ["10.0.0.1:6379", "run", str(study), "--root", "/lab/my results", "--steps", "50"]
