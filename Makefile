@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: setup check  ## format, lint, types, imports, all tests
 	./scripts/system-packages.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup  ## tests that take no Ray, no training, no server: under a minute
 	$(BIN)/python -m pytest -m "not slow"

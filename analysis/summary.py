@@ -6,6 +6,7 @@ They are read off the answer table alone, so that page, terminal and file say th
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -138,9 +139,10 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def used_words(frame: pl.DataFrame) -> dict[str, str]:
-    """The verdicts that occur, with their meaning."""
-    occurring = set(frame["verdict"]) if "verdict" in frame.columns else set()
-    return {name: meaning for name, meaning in CLASSES.items() if name in occurring}
+    """The classes that verdicts name, also as parts of a mixed one, with their meaning."""
+    cells = [verdict_cell(row) for row in frame.to_dicts()] if "verdict" in frame.columns else []
+    named = set(re.findall(r"\w+", " ".join(cells)))
+    return {name: meaning for name, meaning in CLASSES.items() if name in named}
 
 
 def carrying(frame: pl.DataFrame) -> list[dict[str, str]]:

@@ -22,6 +22,8 @@ SMALL = {
     "eval": {"every": 10},
 }
 """A configuration that trains in a second."""
+LONGEST = ("cluster/test_ray_up.py", "docs/test_tutorial.py", "execution/test_executors.py", "packaging/test_wheel.py")
+"""Files that take minutes. They begin first, so that no process waits for them at the end."""
 SHOTS = Path(__file__).resolve().parents[1] / "test-output"
 CHROMIUM = [
     "--no-sandbox",
@@ -33,6 +35,11 @@ CHROMIUM = [
     "--no-first-run",
 ]
 """It runs as root here, without a graphics card, and fetches nothing."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files in front; all else as it was collected."""
+    items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
 
 
 @pytest.fixture(autouse=True, scope="session")

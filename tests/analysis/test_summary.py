@@ -35,6 +35,11 @@ def test_words_of_the_verdicts_are_explained_where_they_occur(frame: pl.DataFram
     assert [row["verdict"] for row in carrying(frame)] == ["neither 5/5", "latent 5/5", "fake 5/5", "answer_first 5/5"]
 
 
+def test_the_parts_of_a_mixed_verdict_are_explained(frame: pl.DataFrame) -> None:
+    mixed = frame.head(1).with_columns(verdict=pl.lit("mixed"), neither=0, fake=2, undecided=1, simultaneous=2)
+    assert list(used_words(mixed)) == ["simultaneous", "fake", "undecided"]
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_answer_comes_first_within_the_width(frame: pl.DataFrame, width: int) -> None:
     text = answer_text(frame, width)
