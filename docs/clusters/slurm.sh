@@ -19,7 +19,7 @@ shift 2
 cd "${SLURM_SUBMIT_DIR:-.}"
 export PATH="$PWD/.venv/bin:$PATH" RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 # A token for this job alone: others on these nodes cannot use its Ray.
-RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
+RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n')
 export RAY_AUTH_TOKEN
 
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)

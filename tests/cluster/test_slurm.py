@@ -105,13 +105,14 @@ def test_the_script_starts_ray_on_every_node_and_runs_what_was_asked(
     stand_in(bin_, "getent", "echo '10.0.0.1 STREAM node1'\n")
     stand_in(bin_, "srun", 'shift; exec "$@"\n')
     stand_in(bin_, "ray", HANDED_ON)
-    stand_in(bin_, "grokstudy", 'printf "%s\\n" "$RAY_ADDRESS" "$@" > "$NOTES/run"\n')
+    stand_in(bin_, "grokstudy", 'printf "%s\\n" "$RAY_ADDRESS" "${#RAY_AUTH_TOKEN}" "$@" > "$NOTES/run"\n')
     slurm = {"SUBMIT_DIR": str(tmp_path), "JOB_NODELIST": "node[1-2]", "JOB_NUM_NODES": "2", "CPUS_PER_TASK": "8"}
     for name, value in {**slurm, "GPUS_ON_NODE": "4"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("PATH", f"{bin_}:/usr/bin:/bin")  # where there may be no python
     subprocess.run(["bash", script, *words], check=True)
     started = given(tmp_path, "ray")
     assert started[:5] == ["symmetric-run", "--address", "10.0.0.1:6379", "--min-nodes", "2"]
     assert started[5:9] == ["--num-cpus", "8", "--num-gpus", "4"]
     ran = (tmp_path / "run").read_text().splitlines()
-    assert ran == ["10.0.0.1:6379", "run", str(study), "--root", "/lab/my results", "--steps", "50"]
+    assert ran == ["10.0.0.1:6379", "64", "run", str(study), "--root", "/lab/my results", "--steps", "50"]
