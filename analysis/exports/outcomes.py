@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from grokstudy.analysis.answer import classed
-from grokstudy.analysis.curves import tracked_curves
+from grokstudy.analysis.curves import event_times, tracked_curves
 from grokstudy.analysis.tables.study import RESULT_STATES, StudyTables
 
 Points = list[tuple[int, float]]
@@ -52,18 +52,15 @@ class Outcome:
 def outcomes(tables: StudyTables) -> list[Outcome]:
     """Every independent trial that has begun or ended, in the order of the trials."""
     trials = tables.independent.filter(~pl.col("state").is_in(("missing", "waiting"))).collect()
-    reached: dict[str, dict[str, float | None]] = {}
-    found = tables.events.select("trial_id", "event", "state", "time").collect()
-    for trial_id, event, state, time in found.iter_rows():
-        if state != "no_data":
-            reached.setdefault(trial_id, {})[event] = time if state == "observed" else None
+    events = tables.events.join(trials.lazy().select("trial_id", "run_id").drop_nulls(), on="trial_id")
+    reached = event_times(events.collect())
     judged = {trial_id: (kind, lead) for trial_id, kind, lead in
               classed(tables).select("trial_id", "kind", "lead").collect().iter_rows()}  # fmt: skip
     curves = _curves(tables, trials, reached)
     return [
         Outcome(
             row["trial_id"], row["run_id"], {axis: row[axis] for axis in tables.axes}, row["seed"], row["state"],
-            row["horizon"], reached.get(row["trial_id"], {}), *judged.get(row["trial_id"], (None, None)),
+            row["horizon"], reached.get(row["run_id"], {}), *judged.get(row["trial_id"], (None, None)),
             curves.get(row["run_id"], {}),
         )
         for row in trials.iter_rows(named=True)
@@ -75,8 +72,7 @@ def _curves(
 ) -> dict[str, dict[str, Points]]:
     runs = trials.drop_nulls("run_id")
     horizons = dict(runs.select("run_id", "horizon").iter_rows())
-    times = {run_id: reached.get(trial_id, {}).values() for trial_id, run_id in
-             runs.select("trial_id", "run_id").iter_rows()}  # fmt: skip
+    times = {run_id: reached.get(run_id, {}).values() for run_id in horizons}
     first = [event.metric for event in tables.declared.values()]
     found: dict[str, dict[str, Points]] = {}
     for run_id, metric, step, value in tracked_curves(tables.store, horizons, times, first).iter_rows():

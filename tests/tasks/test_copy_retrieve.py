@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scripted import Scripted
 from small_runs import finish, train, train_to
 from torch import Tensor
 
 from grokstudy.trainables.config import Model, RunConfig
 from grokstudy.trainables.models import build
-from grokstudy.trainables.models.network import Network
 from grokstudy.trainables.probes.splits import SplitBatch, stack_splits
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import checkpoint, records
@@ -324,35 +324,6 @@ def test_examples_that_weigh_the_same_have_weights_that_add_up_to_one() -> None:
     assert np.array_equal(even.weight > 0, per_answer.weight == 1)
 
 
-class Scripted(Network):
-    """Says what a function of the tokens so far says, with certainty."""
-
-    def __init__(self, asked: CopyOptions, say: Callable[[list[int]], int]) -> None:
-        super().__init__(MODEL, CopyRetrieve.shape(asked))
-        self.say = say
-
-    @staticmethod
-    def layout(options: Model, shape: Any) -> list[Any]:
-        return []
-
-    @staticmethod
-    def step_flops(options: Model, shape: Any, batch: int) -> float:
-        return 0.0
-
-    def residual(self, *_: Any, **__: Any) -> Tensor:
-        raise NotImplementedError
-
-    def unembed(self, *_: Any) -> Tensor:
-        raise NotImplementedError
-
-    def answer_logits(self, weights: Any, inputs_MBx: Tensor, at_MBx: Tensor, edit: Any = None) -> Tensor:
-        said = torch.zeros(*at_MBx.shape, self.shape.classes)
-        for index in np.ndindex(*at_MBx.shape):
-            seen = inputs_MBx[index[0], index[1], : at_MBx[index] + 1].tolist()
-            said[(*index, self.say(seen))] = 10.0
-        return said
-
-
 def successor(seen: list[int]) -> int:
     """The symbol behind the one that was told last: it goes on from its own mistakes."""
     context, told = seen[1 : seen.index(24 + SEP)], seen[seen.index(24 + SEP) + 1 :]
@@ -367,7 +338,7 @@ def late(seen: list[int]) -> int:
 
 def scored(asked: CopyOptions, say: Callable[[list[int]], int]) -> dict[str, tuple[float, float, float]]:
     splits = stack_splits([CopyRetrieve.build(asked, 0, 30)], CPU)
-    found = evaluate(Scripted(asked, say), {}, splits, CopyRetrieve, 10)
+    found = evaluate(Scripted(MODEL, CopyRetrieve.shape(asked), say), {}, splits, CopyRetrieve, 10)
     return {b.split: (b.accuracy_M.item(), b.scores["each"].item(), b.scores["exact"].item()) for b in found}
 
 
@@ -385,7 +356,7 @@ def test_free_running_of_a_model_that_knows_the_task_and_of_one_that_does_not() 
 def test_a_models_own_answers_are_fed_back_in_place_of_the_true_ones() -> None:
     asked = options("UF")
     batch = stack_splits([CopyRetrieve.build(asked, 0, 5)], CPU)["x1"].batch()
-    model, said = Scripted(asked, late), []
+    model, said = Scripted(MODEL, CopyRetrieve.shape(asked), late), []
     for a in range(batch.at_MBA.shape[2]):
         said.append(model.answer_logits({}, batch.inputs_MBx, batch.at_MBA[:, :, a]).argmax(-1))
         batch = CopyRetrieve.feed(batch, a, said[-1])
@@ -401,7 +372,7 @@ def test_drawn_answers_are_those_of_the_softmax_and_the_same_at_every_evaluation
     """A model whose logits are the same everywhere: over many examples each symbol is said as often as it should be."""
     asked = options("UF")
     splits = stack_splits([CopyRetrieve.build(asked, 0, 2000)], CPU)
-    logits_V = torch.full((Scripted(asked, late).shape.width,), -torch.inf)
+    logits_V = torch.full((Scripted(MODEL, CopyRetrieve.shape(asked), late).shape.width,), -torch.inf)
     logits_V[:3] = torch.tensor([0.0, 1.0, 2.0])
 
     class Flat(Scripted):
@@ -417,7 +388,7 @@ def test_drawn_answers_are_those_of_the_softmax_and_the_same_at_every_evaluation
             return CopyRetrieve.judge(said_MSAx, rows)
 
     for temperature in (1.0, 1.0, 0.5, 0.0):
-        evaluate(Flat(asked, late), {}, {"x1": splits["x1"]}, Listening, 2000, temperature)
+        evaluate(Flat(MODEL, CopyRetrieve.shape(asked), late), {}, {"x1": splits["x1"]}, Listening, 2000, temperature)
     assert torch.equal(said[0], said[1])
     for drawn, temperature in zip(said[:3], (1.0, 1.0, 0.5), strict=True):
         for a in range(drawn.shape[2]):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scripted import Scripted
 from torch import Tensor
 
 from grokstudy.trainables.config import RunConfig
@@ -313,40 +314,15 @@ def test_what_is_looked_for_is_where_the_exemplar_says_it(changes: dict[str, Any
 Say = Callable[[Read, list[int]], int]
 
 
-class Scripted(Network):
-    """Says what a function of the prompt and of the walk so far says, with certainty."""
-
-    def __init__(self, options: MotifOptions, say: Say) -> None:
-        raw = {"task": "motif_chains", "model": {"layers": 1, "loops": 1, "width": 16, "heads": 2}}
-        super().__init__(RunConfig.from_dict(raw).model, MotifChains.shape(options))
-        self.nodes, self.say = options.tokens, say
-
-    @staticmethod
-    def layout(options: Any, shape: Any) -> list[Any]:
-        return []
-
-    @staticmethod
-    def step_flops(options: Any, shape: Any, batch: int) -> float:
-        return 0.0
-
-    def residual(self, *_: Any, **__: Any) -> Tensor:
-        raise NotImplementedError
-
-    def unembed(self, *_: Any) -> Tensor:
-        raise NotImplementedError
-
-    def answer_logits(self, weights: Any, inputs_MBx: Tensor, at_MBx: Tensor, edit: Any = None) -> Tensor:
-        said = torch.zeros(*at_MBx.shape, self.shape.classes)
-        for index in np.ndindex(*at_MBx.shape):
-            tokens = inputs_MBx[index[0], index[1]].tolist()
-            prompt = read(tokens, self.nodes)
-            said[(*index, self.say(prompt, tokens[prompt.begin : int(at_MBx[index]) + 1]))] = 10.0
-        return said
-
-
 def scored(options: MotifOptions, seed: int, say: Say) -> dict[str, dict[str, float]]:
     splits = stack_splits([MotifChains.build(options, seed, 40)], CPU)
-    found = evaluate(Scripted(options, say), {}, splits, MotifChains, 40)
+
+    def said(seen: list[int]) -> int:
+        prompt = read(seen, options.tokens)
+        return say(prompt, seen[prompt.begin :])
+
+    model = RunConfig.from_dict({"task": "motif_chains", "model": {"layers": 1, "loops": 1, "width": 16, "heads": 2}})
+    found = evaluate(Scripted(model.model, MotifChains.shape(options), said), {}, splits, MotifChains, 40)
     return {b.split: {"accuracy": b.accuracy_M.item(), **{k: v.item() for k, v in b.scores.items()}} for b in found}
 
 
