@@ -166,12 +166,21 @@ def read_part(run: RunDir, table: str, start: int) -> pa.Table:
         raise DamagedError(f"{run.store.path(name)}: cannot be read ({first_line(error)})") from None
 
 
+def in_memory(content: bytes) -> pq.ParquetFile:
+    """A Parquet file of which we hold the bytes; pages are checked against their checksums, where they have any.
+
+    Nothing is fetched ahead: for that Arrow lends the bytes to a thread of its own, and where Python ends before that
+    thread gives them back, the process is aborted.
+    """
+    return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True, pre_buffer=False)
+
+
 def decode(content: bytes, table: str) -> pa.Table:
     """The rows of a part's bytes, checked against its checksums. Raises what pyarrow raises.
 
     Columns of a training function follow those of the table, of which it may leave some out (`functions.OPTIONAL`).
     """
-    rows = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
+    rows = in_memory(content).read(use_threads=False)
     if not rows.schema.equals(SCHEMAS[table], check_metadata=True):
         ours = [f.with_nullable(f.nullable or (f.name in OPTIONAL and table == "steps")) for f in SCHEMAS[table]]
         own = [field for field in rows.schema if field.name not in SCHEMAS[table].names]

@@ -14,7 +14,6 @@ Writers: `orchestrator/runs/study_dir.py`, for transplants `orchestrator/runs/tr
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,12 +21,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from grokstudy.trainables import plugins
 from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.schema import TRIAL_COLUMNS
-from grokstudy.trainables.storage.records import arrow_schema
+from grokstudy.trainables.storage.records import arrow_schema, in_memory
 from grokstudy.trainables.storage.store import DamagedError, Store
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
@@ -133,7 +131,7 @@ class StudyDir:
         """The table of its trials, in which these columns must be. Raises DamagedError for a torn or foreign one."""
         content = self.store.read(self.trials)
         try:
-            rows = pq.ParquetFile(io.BytesIO(content)).read(use_threads=False)
+            rows = in_memory(content).read(use_threads=False)
             for column in {*columns} | {*FIXED.names} & {*rows.column_names}:
                 place = rows.schema.get_field_index(column)
                 rows = rows.set_column(place, column, rows[column].cast(FIXED.field(column).type))
