@@ -47,6 +47,7 @@ class Mixer(Network):
     """The function of the network."""
 
     own_positions = ("answer", "end")
+    says_behind = 1
     mean_per_example = True
 
     @staticmethod
@@ -90,7 +91,7 @@ class Mixer(Network):
         places = _places(self.options, self.shape)
         target = F.pad(tokens_MBT, (0, places - tokens_MBT.shape[2]), value=IGNORED)
         place = torch.arange(target.shape[2], device=target.device)
-        answer_at = answer_at_MB[:, :, None] + 1
+        answer_at = answer_at_MB[:, :, None] + self.says_behind
         target = torch.where(place == answer_at, answer_MB[:, :, None], target)
         target = torch.where(place == answer_at + 1, self.end, target)
         return target.masked_fill(place > answer_at + 1, IGNORED)
@@ -113,7 +114,7 @@ class Mixer(Network):
         self, weights: dict[str, Tensor], inputs_MBx: Tensor, at_MBx: Tensor, edit: Edit | None = None
     ) -> Tensor:
         """Logits (M, B, V) in each example's answer slot, the one after its last token."""
-        return self.unembed(weights, at_position(self.residual(weights, inputs_MBx, edit), at_MBx + 1))
+        return self.unembed(weights, at_position(self.residual(weights, inputs_MBx, edit), at_MBx + self.says_behind))
 
     def resume(
         self, weights: dict[str, Tensor], inputs_MBx: Tensor, path: Sequence[Tensor], at_MBx: Tensor,
@@ -124,7 +125,7 @@ class Mixer(Network):
         Every position sees every other: all of them are computed again, whatever `unedited` holds.
         """
         z_MBTD = self._recurse(weights, self._input(weights, inputs_MBx), path, None)
-        return self.unembed(weights, at_position(z_MBTD, at_MBx + 1))
+        return self.unembed(weights, at_position(z_MBTD, at_MBx + self.says_behind))
 
     def _recurse(
         self, weights: dict[str, Tensor], x_MBTD: Tensor, path: Sequence[Tensor], edit: Edit | None,

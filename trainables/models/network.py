@@ -65,6 +65,8 @@ class Network(ABC):
 
     positions: tuple[str, ...]
     """Names of the positions that can be measured: the task's, and a family's own behind them."""
+    says_behind: int = 0
+    """How many positions behind the last token of a sequence the network says what follows it."""
     mean_per_example: bool = False
     """Whether a loss over several tokens is first averaged within each example."""
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from grokstudy.trainables.models.network import Network, margins
 from grokstudy.trainables.probes.queries import Queries
-from grokstudy.trainables.tasks.graph import AFTER_HOP_1
+from grokstudy.trainables.tasks.graph import BRIDGE_PLACES
 
 if TYPE_CHECKING:
     from grokstudy.trainables.probes.exchanges import Exchanges
@@ -76,9 +76,9 @@ class Scene:
         return range(1, self.model.depth) or range(1)
 
     @property
-    def r1(self) -> int:
-        """Place of the first relation, where a causal model can know the bridge."""
-        return self.positions.index(AFTER_HOP_1)
+    def bridge_place(self) -> int:
+        """Where the bridge is looked for, as the model says the tail of a fact (h, r1) there (`Network.says_behind`)."""
+        return self.positions.index(BRIDGE_PLACES[self.model.says_behind])
 
     @cached_property
     def clean(self) -> list[Tensor]:
@@ -113,7 +113,7 @@ class Scene:
     @cached_property
     def bridge_transplants(self) -> Transplants:
         """The clean state at r1 written into the context at r1."""
-        return self.transplants(self.r1)
+        return self.transplants(self.bridge_place)
 
     @cached_property
     def site_M(self) -> Tensor:

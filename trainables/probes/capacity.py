@@ -43,7 +43,7 @@ def capacity(scene: Scene) -> Iterable[Measurement]:
     }
     for name, (value_KMS, used_MS) in {**halves, **joint}.items():
         for k, depth in enumerate(scene.inner):
-            yield from scene.rows(name, (depth, scene.r1), value_KMS[k], used_MS, LEAST)
+            yield from scene.rows(name, (depth, scene.bridge_place), value_KMS[k], used_MS, LEAST)
         yield from scene.rows(name, None, e.at_site(value_KMS), used_MS, LEAST)
     yield from _chances(scene)
     yield from _table(scene, e.at_site(joint["capacity"][0]), both_MS)

@@ -11,7 +11,7 @@ from grokstudy.trainables.probes.base import Scene
 def fact_states(scene: Scene) -> list[Tensor]:
     """States (M, F, D) at r1 of the atomic facts, at every inner depth."""
     states = scene.donor(scene.queries.fact_MFT)
-    return [states[depth][:, :, scene.r1].float() for depth in scene.inner]
+    return [states[depth][:, :, scene.bridge_place].float() for depth in scene.inner]
 
 
 def centroids(scene: Scene, state_MFD: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ def circuit(scene: Scene) -> Iterable[Measurement]:
     means = []
     for name, (success_KMS, used_MS) in {"hop1_writer": _writer(scene), "hop2_reader": _reader(scene)}.items():
         for k, depth in enumerate(scene.inner):
-            yield from scene.rows(name, (depth, scene.r1), success_KMS[k], used_MS)
+            yield from scene.rows(name, (depth, scene.bridge_place), success_KMS[k], used_MS)
         means.append(scene.means(scene.at_site(success_KMS), used_MS))
         yield from scene.split_rows(name, None, *means[-1])
     (writer_MJ, n_MJ), (reader_MJ, other_MJ) = means
@@ -48,8 +48,8 @@ def _writer(scene: Scene) -> tuple[Tensor, Tensor]:
     q = scene.queries
     onward, success = scene.donor(q.onward_MST), []
     for depth in scene.inner:
-        donor_MSD = scene.clean[depth][:, :, scene.r1]
-        logits_MSV = scene.patched(q.onward_MST, onward, depth, scene.r1, donor_MSD)
+        donor_MSD = scene.clean[depth][:, :, scene.bridge_place]
+        logits_MSV = scene.patched(q.onward_MST, onward, depth, scene.bridge_place, donor_MSD)
         success.append(scene.says(logits_MSV, q.onward_answer_MS))
     return torch.stack(success), q.onward_answer_MS >= 0
 
@@ -61,7 +61,7 @@ def _reader(scene: Scene) -> tuple[Tensor, Tensor]:
     for depth, state_MFD in zip(scene.inner, fact_states(scene), strict=True):
         donor_MSD, others_MS = _prototype(scene, state_MFD)
         used_MS = scene.in_context_MS & (others_MS >= 2)
-        logits_MSV = scene.patched(q.context_MST, scene.context, depth, scene.r1, donor_MSD)
+        logits_MSV = scene.patched(q.context_MST, scene.context, depth, scene.bridge_place, donor_MSD)
         success.append(scene.says(logits_MSV, q.answer_MS))
     return torch.stack(success), used_MS
 

@@ -19,7 +19,7 @@ from grokstudy.trainables.probes.logit_lens import lens_rank
 def consistency(scene: Scene) -> Iterable[Measurement]:
     """Measure every split."""
     q = scene.queries
-    state_MSD = scene.at_site(torch.stack([scene.clean[depth][:, :, scene.r1] for depth in scene.inner]))
+    state_MSD = scene.at_site(torch.stack([scene.clean[depth][:, :, scene.bridge_place] for depth in scene.inner]))
     logits_MSTV = scene.model.unembed(scene.weights, state_MSD[:, :, None]).float()
     hit_MS = lens_rank(logits_MSTV, q.bridge_MS.clamp(min=0))[0].squeeze(-1) == 1
     hit_MS, correct_MS = hit_MS & q.real_MS, scene.correct_MS

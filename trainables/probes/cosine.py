@@ -31,7 +31,7 @@ def cosine(scene: Scene) -> Iterable[Measurement]:
     for ood, (split, name) in KINDS.items():
         own_KMG, other_KMG = own_K2MG[:, int(ood)], other_K2MG[:, int(ood)]
         for k, depth in enumerate(scene.inner):
-            yield from _rows(split, name, (depth, scene.positions[scene.r1]), own_KMG[k], other_KMG[k])
+            yield from _rows(split, name, (depth, scene.positions[scene.bridge_place]), own_KMG[k], other_KMG[k])
         yield from _rows(split, name, (None, None), scene.at_site(own_KMG), scene.at_site(other_KMG))
 
 

@@ -27,7 +27,7 @@ def cqsp(scene: Scene) -> Iterable[Measurement]:
     """Measure every split, which is to say every class."""
     success_KMS = scene.bridge_transplants.success_KMS
     for k, depth in enumerate(scene.inner):
-        yield from scene.rows("cqsp", (depth, scene.r1), success_KMS[k], scene.in_context_MS)
+        yield from scene.rows("cqsp", (depth, scene.bridge_place), success_KMS[k], scene.in_context_MS)
     yield from scene.rows("cqsp", None, scene.at_site(success_KMS), scene.in_context_MS)
     depth_M = (scene.site_M + scene.inner.start).float()
     n_M = scene.means(success_KMS[0], scene.in_context_MS)[1][:, 0]

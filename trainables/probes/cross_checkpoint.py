@@ -31,10 +31,10 @@ def cross_checkpoint(scenes: Mapping[str, Scene]) -> Iterable[Measurement]:
         for donor in DONORS:
             success = []
             for depth in receiver.inner:
-                state_MSD = scenes[donor].clean[depth][:, :, receiver.r1]
-                logits_MSV = receiver.patched(q.context_MST, receiver.context, depth, receiver.r1, state_MSD)
+                state_MSD = scenes[donor].clean[depth][:, :, receiver.bridge_place]
+                logits_MSV = receiver.patched(q.context_MST, receiver.context, depth, receiver.bridge_place, state_MSD)
                 success.append(receiver.says(logits_MSV, q.answer_MS))
             measured = f"{donor}_into_{name}"
             for depth, success_MS in zip(receiver.inner, success, strict=True):
-                yield from receiver.rows(measured, (depth, receiver.r1), success_MS, receiver.in_context_MS)
+                yield from receiver.rows(measured, (depth, receiver.bridge_place), success_MS, receiver.in_context_MS)
             yield from receiver.rows(measured, None, late.at_site(torch.stack(success)), receiver.in_context_MS)

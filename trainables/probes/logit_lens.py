@@ -77,7 +77,7 @@ def _site_rows(scene: Scene, name: str, depth: int, rank_MST: Tensor, prob_MST: 
 
 
 def _summaries(scene: Scene, ranks: Ranks) -> Iterator[Measurement]:
-    real_MS, r1, r2 = scene.queries.real_MS, scene.r1, scene.positions.index("r2")
+    real_MS, behind, r2 = scene.queries.real_MS, scene.bridge_place, scene.positions.index("r2")
 
     def best(name: str, value_KMS: Tensor) -> Iterator[Measurement]:
         mean_KMJ, n_MJ = scene.means(value_KMS, real_MS)
@@ -85,8 +85,8 @@ def _summaries(scene: Scene, ranks: Ranks) -> Iterator[Measurement]:
 
     inner = {name: torch.stack([rank[depth] for depth in scene.inner]) for name, rank in ranks.items()}
     for suffix, name in (("", "bridge"), ("_permuted", "permuted")):
-        yield from best(f"bridge_hit{suffix}", inner[name][..., r1] == 1)
+        yield from best(f"bridge_hit{suffix}", inner[name][..., behind] == 1)
         hits = torch.stack([(rank_MST == 1).any(dim=-1) for rank_MST in ranks[name][:-1]])
         yield from scene.rows(f"bridge_hit_any{suffix}", None, hits.any(dim=0), real_MS)
-    yield from best("bridge_mrr", 1 / inner["bridge"][..., r1])
+    yield from best("bridge_mrr", 1 / inner["bridge"][..., behind])
     yield from best("r2_mrr", 1 / inner["r2"][..., r2])

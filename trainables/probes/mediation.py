@@ -32,8 +32,8 @@ def mediation(scene: Scene) -> Iterable[Measurement]:
     pairs_MSN = e.donor_right_MSN & e.swap.used_MSN
     iia_KMJ, n_MJ = e.pair_means(e.swap.hit_KMSN, pairs_MSN, LEAST)
     for k, depth in enumerate(scene.inner):
-        yield from scene.split_rows("iia", (depth, scene.r1), iia_KMJ[k], n_MJ)
-        yield from scene.rows("necessity", (depth, scene.r1), e.erased_KMS[k], scene.correct_MS, LEAST)
+        yield from scene.split_rows("iia", (depth, scene.bridge_place), iia_KMJ[k], n_MJ)
+        yield from scene.rows("necessity", (depth, scene.bridge_place), e.erased_KMS[k], scene.correct_MS, LEAST)
     yield from scene.split_rows("iia", None, e.at_site(iia_KMJ), n_MJ)
     chance_KMJ, compared_MJ = e.pair_means(e.swap.chance_KMSN, pairs_MSN & e.swap.compared_MSN, LEAST)
     yield from scene.split_rows("iia_chance", None, e.at_site(chance_KMJ), compared_MJ)

@@ -35,7 +35,7 @@ def patching(scene: Scene) -> Iterable[Measurement]:
             if depth:
                 ratio = normalised(scene, lost_MS, lost[0], used_MS)
                 yield from scene.split_rows("patch_effect_ld", (depth, place), *ratio)
-        if place == scene.r1:
+        if place == scene.bridge_place:
             first = scene.inner.start
             flipped_MS = scene.at_site(torch.stack(flipped[first:]))
             yield from scene.rows("causal_strength", None, flipped_MS, used_MS, MIN_CORRECT)

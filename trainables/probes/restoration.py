@@ -33,8 +33,8 @@ def restoration(scene: Scene) -> Iterable[Measurement]:
         yield from scene.split_rows(f"{name}_ld", site, *normalised(scene, gap_MS - before_MS, whole_MS, used_MS))
 
     for place in range(3):
-        moved = scene.bridge_transplants if place == scene.r1 else scene.transplants(place)
+        moved = scene.bridge_transplants if place == scene.bridge_place else scene.transplants(place)
         for k, depth in enumerate(scene.inner):
             yield from shares(moved.success_KMS[k], moved.gap_KMS[k], (depth, place))
-    at_r1 = scene.bridge_transplants
-    yield from shares(scene.at_site(at_r1.success_KMS), scene.at_site(at_r1.gap_KMS), None)
+    written = scene.bridge_transplants
+    yield from shares(scene.at_site(written.success_KMS), scene.at_site(written.gap_KMS), None)

@@ -130,8 +130,9 @@ class Graph:
 
 
 POSITIONS = ("h", "r1", "r2")
-AFTER_HOP_1 = POSITIONS[1]
-"""Where hop 1 is known: the position of l*, and of every state that probes look for the bridge in."""
+BRIDGE_PLACES = POSITIONS[1:]
+"""Where probes look for the bridge, and the position of l*: at the last token of hop 1, or in the slot behind it where
+a network says the tail of a fact one slot later. Each model has one of them (`Network.says_behind`)."""
 IN_DISTRIBUTION = ("train_ii", "test_ii")
 """Splits of chains of two in-distribution facts, trained and held out."""
 
