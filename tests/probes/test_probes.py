@@ -140,6 +140,19 @@ def test_values_are_in_range_and_sites_exist(probe: str, options: Model) -> None
         assert m.layer is None or (0 <= m.layer <= where.model.depth and m.position in where.positions)
 
 
+def test_the_bridge_is_looked_for_where_the_tail_of_a_fact_is_said(options: Model) -> None:
+    where = scene(options, [0, 1])
+    fact_MST = where.queries.tokens_MST[:, :, :2]
+    said_MSV = where.model.answer_logits(where.weights, fact_MST, torch.ones_like(fact_MST[:, :, 0]))
+    final_MSTD = where.model.residual(where.weights, fact_MST)
+    there_MSV = where.model.unembed(where.weights, final_MSTD[:, :, where.bridge_place])
+    torch.testing.assert_close(there_MSV, said_MSV)
+    assert where.positions[where.bridge_place] == ("r2" if options.family == "mixer" else "r1")
+    for name in ("capacity", "mediation", "cqsp"):
+        places = {m.position for m in measure(name, where) if m.layer is not None}
+        assert places == {where.positions[where.bridge_place]}
+
+
 def test_a_probe_measures_what_its_line_in_the_registry_says(probe: str) -> None:
     found = [site(m) for m in measure(probe, scene(MODELS["looped"], [0]))]
     said = probes.MEASURED[probe]
