@@ -22,7 +22,7 @@ from grokstudy.analysis.answer_text import (
     time_cell,
     verdict_cell,
 )
-from grokstudy.analysis.labels import ANSWER, CIRCUIT, label, steps_text
+from grokstudy.analysis.labels import ANSWER, CIRCUIT, label, setting, steps_text
 from grokstudy.analysis.statistics.decoupling import CLASSES
 from grokstudy.analysis.statistics.sign_interval import ENOUGH
 from grokstudy.analysis.tables.thresholds import THRESHOLDS
@@ -45,7 +45,7 @@ def sentences(frame: pl.DataFrame) -> list[str]:
     if not any(row["seeds"] for row in rows):
         return ["No run has ended yet."]
     groups = group_columns(frame.columns)
-    named = {_name(row, groups): row for row in rows}
+    named = {setting({name: row[name] for name in groups}) if groups else ALL: row for row in rows}
     events = event_names(frame.columns)
     if not events:
         return [f"{sum(row['seeds'] for row in rows)} runs have ended; the study looks for no event."]
@@ -53,10 +53,6 @@ def sentences(frame: pl.DataFrame) -> list[str]:
     both = is_decoupling(frame.columns)
     texts = [_came(named, main), _order(named) if both else "", _absent(named, main, both)]
     return [sentence for sentence in texts if sentence]
-
-
-def _name(row: Row, groups: Sequence[str]) -> str:
-    return label({name: row[name] for name in groups}) if groups else ALL
 
 
 def _n(row: Row, event: str) -> int:
@@ -152,7 +148,7 @@ def carrying(frame: pl.DataFrame) -> list[dict[str, str]]:
     shown = (ANSWER, CIRCUIT) if both else tuple(events)
     rows = []
     for row in frame.iter_rows(named=True):
-        cells = {" / ".join(groups) or "study": _name(row, groups)}
+        cells = {" / ".join(groups) or "study": label({name: row[name] for name in groups}) if groups else ALL}
         for event in shown:
             cells |= {event: share_cell(row, event), f"{event} at step": time_cell(row, event)}
         rows.append(cells | ({"verdict": verdict_cell(row)} if both else {}))
