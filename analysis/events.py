@@ -197,7 +197,7 @@ def _worst(tidy: pl.LazyFrame, event: Event, keys: list[str]) -> pl.LazyFrame:
 
 
 def sites_of(tidy: pl.LazyFrame, events: Mapping[str, Event], series: pl.LazyFrame) -> pl.LazyFrame:
-    """The metric of every event that looks at a summary, at each depth of its place (`SITES`); none where there is no l*."""
+    """The metric of every event that looks at a summary, by depth at its place (`SITES`); none where there is no l*."""
     depths = tidy.filter(pl.col("metric").is_in(DEPTHS) & pl.col("layer").is_null() & pl.col("value").is_not_nan())
     chosen = depths.select("trial_id", "step", pl.col("value").cast(pl.Int16).alias("layer"), chosen=True).unique()
     site_rows = tidy.filter(pl.col("layer").is_not_null() & pl.col("position").is_in(BRIDGE_PLACES))

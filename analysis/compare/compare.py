@@ -117,6 +117,9 @@ def _notes(sides: Sequence[Side], names: Sequence[str]) -> list[str]:
         if len(set(definitions.values())) > 1:
             each = "; ".join(f"{side}: {definition}" for side, definition in definitions.items())
             notes.append(f"{name} is not the same event: {each}")
+    mixed = [f"{side.name} has {side.groups}" for side in sides if side.groups > 1]
+    if mixed:
+        notes.append(f"runs of several settings: {', '.join(mixed)}; a median over them is of none of them")
     few = [side.name for side in sides if side.trials["seed"].n_unique() < 6]
     if few and len(sides) > 1:
         notes.append(

@@ -38,6 +38,11 @@ class Side:
         chosen = self.trials.lazy().select("trial_id")
         return frame.join(chosen, on="trial_id", how="semi").with_columns(side=pl.lit(self.name))
 
+    @property
+    def groups(self) -> int:
+        """How many settings of its study's axes its trials have: a median over several is of no setting."""
+        return self.trials.select(self.tables.groups).n_unique() if self.tables.groups else 1
+
 
 def sides(root: str, words: Iterable[str]) -> list[Side]:
     """What some words name, to be compared. Raises ValueError as `side` does.

@@ -93,7 +93,7 @@ def compare_page(sides: Sequence[Side], comparison: Comparison) -> str:
 
 
 def overlaid(sides: Sequence[Side]) -> list[Any]:
-    """Per event the metric it looks at: thin lines are runs, the thick one their median."""
+    """Per event the metric it looks at: thin lines are runs, the thick one their median, of sides of one setting."""
     from grokstudy.analysis.figures.theme import Figure, thin
 
     rows = pl.concat([side.of(side.tables.series).collect() for side in sides]).drop_nulls("value")
@@ -101,7 +101,8 @@ def overlaid(sides: Sequence[Side]) -> list[Any]:
     for name in rows["event"].unique(maintain_order=True):
         of_event = rows.filter((pl.col("event") == name) & (pl.col("step") > 0))
         drawn = thin(of_event, ["side", "trial_id"], of_event["trial_id"].n_unique())
-        caption = f"What {name} looks at. Thin: single runs; thick: their median."
+        thick = "; thick: their median, of sides of one setting" if any(side.groups == 1 for side in sides) else ""
+        caption = f"What {name} looks at. Thin: single runs{thick}."
         figures.append(Figure(f"curves_{name}", _chart(drawn, sides, name), drawn, caption))
     return figures
 
@@ -117,6 +118,7 @@ def _chart(rows: pl.DataFrame, sides: Sequence[Side], name: str) -> Any:
     shown = ["side:N", "trial_id:N", "step:Q", alt.Tooltip("value:Q", format=".3f")]
     thin = alt.Chart(rows).mark_line(strokeOpacity=0.35, strokeWidth=0.8)
     lines = thin.encode(step_axis(), alt.Y("value:Q", title=name), colour, detail="trial_id:N", tooltip=shown)
-    middle = rows.group_by("side", "step", maintain_order=True).agg(pl.median("value"))
+    of_one = rows.filter(pl.col("side").is_in([side.name for side in sides if side.groups == 1]))
+    middle = of_one.group_by("side", "step", maintain_order=True).agg(pl.median("value"))
     thick = alt.Chart(middle).mark_line(strokeWidth=2.2).encode(step_axis(), y="value:Q", color=colour)
     return alt.layer(lines, thick).properties(width=520, height=260)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from grokstudy.analysis.compare.compare import Comparison, compare, settings
 from grokstudy.analysis.compare.select import Side, side
 from grokstudy.analysis.compare.select import sides as sides_of
-from grokstudy.analysis.compare.text import compare_page, event_rows, test_rows
+from grokstudy.analysis.compare.text import compare_page, event_rows, overlaid, test_rows
 from grokstudy.orchestrator.cli import app
 
 WORDS = ("regimes:data.exposure=natural", "regimes:data.exposure=both_hops")
@@ -47,6 +47,16 @@ def test_events_have_counts_medians_and_finals(compared: Comparison) -> None:
     assert often["low"] <= often["median"]
     assert never["final"] < 0.1 < 0.8 < often["final"]
     assert next(row["at step"] for row in event_rows(compared) if row["event"] == "generalised") == ">3000"
+
+
+def test_no_median_is_drawn_over_runs_of_several_settings(root: Path) -> None:
+    both = sides_of(str(root), ["regimes", WORDS[1]])
+    assert [one.groups for one in both] == [4, 1]
+    assert "runs of several settings: regimes has 4; a median over them is of none of them" in compare(both).notes
+    for figure in overlaid(both):
+        medians = figure.chart.layer[1].data
+        assert medians.is_empty() or set(medians["side"]) == {WORDS[1]}
+        assert "of sides of one setting" in figure.caption
 
 
 def test_pairs_are_tested_and_few_seeds_are_told(compared: Comparison) -> None:
