@@ -206,10 +206,8 @@ class Scan:
         """Columns of a part, less the rows of the parts after it; None when it cannot be used."""
         try:
             opened = self.store.fs.open_input_file(part.place)  # not by its name, which Arrow would look up again
-            with (
-                opened,
-                pq.ParquetFile(opened, page_checksum_verification=True, pre_buffer=not self.store.local) as source,
-            ):
+            ahead = not self.store.local  # of a local file that costs more than it saves
+            with opened, pq.ParquetFile(opened, page_checksum_verification=True, pre_buffer=ahead) as source:
                 return self._rows(part, source, names)
         except PermissionError:
             raise

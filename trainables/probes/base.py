@@ -77,7 +77,7 @@ class Scene:
 
     @property
     def bridge_place(self) -> int:
-        """Where the bridge is looked for, as the model says the tail of a fact (h, r1) there (`Network.says_behind`)."""
+        """Where the bridge is looked for: there the model says the tail of a fact (h, r1) (`Network.says_behind`)."""
         return self.positions.index(BRIDGE_PLACES[self.model.says_behind])
 
     @cached_property

@@ -118,7 +118,9 @@ class Exchanges:
             mean_M1D = torch.where(real_MS1, state_MSD, 0.0).sum(dim=1, keepdim=True) / real_MS1.sum(
                 dim=1, keepdim=True
             )
-            logits_MSV = scene.patched(q.tokens_MST, scene.clean, depth, scene.bridge_place, mean_M1D.expand_as(state_MSD))
+            logits_MSV = scene.patched(
+                q.tokens_MST, scene.clean, depth, scene.bridge_place, mean_M1D.expand_as(state_MSD)
+            )
             lost.append(~scene.says(logits_MSV, q.answer_MS))
         return torch.stack(lost)
 
@@ -152,7 +154,8 @@ class Exchanges:
         """Answer logits of the receivers with the donors' state at r1, for every inner depth."""
         scene = self.scene
         return [
-            scene.patched(receiver_MST, states, depth, scene.bridge_place, donor[depth][:, :, scene.bridge_place]) for depth in scene.inner
+            scene.patched(receiver_MST, states, depth, scene.bridge_place, donor[depth][:, :, scene.bridge_place])
+            for depth in scene.inner
         ]
 
     def _exchange(self, logits: list[list[Tensor]], answer_MSN: Tensor, other_MSN: Tensor) -> Exchange:
