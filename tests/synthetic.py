@@ -98,11 +98,14 @@ def write_run(root: Path, run: str, regime: Regime, seed: int, steps: int = STEP
             store.write(f"metrics/{table}/run_id={run}/part-{first:09d}.parquet", encode(arrow))
 
 
-def write_markers(root: Path, run: str, seed: int, steps: int = STEPS, started: float = 1.7e9, **done: Any) -> None:
+def write_markers(
+    root: Path, run: str, seed: int, steps: int = STEPS, started: float = 1.7e9, exposure: str = "natural", **done: Any
+) -> None:
     """Write run.json, lease.json and DONE.json of a run that took a second for every ten steps."""
     store = Store(root)
     config = {**RunConfig().to_dict(), "seed": seed}
     config["train"] = {**config["train"], "steps": steps}
+    config["data"] = {**config["data"], "exposure": exposure}
     about = {"config": config, "data_hash": "d" * 16, "commit": "c" * 40, "host": "here", "started": started}
     store.write_json(f"runs/{run}/run.json", about)
     store.write_json(f"runs/{run}/lease.json", {"attempt": 1, "token": "t", "reached": 0, "stuck": 0})
@@ -113,8 +116,8 @@ def write_markers(root: Path, run: str, seed: int, steps: int = STEPS, started: 
 def build_tracked(root: Path, name: str = "regimes", seeds: int = 2, **spec: Any) -> Path:
     """As `build`, with the markers that a real run leaves."""
     build(root, name, seeds, **spec)
-    for number in range(seeds * len(REGIMES)):
-        write_markers(root, run_id(number), number % seeds)
+    for number, (regime, seed) in enumerate(itertools.product(REGIMES, range(seeds))):
+        write_markers(root, run_id(number), seed, exposure=regime)
     return root
 
 

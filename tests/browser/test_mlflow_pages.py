@@ -73,6 +73,8 @@ def test_six_runs_can_be_compared(tab: Any, served: tuple[str, str, dict[str, st
     tab.locator(".js-plotly-plot, svg.main-svg").first.wait_for(timeout=PATIENCE_MS)
     tab.screenshot(path=shots / "mlflow_compare.png", full_page=True)
     page = tab.inner_text("body")
+    axes = tab.locator(".js-plotly-plot .axis-title").all_text_contents()
+    assert axes == ["data.exposure", "seed", "accuracy/atomic_id"], "what differs between them, in MLflow's own order"
     assert "seed 0 natural" in page
     assert "accuracy/test_oo" in page
 
