@@ -16,9 +16,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import psutil
 
 from grokstudy.orchestrator.execution.executor import RayLostError
 
@@ -101,38 +102,31 @@ class NodeWatch:
     def _bury(self) -> None:
         """End what is left, without Ray's help: the workers, which leave a checkpoint, then Ray's own processes."""
         living = [process for process in self._processes() if process.poll() is None]
-        children = _children({process.pid for process in living})
-        _end_workers([pid for pid in children if _title(pid).startswith(b"ray::")])
+        children = []
+        for process in living:
+            with contextlib.suppress(psutil.Error):
+                children += psutil.Process(process.pid).children()
+        _end_workers([child for child in children if _title(child).startswith("ray::")])
         for process in living:
             process.kill()
-        for pid in children:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
 
 
-def _end_workers(pids: list[int]) -> None:
+def _end_workers(workers: list[psutil.Process]) -> None:
     """Give workers notice (`preemption.py`), and wait until they have gone."""
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGTERM)
+    for worker in workers:
+        with contextlib.suppress(psutil.Error):
+            worker.terminate()
     deadline = time.monotonic() + GRACE_S
-    while any(map(_title, pids)) and time.monotonic() < deadline:
+    while any(map(_title, workers)) and time.monotonic() < deadline:
         time.sleep(LOOK_S)
 
 
-def _title(pid: int) -> bytes:
-    """What a process calls itself; nothing once it has ended."""
+def _title(process: psutil.Process) -> str:
+    """What a process calls itself; nothing once it has ended, whether or not its parent has looked."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def _children(parents: set[int]) -> list[int]:
-    """Process ids of what these processes have started."""
-    pids = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(entry.read_text().rsplit(")", 1)[1].split()[1]) in parents:
-                pids.append(int(entry.parent.name))
-    return pids
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

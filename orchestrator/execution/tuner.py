@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
 from grokstudy.orchestrator.execution.budget import Budget
 from grokstudy.orchestrator.execution.bundle import Bundle, make_bundles
@@ -92,7 +94,7 @@ def _scratch() -> Iterator[str]:
     """A folder for Tune, removed afterwards, and with it those of drivers that were killed."""
     for old in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*"):
         pid = old.name.removeprefix(SCRATCH).split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-") as folder:
         yield folder
