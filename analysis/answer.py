@@ -64,6 +64,13 @@ def of_results(frame: pl.LazyFrame, tables: StudyTables) -> pl.LazyFrame:
     return frame.join(tables.results.select("trial_id"), on="trial_id", how="semi")
 
 
+def outcomes(tables: StudyTables, event: str) -> pl.DataFrame:
+    """A row per result in which an event was looked for, with its axes: `outcome` is 1 where it came, else 0."""
+    looked_for = (pl.col("event") == event) & (pl.col("state") != "no_data")
+    outcome = (pl.col("state") == "observed").cast(pl.Float64)
+    return of_results(tables.events, tables).filter(looked_for).with_columns(outcome=outcome).collect()
+
+
 def _times(tables: StudyTables, event: str) -> pl.DataFrame:
     """Median, its interval, range over seeds, and how far the censored trials were followed."""
     samples = survival.samples(of_results(tables.events, tables), event, tables.groups)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from grokstudy.analysis.answer import classed, lead_curve, of_results
+from grokstudy.analysis.answer import classed, lead_curve, of_results, outcomes
 from grokstudy.analysis.labels import ANSWER, CIRCUIT
 from grokstudy.analysis.statistics import association, survival
 from grokstudy.analysis.statistics.boundary import critical_values
@@ -21,8 +21,6 @@ from grokstudy.analysis.tables.study import StudyTables
 
 GROUPS = 8
 """Most groups whose pairs are tested."""
-FEWEST_OUTCOMES = 8
-"""Runs from which on a boundary is drawn through their outcomes."""
 
 
 class Finding(NamedTuple):
@@ -69,14 +67,11 @@ def findings(tables: StudyTables) -> list[Finding]:
 
 def _critical(tables: StudyTables) -> list[Finding]:
     """Where the answer and the circuit begin to come within the horizon, along the first numeric axis."""
-    critical_findings = []
-    for event in (ANSWER, CIRCUIT):
-        rows = of_results(tables.events, tables).filter((pl.col("event") == event) & (pl.col("state") != "no_data"))
-        trials = rows.with_columns(outcome=(pl.col("state") == "observed").cast(pl.Float64)).collect()
-        if len(trials) >= FEWEST_OUTCOMES:
-            title = f"Critical value for {event} within the horizon (95 % band; dash: beyond the axis)"
-            critical_findings.append(Finding("phase_diagram", title, critical_values(trials, tables.groups)))
-    return critical_findings
+    title = "Critical value for {} within the horizon (95 % band; dash: beyond the axis)"
+    return [
+        Finding(f"boundary_{event}", title.format(event), critical_values(outcomes(tables, event), tables.groups))
+        for event in (ANSWER, CIRCUIT)
+    ]
 
 
 def _together(events: pl.LazyFrame, by: list[str]) -> list[Finding]:

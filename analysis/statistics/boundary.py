@@ -22,6 +22,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 LENGTHS, HEIGHTS = (0.15, 0.25, 0.4, 0.7), (2.0, 5.0)
 CONSTANT, SLOPE = 4.0, 36.0
 """Variances: of the constant, and of the slope along each axis."""
+FEWEST = 8
+"""Runs from which on a boundary is drawn through their outcomes."""
 DRAWS = 200
 JITTER = 1e-6
 
@@ -72,7 +74,7 @@ def critical_values(trials: pl.DataFrame, axes: Sequence[str], outcome: str = "o
 
     `trials` hold a row per run with its axes. Columns: the axes that are left, `axis`, `value`, `low`, `high` (in the
     units of the axis) and `n`, the runs behind the surface. A limit is null where the boundary may lie beyond the axis.
-    Empty where no axis has three numbers, or where every run has the same outcome.
+    Empty where no axis has three numbers, where every run has the same outcome, and below `FEWEST` runs.
     """
     numeric = [axis for axis in axes if trials[axis].dtype.is_numeric() and trials[axis].n_unique() >= 3]
     words = [axis for axis in axes if axis not in numeric]
@@ -80,7 +82,7 @@ def critical_values(trials: pl.DataFrame, axes: Sequence[str], outcome: str = "o
     schema |= {**dict.fromkeys(("value", "low", "high"), pl.Float64), "n": pl.Int64}
     rows: list[dict[str, Any]] = []
     parts = trials.partition_by(words, maintain_order=True) if words else [trials]
-    for part in parts if numeric and trials[outcome].n_unique() > 1 else []:
+    for part in parts if numeric and len(trials) >= FEWEST and trials[outcome].n_unique() > 1 else []:
         lattice = [np.linspace(0, 1, 25), *(np.unique(_share(part[axis].to_numpy())) for axis in numeric[1:])]
         grids = np.meshgrid(*lattice, indexing="ij")
         places = np.stack([_share(part[axis].to_numpy()) for axis in numeric], axis=1)
@@ -98,14 +100,15 @@ def critical_values(trials: pl.DataFrame, axes: Sequence[str], outcome: str = "o
     return pl.DataFrame(rows, schema=schema)
 
 
-def _is_log(values: Array) -> bool:
+def is_log(values: Array) -> bool:
+    """Whether an axis is taken in decades: its values are positive and spread over more than half of one."""
     low, high = float(values.min()), float(values.max())
     return low > 0 and high / low >= 3
 
 
 def _share(values: Array) -> Array:
     """Places on the axis, 0 to 1: in decades where it spreads over more than half of one."""
-    numbers = np.log(values) if _is_log(values) else values.astype(float)
+    numbers = np.log(values) if is_log(values) else values.astype(float)
     return np.asarray((numbers - numbers.min()) / (numbers.max() - numbers.min()))
 
 
@@ -114,7 +117,7 @@ def _unit(values: Array, share: float) -> float | None:
     if not 0.005 < share < 0.995:
         return None
     low, high = float(values.min()), float(values.max())
-    return low * (high / low) ** share if _is_log(values) else low + share * (high - low)
+    return low * (high / low) ** share if is_log(values) else low + share * (high - low)
 
 
 def _below(values: Array, shares: Array) -> Array:

@@ -114,6 +114,21 @@ def test_the_phase_diagram_needs_two_numeric_axes(plain: StudyTables, grid: Stud
     assert names == ["phase_classes", "phase_accuracy", "phase_circuit"]
 
 
+def test_a_boundary_is_drawn_between_the_runs_that_came_and_those_that_did_not(grid: StudyTables) -> None:
+    """In shared blocks runs answer from a phi above 3.6 on, at either weight decay; in untied ones none does."""
+    answered = next(figure for figure in drawn("boundary", grid) if figure.name == "boundary_generalised").data
+    runs = answered.filter(pl.col("kind") != "critical")
+    assert len(runs) == grid.results.collect().height
+    came = runs.filter(pl.col("kind") == "yes")
+    assert set(came["at"]) == {7.2}
+    assert all("shared" in place for place in came["place"])
+    critical = answered.filter(pl.col("kind") == "critical")
+    assert set(critical["place"]) == set(came["place"])
+    assert critical["at"].is_between(3.6, 7.2).all()
+    assert (critical["low"] < critical["at"]).all()
+    assert (critical["at"] < critical["high"]).all()
+
+
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
