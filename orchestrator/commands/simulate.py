@@ -6,6 +6,7 @@ import json
 import statistics
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +25,9 @@ Searches = Annotated[
 ]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Simulations of each policy.")]
 AtOnce = Annotated[int, typer.Option("--workers", min=1, help="Workers that train at a time.")]
+Picture = Annotated[
+    Path | None, typer.Option("--figure", help="Draw what each policy spends and finds: a file.svg, .pdf or .png.")
+]
 EventName = Annotated[str, typer.Option("--event", help="The event that is to be found.")]
 
 
@@ -35,6 +39,7 @@ def simulate(
     seeds: Seeds = 20,
     workers: AtOnce = 4,
     event: EventName = "generalised",
+    figure: Picture = None,
     as_json: Json = False,
 ) -> None:
     """Try searchers and schedulers on the curves that a study has recorded: steps spent, events found and missed."""
@@ -47,6 +52,8 @@ def simulate(
     read, store = read_study(study), existing(root)
     if event not in read.events:
         stop(f"--event {event}: is no event of {read.name}; its events: {', '.join(read.events)}")
+    if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):
+        stop(f"--figure {figure}: ends with {figure.suffix or 'no suffix'}; known: .svg, .pdf, .png")
     task = read.task
     rules = [_kind(text, "scheduler", SCHEDULERS, task) for text in scheduler or ["fifo"]]
     searches = [_kind(text, "search", SEARCHERS, task) for text in search or ["grid"]]
@@ -56,17 +63,20 @@ def simulate(
         stop(str(error))
     if not recorded:
         stop(f"{store.uri}: no trial of {read.name} was trained to its end; run the study first")
-    rows = []
+    rows, shares = [], []
+    reach = sum(event in trial.reached for trial in recorded)
+    whole = sum(trial.horizon for trial in recorded)
     for searcher in searches:
         for rule in rules:
             policy, began = Policy(searcher, rule), time.monotonic()
             outcomes = [play(read, recorded, policy, event, seed, workers) for seed in range(seeds)]
             rows.append(_row(policy.name, outcomes, time.monotonic() - began))
+            shares.append({"policy": policy.name, **_shares(outcomes, whole, reach)})
+    if figure is not None:
+        _draw(figure, shares, event)
     if as_json:
         emit(json.dumps(rows, indent=1))
         return
-    reach = sum(event in trial.reached for trial in recorded)
-    whole = sum(trial.horizon for trial in recorded)
     note = f"{len(recorded)} recorded runs, {whole:,} run-steps, {reach} reach {event}; medians over {seeds} seeds"
     say(f"{read.name}: {note}\n{table([_words(row, whole) for row in rows], width())}")
 
@@ -107,6 +117,28 @@ def _row(policy: str, outcomes: list[Outcome], seconds: float) -> dict[str, Any]
         values[name] = statistics.median(known) if known else None
     real = sum(outcome.seconds for outcome in outcomes)
     return {**values, "times_real": real / seconds if real and seconds else None}
+
+
+def _shares(outcomes: list[Outcome], whole: int, reach: int) -> dict[str, float | None]:
+    """Steps spent and events found, as shares of what was recorded: median, least and most over the seeds."""
+    spent, found = ([getattr(outcome, name) for outcome in outcomes] for name in ("run_steps", "found"))
+    values: dict[str, float | None] = {}
+    for name, numbers, of in (("spent", spent, whole), ("found", found, reach)):
+        for end, value in (("", statistics.median(numbers)), ("_low", min(numbers)), ("_high", max(numbers))):
+            values[name + end] = value / of if of else None
+    return values
+
+
+def _draw(path: Path, shares: list[dict[str, Any]], event: str) -> None:
+    from grokstudy.analysis.figures.policies import policies
+    from grokstudy.analysis.report.images import pictures
+
+    drawn = pictures(policies(shares, event), "grokstudy simulate with --figure")
+    try:
+        path.write_bytes(drawn[f"policies{path.suffix}"])
+    except OSError as error:
+        stop(f"--figure {path}: cannot be written ({error.strerror})")
+    say(f"figure: {path}", err=True)
 
 
 def _words(row: dict[str, Any], whole: int) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 from synthetic import build_grid, build_tracked
 from worlds import GRID, HORIZON, Run, on_headline
 
+from grokstudy.analysis.figures.policies import policies
 from grokstudy.orchestrator.commands.simulate import simulate as command
 from grokstudy.orchestrator.execution.simulator import (
     Outcome,
@@ -134,11 +135,27 @@ def test_the_command_replays_what_a_root_has_recorded(tmp_path: Path, capsys: py
     event = "events: {generalised: {metric: accuracy, split: test_oo, at_least: 0.5, for: 3}}"
     path.write_text(f"hypothesis: x\n{space}\nseeds: [0, 1]\n{event}\n")
     rules, searches = ["fifo", "asha, grace_steps: 300"], ["grid", "boundary, trials: 3, batch: 1"]
-    command(path, root=str(tmp_path / "root"), scheduler=rules, search=searches, seeds=2, as_json=True)
+    command(
+        path,
+        root=str(tmp_path / "root"),
+        scheduler=rules,
+        search=searches,
+        seeds=2,
+        figure=tmp_path / "p.svg",
+        as_json=True,
+    )
     rows = {row["policy"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["grid + fifo"]["run_steps"] == 24 * 3000
     assert rows["grid + fifo"]["found"] == rows["grid + asha"]["found"] + rows["grid + asha"]["killed"]
     assert rows["boundary + fifo"]["runs"] == 6
+    drawn = (tmp_path / "p.svg").read_text()
+    assert all(f"{number} {policy}" in drawn for number, policy in enumerate(rows, 1))
+
+
+def test_policies_are_drawn_at_their_shares() -> None:
+    ends = {"spent_low": 0.2, "spent_high": 0.4, "found_low": 0.0, "found_high": 1.0}
+    data = policies([{"policy": "grid + asha", "spent": 0.3, "found": 0.5, **ends}], "generalised").data
+    assert data.to_dicts() == [{"name": "1 grid + asha", "policy": "grid + asha", "spent": 0.3, "found": 0.5, **ends}]
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path, study: Study) -> None:
