@@ -48,12 +48,15 @@ def _keys(by: list[str]) -> list[Any]:
 
 
 def _trial_counts(tables: StudyTables) -> pl.LazyFrame:
+    """Trials by how they ended; `stopped` are those that a scheduler ended with events open (`analysis.stops`)."""
     used, no_start = pl.col("state").is_in(RESULT_STATES), pl.col("state") == NO_START
+    open_stop = tables.stops.filter(pl.col("event").is_null())["trial_id"].implode()
     counted = tables.independent.group_by(_keys(tables.groups), maintain_order=True).agg(
         seeds=pl.col("seed").filter(used).n_unique(),
         diverged=(pl.col("state") == "diverged").sum(),
         unfinished=(~used & ~no_start).sum(),
         no_start=no_start.sum(),
+        stopped=pl.col("trial_id").is_in(open_stop).sum(),
         length=pl.col("horizon").filter(used).max(),
     )
     return counted.drop("_group", strict=False)

@@ -10,10 +10,11 @@ import pytest
 from synthetic import build_tracked, run_id, trial_row, write_study
 from worlds import EVENTS, HORIZON, Run, play, study
 
-from grokstudy.analysis.answer import classed
+from grokstudy.analysis.answer import answer, classed
 from grokstudy.analysis.events import EVENTS as SCHEMA
 from grokstudy.analysis.statistics.survival import kaplan_meier, median, restricted_mean, samples
 from grokstudy.analysis.stops import STOPS, carried
+from grokstudy.analysis.summary import sentences
 from grokstudy.analysis.tables.study import StudyTables, load
 from grokstudy.orchestrator.schedulers.futility import Futility, FutilityOptions
 from grokstudy.trainables.storage.run_dir import RunDir
@@ -91,6 +92,15 @@ def test_an_event_out_of_reach_counts_as_followed_to_the_horizon(stopped: StudyT
 def test_a_stopped_run_has_a_class_only_where_both_events_are_settled(stopped: StudyTables) -> None:
     kinds = classed(stopped).collect()["kind"].to_list()
     assert kinds == ["neither", None, "latent"]
+
+
+def test_who_was_stopped_with_events_open_is_told_beside_the_answer(stopped: StudyTables) -> None:
+    """The run whose events were out of reach has an answer, the other one bends the times."""
+    frame = answer(stopped)
+    assert frame["stopped"].to_list() == [1]
+    assert "Stopped by a scheduler for what they showed: 1." in sentences(frame)[-1]
+    calm = sentences(frame.with_columns(stopped=pl.lit(0)))
+    assert calm == sentences(frame)[:-1]
 
 
 def test_the_log_rank_sample_holds_the_run_at_risk_to_the_end(stopped: StudyTables) -> None:
