@@ -10,8 +10,8 @@ STAMP  := $(VENV)/.installed
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "%-12s %s\n", $$1, $$2}' Makefile
 
-demo: setup  ## train studies/quickstart.yaml and answer its question (about 3 minutes on 2 cores)
-	@echo "Trains four small transformers, which takes about 3 minutes on 2 free cores, and answers from their curves."
+demo: setup  ## train studies/quickstart.yaml and answer its question (about 2 minutes on 2 cores)
+	@echo "Trains two small transformers, which takes about 2 minutes on 2 free cores, and answers from their curves."
 	@echo "Results go to results/; Ctrl-C loses nothing, and make demo goes on from there."
 	$(BIN)/grokstudy run studies/quickstart.yaml
 

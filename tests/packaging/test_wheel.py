@@ -167,7 +167,7 @@ def test_shipped_studies_and_cluster_files_are_found_by_name(stranger: Stranger)
     assert stranger.asks("grokstudy", "cluster-file", "aws") == (ROOT / "cluster.yaml").read_text()
     assert stranger.asks("grokstudy", "cluster-file", "slurm") == (ROOT / "docs/clusters/slurm.sh").read_text()
     planned = json.loads(stranger.asks("python", "-m", "grokstudy", "plan", "quickstart", "--json"))
-    assert planned["runs"] == 4
+    assert planned["runs"] == 2
 
 
 def test_a_study_runs_through_ray_beside_folders_named_like_ours(stranger: Stranger, trained: str) -> None:
