@@ -11,6 +11,7 @@ from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
+EXECUTORS = {"ray": "Ray Tune", "local": "workers without Ray"}
 READERS = 16
 """Files that are read at a time: a root may be far away."""
 
@@ -65,7 +66,9 @@ def _machines(started: list[dict[str, Any]]) -> str:
     torch = sorted({str(about["versions"]["torch"]) for about in started if (about.get("versions") or {}).get("torch")})
     names = hosts[0] if len(hosts) == 1 else f"{len(hosts)} machines"
     software = f" with torch {', '.join(torch)}" if torch else ""
-    return f"trained on {names}{software}" if hosts else ""
+    executors = {EXECUTORS[about["executor"]] for about in started if about.get("executor") in EXECUTORS}
+    ways = f" by {' and '.join(sorted(executors))}" if executors else ""
+    return f"trained on {names}{ways}{software}" if hosts else ""
 
 
 def _hours(seconds: Iterable[float | None]) -> str:

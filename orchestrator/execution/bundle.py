@@ -48,6 +48,8 @@ class Bundle:
     engine: Mode
     siblings: Mapping[str, Siblings] = field(default_factory=dict)
     """By run_id, of the runs that have any."""
+    executor: str | None = None
+    """Who carries it out: ray or local."""
     heard: bool = False
     """Whether a scheduler listens to its evaluations."""
 
@@ -73,15 +75,16 @@ class Bundle:
 
         def open_pack(configs: list[RunConfig]) -> AnyPack:
             if configs[0].trainable is not None:
-                return FunctionPack(configs[0], store, self.device, self.threads, self.keep)
-            return Pack(configs, store, self.device, self.threads, self.engine, self.keep, self.siblings)
+                return FunctionPack(configs[0], store, self.device, self.threads, self.keep, self.executor)
+            how = (self.engine, self.keep, self.siblings, self.executor)
+            return Pack(configs, store, self.device, self.threads, *how)
 
         return PackQueue(self.packs if packs is None else packs, store, open_pack, self.max_failures, self.heard)
 
 
 def make_bundles(
     study: Study, runs: list[Run], store: Store, resources: Mapping[str, float], workers: int, size: PackSize,
-    sizes: Callable[[RunConfig], Sizes] = lambda _: {},
+    sizes: Callable[[RunConfig], Sizes] = lambda _: {}, executor: str | None = None,
 ) -> list[Bundle]:  # fmt: skip
     """Put runs together as far as that pays, and packs into bundles.
 
@@ -105,6 +108,7 @@ def make_bundles(
             max_failures=study.resources.max_failures,
             keep=keep,
             engine=study.resources.engine,
+            executor=executor,
             heard=study.scheduler.stops,
             siblings={run.run_id: run.siblings for pack in group for run in pack if run.siblings.run_ids},
         )

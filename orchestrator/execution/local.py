@@ -68,7 +68,7 @@ def launch(
     stopping = Stopping(study, runs, store)
 
     def bundled(runs: list[Run]) -> list[Bundle]:
-        return make_bundles(study, runs, store, resources, workers, size) if runs else []
+        return make_bundles(study, runs, store, resources, workers, size, executor="local") if runs else []
 
     def refill() -> list[Bundle]:
         new = more()

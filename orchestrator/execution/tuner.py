@@ -81,7 +81,7 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress,
         sizer = Sizer(resources)
         budget = budget or Budget()
         budget.workers = workers_at_once(study)
-        bundles = make_bundles(study, runs, store, resources, budget.workers, sizer, sizer.sizes)
+        bundles = make_bundles(study, runs, store, resources, budget.workers, sizer, sizer.sizes, "ray")
         with callback.watchdog:
             _tuner(study, bundles, callback, scratch, budget).fit()
     if breaker.reason is not None:

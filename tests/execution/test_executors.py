@@ -67,6 +67,12 @@ def content(store: Store, study: Study) -> dict[str, Any]:
     return found
 
 
+def executors(store: Store, study: Study) -> set[str]:
+    """By whom runs say that they were trained."""
+    described = (RunDir(store, run.run_id).read("run.json") for run in study_state(study, store).runs)
+    return {str((about or {}).get("executor")) for about in described}
+
+
 def train(study: Study, store: Store, workers: int) -> None:
     def execute(runs: list[Run]) -> None:
         local.launch(study, runs, store, lambda _: None, workers)
@@ -86,6 +92,7 @@ def test_processes_leave_what_one_process_leaves(study: Study, tmp_path: Path, a
     store = Store(tmp_path / "processes")
     train(study, store, 2)
     assert content(store, study) == alone
+    assert executors(store, study) == {"local"}
     assert verify(store) == []
 
 
@@ -96,6 +103,7 @@ def test_ray_tune_leaves_what_one_process_leaves(study: Study, tmp_path: Path, a
     assert done.returncode == 0, done.stderr
     assert "starting Ray Tune on this machine" in " ".join(done.stdout.split())
     assert content(Store(tmp_path / "ray"), study) == alone
+    assert executors(Store(tmp_path / "ray"), study) == {"ray"}
 
 
 def killing(monkeypatch: pytest.MonkeyPatch, kill: Callable[[Any], None], times: int) -> list[int]:

@@ -225,14 +225,15 @@ class FunctionPack:
     """A run of a training function, for a worker: like a pack of one (`pack.Pack`)."""
 
     def __init__(
-        self, config: RunConfig, store: Store, device: str = "auto", threads: int | None = None, keep: Keep = KEEP
-    ) -> None:
+        self, config: RunConfig, store: Store, device: str = "auto", threads: int | None = None, keep: Keep = KEEP,
+        executor: str | None = None,
+    ) -> None:  # fmt: skip
         """Open the run. Raises ValueError as `Member.open`."""
         if threads is not None:
             torch.set_num_threads(threads)
         self.config = config
         self.writer = Writer()
-        self.member = Member.open(config, store, self.writer, keep=keep)
+        self.member = Member.open(config, store, self.writer, keep=keep, executor=executor)
         self.stopping = False
         """Set from outside (a signal): `advance` returns before the next update."""
         self.steps_per_second = 0.0

@@ -42,6 +42,8 @@ class Member:
     watch: Watch
     writer: Writer
     adoption: Adoption
+    executor: str | None = None
+    """Who runs the worker (ray, local), for run.json; None for one that nobody does."""
     engine: Mode = "auto"
     """How steps are to be carried out; said in run.json, since compiled ones round differently."""
     outcome: str | None = None
@@ -58,7 +60,7 @@ class Member:
     @classmethod
     def open(
         cls, config: RunConfig, store: Store, writer: Writer, at_most: int | None = None, keep: Keep = KEEP,
-        engine: Mode = "auto", siblings: Siblings = NO_SIBLINGS,
+        engine: Mode = "auto", siblings: Siblings = NO_SIBLINGS, executor: str | None = None,
     ) -> Member:  # fmt: skip
         """Take the lease, restore the newest valid checkpoint (not beyond `at_most`) and clear what lies behind it.
 
@@ -81,7 +83,9 @@ class Member:
         watch = Watch.of(keep.events, run)
         recorder = records.Recorder(lease, start, writer, config.trainable)
         adoption = Adoption(run, siblings, start)
-        member = cls(config, run, lease, data, restored, torn, recorder, grid, keep, watch, writer, adoption, engine)
+        member = cls(
+            config, run, lease, data, restored, torn, recorder, grid, keep, watch, writer, adoption, executor, engine
+        )
         run.write("run.json", member.description())
         return member
 
@@ -107,6 +111,7 @@ class Member:
             "versions": installed("torch", "numpy", "pyarrow"),
             "commit": git_commit(),
             "host": platform.node(),
+            **({"executor": self.executor} if self.executor else {}),
             "started": self._started(),
         }
 

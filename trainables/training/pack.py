@@ -71,8 +71,9 @@ class Pack:
     def __init__(
         self, configs: list[RunConfig], store: Store, device: str = "auto", threads: int | None = None,
         engine: Mode = "auto", keep: Keep = KEEP, siblings: Mapping[str, Siblings] | None = None,
+        executor: str | None = None,
     ) -> None:  # fmt: skip
-        """Open every run, with its `siblings` by run_id.
+        """Open every run, with its `siblings` by run_id. run.json says the `executor`, as what the worker is run by.
 
         Raises ValueError when they cannot train together, or not with this engine here.
         """
@@ -88,7 +89,9 @@ class Pack:
         of = siblings or {}
         self.writer = Writer()
         self.members = [
-            Member.open(config, store, self.writer, together, keep, engine, of.get(config.run_id, NO_SIBLINGS))
+            Member.open(
+                config, store, self.writer, together, keep, engine, of.get(config.run_id, NO_SIBLINGS), executor
+            )
             for config in configs
         ]
         self.all_members = list(self.members)
