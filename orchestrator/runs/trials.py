@@ -80,9 +80,14 @@ def trials_of(study: Study, points: Iterable[tuple[int, Point]]) -> list[Trial]:
     """Each numbered point with each seed. Raises ValueError where an expression has no value."""
     return [
         Trial(
-            f"{study.name}-{number:05d}-s{seed}", number, seed, point, study.config_at(point, seed), start_from,
+            f"{study.name}-{number:05d}-s{seed}",
+            number,
+            seed,
+            point,
+            study.config_at(point, seed),
+            start_from,
             study.config_at({}, seed) if start_from is not None and start_from.state == "all" else None,
-        )  # fmt: skip
+        )
         for number, point in points
         for start_from in [study.resolver.start_from_at(point)]
         for seed in study.seeds

@@ -2,10 +2,11 @@
 
 The source is the run of that study that agrees with the trial in seed, model and every option of the data that both
 tasks have. Where several agree, it is the one that also agrees in the options in which these differ. The source of a
-fork (`state: all`) agrees with the base of the study instead: what the trial's point sets is the change. A trial without a
-source is never dropped: it waits (the source has to be trained first), or it has no start (the event never came there,
-which is a result). Where the source is gone, or was not carried along into this root, the start that the study's table
-names stands, as long as the run that began there is here.
+fork (`state: all`) agrees with the base of the study instead: what the trial's point sets is the change.
+
+A trial without a source is never dropped: it waits (the source has to be trained first), or it has no start (the event
+never came there, which is a result). Where the source is gone, or was not carried along into this root, the start that
+the study's table names stands, as long as the run that began there is here.
 """
 
 from __future__ import annotations

@@ -74,7 +74,9 @@ def test_replay_knows_every_option_of_the_loop(
     source = finish(config(40), store)
     known = checkpoint.newest(finish(config(30), exact))[0]
     assert known is not None
-    assert torch.equal(starting_state(config(40), Start(run_id=source.run_id, step=30), store, CPU).flat_P, known.flat_P)
+    assert torch.equal(
+        starting_state(config(40), Start(run_id=source.run_id, step=30), store, CPU).flat_P, known.flat_P
+    )
 
 
 def test_a_run_starts_there_with_a_fresh_optimiser_and_leaves_the_source_alone(small: Small, store: Store) -> None:
@@ -190,4 +192,4 @@ def test_a_source_of_other_numerics_gives_its_checkpoints_and_nothing_between(sm
     run.write("run.json", {**(run.read("run.json") or {}), "numerics": 0})
     assert starting_state(source, Start(run_id=source.run_id, step=40), store, CPU).flat_P.any()
     with pytest.raises(ValueError, match=r"was trained by numerics 0, these are .*train it anew"):
-        starting_state(source, Start(run_id=source.run_id, step=41), store, CPU).flat_P
+        starting_state(source, Start(run_id=source.run_id, step=41), store, CPU)

@@ -1,8 +1,8 @@
 """Training examples of a pack on the device, and which words make up the batch of a step.
 
-The batch is a pure function of (seed, step, offset): splitmix64 of a counter, which in a fork goes on from its source. Nothing has to be stored to resume exactly, and
-nothing is computed on the host. A `Source` turns the words into examples: rows of a stored table, drawn with
-replacement, or examples made of the words themselves.
+The batch is a pure function of (seed, step): splitmix64 of a counter, which goes on from its source's in a fork.
+Nothing has to be stored to resume exactly, and nothing is computed on the host. A `Source` turns the words into
+examples: rows of a stored table, drawn with replacement, or examples made of the words themselves.
 
 Axes: K step of a chunk, M member, B example, N row, T place, A answer.
 """

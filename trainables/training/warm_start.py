@@ -87,7 +87,9 @@ def _source(config: RunConfig, start: Start, store: Store) -> tuple[RunConfig, M
         if getattr(config.model, key) != value:
             raise ValueError(f"model.{key}: is {getattr(config.model, key)!r}, but {value!r} {origin}")
     if start.state == "all" and source.optim.name != config.optim.name:
-        raise ValueError(f"optim.name: is {config.optim.name}, but {source.optim.name} {origin}; a fork keeps its moments")
+        raise ValueError(
+            f"optim.name: is {config.optim.name}, but {source.optim.name} {origin}; a fork keeps its moments"
+        )
     if start.state == "all" and source.offset:
         raise ValueError(f"start.state: run {start.run_id} is a fork itself; fork run {source.start.run_id} instead")
     for what in ("fields", "reals", "classes", "outputs", "longest"):
