@@ -86,7 +86,7 @@ def trials_of(study: Study, points: Iterable[tuple[int, Point]]) -> list[Trial]:
             point,
             study.config_at(point, seed),
             start_from,
-            study.config_at({}, seed) if start_from is not None and start_from.state == "all" else None,
+            study.resolver.base(seed) if start_from is not None and start_from.state == "all" else None,
         )
         for number, point in points
         for start_from in [study.resolver.start_from_at(point)]

@@ -122,7 +122,7 @@ def test_the_start_is_part_of_the_question(tmp_path: Path) -> None:
         ("base: {start_from: {study: x, step: 1, event: e}}\n", "base.start_from", "and both are given"),
         ("base: {start_from: {step: 1}}\n", "base.start_from", "study is missing"),
         ("base: {start_from: {study: x, steps: 1}}\n", "base.start_from.steps", "did you mean 'step'?"),
-        ("base: {start_from: {study: x, step: 1, state: al}}\n", "base.start_from.state", "did you mean all?"),
+        ("base: {start_from: {study: x, step: 1, state: al}}\n", "base.start_from.state", "did you mean 'all'?"),
         ("base: {start_from: {study: x, step: -1}}\n", "base.start_from.step", "must be at least 0"),
         ("base: {start_from: x}\n", "base.start_from", "should be a mapping of study, event, step"),
         ("base: {start_from: {study: s, step: 1}}\n", "base.start_from.study", "is this study itself"),
