@@ -148,10 +148,17 @@ SECTIONS: dict[str, type[Any]] = {"model": Model, "optim": Optim, "train": Train
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Begin with the weights that another run of the same root had after so many steps (`training/warm_start.py`)."""
+    """Begin with what another run of the same root had after so many steps (`training/warm_start.py`)."""
 
     run_id: str
     step: int
+    state: Literal["weights", "all"] = "weights"
+    """Its weights alone; or moments and count of updates too, so that the run goes on where the other one was."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; the state only where it is all, so that ids of older runs hold."""
+        plain = dataclasses.asdict(self)
+        return plain if self.state != Start.state else {key: plain[key] for key in ("run_id", "step")}
 
 
 @dataclass(frozen=True)
@@ -216,7 +223,7 @@ class RunConfig:
         if self.trainable is not None:
             plain |= {"trainable": self.trainable.to_json(), "own": json.loads(_as_json(self.own))}
         if self.start is not None:
-            plain["start"] = dataclasses.asdict(self.start)
+            plain["start"] = self.start.to_json()
         if self.numerics != NUMERICS:
             plain["numerics"] = self.numerics
         return plain
@@ -224,6 +231,11 @@ class RunConfig:
     def flat(self) -> dict[str, Any]:
         """Every option by its dotted name, task and seed by theirs."""
         return flat(self.to_dict())
+
+    @property
+    def offset(self) -> int:
+        """Updates that its state had had when its step 0 began: they count for schedule, moments and batches."""
+        return 0 if self.start is None or self.start.state == "weights" else self.start.step
 
     def with_steps(self, steps: int) -> RunConfig:
         """The same run, trained to another length."""
@@ -350,9 +362,11 @@ def _grid(options: Eval, last: int) -> Iterator[int]:
 
 
 def _start(raw: Any) -> Start:
-    wanted = {"run_id": str, "step": int}
-    if not isinstance(raw, Mapping) or {key: type(value) for key, value in raw.items()} != wanted:
+    wanted = {"run_id": str, "step": int, "state": str}
+    if not isinstance(raw, Mapping) or {key: type(value) for key, value in {"state": "", **raw}.items()} != wanted:
         raise ValueError(f"start: {raw!r} is not possible; it names a run and a step, {{run_id: ..., step: ...}}")
+    if raw.get("state", Start.state) not in ("weights", "all"):
+        raise ValueError(f"start.state: {raw['state']!r} is not possible; it is weights or all")
     if raw["step"] < 0:
         raise ValueError(f"start.step: {raw['step']} is not possible; it must be at least 0")
     return Start(**raw)
@@ -517,7 +531,7 @@ def _cross_checks(config: RunConfig) -> Iterator[Problem]:
                 yield Problem(
                     f"optim.{name}", f"is for optim.name {owner}, and this is {config.optim.name}; leave it out"
                 )
-    if config.optim.schedule == "cosine" and config.optim.warmup >= train.steps:
+    if config.optim.schedule == "cosine" and config.optim.warmup >= config.offset + train.steps:
         yield Problem("optim.warmup", f"{config.optim.warmup} is not shorter than train.steps = {train.steps}")
     for probe in config.eval.probes:
         if probe not in PROBES:

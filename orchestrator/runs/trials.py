@@ -41,6 +41,8 @@ class Trial:
     config: RunConfig
     """What is trained. With `start_from`, its `start` is filled in by `orchestrator/runs/warm_start.py`."""
     start_from: StartFrom | None = None
+    origin: RunConfig | None = None
+    """With `state: all`, what its source agrees with: the base of the study, of which the point is a change."""
     no_start: NoStart | None = None
     """Why there is no run for it (yet)."""
 
@@ -77,7 +79,15 @@ class Run:
 def trials_of(study: Study, points: Iterable[tuple[int, Point]]) -> list[Trial]:
     """Each numbered point with each seed. Raises ValueError where an expression has no value."""
     return [
-        Trial(f"{study.name}-{number:05d}-s{seed}", number, seed, point, study.config_at(point, seed), start_from)
+        Trial(
+            f"{study.name}-{number:05d}-s{seed}",
+            number,
+            seed,
+            point,
+            study.config_at(point, seed),
+            start_from,
+            study.resolver.base(seed) if start_from is not None and start_from.state == "all" else None,
+        )
         for number, point in points
         for start_from in [study.resolver.start_from_at(point)]
         for seed in study.seeds

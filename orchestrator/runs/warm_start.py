@@ -1,10 +1,12 @@
 """Where a trial with `start_from` begins: which run of the source study, and after how many steps.
 
 The source is the run of that study that agrees with the trial in seed, model and every option of the data that both
-tasks have. Where several agree, it is the one that also agrees in the options in which these differ. A trial without a
-source is never dropped: it waits (the source has to be trained first), or it has no start (the event never came there,
-which is a result). Where the source is gone, or was not carried along into this root, the start that the study's table
-names stands, as long as the run that began there is here.
+tasks have. Where several agree, it is the one that also agrees in the options in which these differ. The source of a
+fork (`state: all`) agrees with the base of the study instead: what the trial's point sets is the change.
+
+A trial without a source is never dropped: it waits (the source has to be trained first), or it has no start (the event
+never came there, which is a result). Where the source is gone, or was not carried along into this root, the start that
+the study's table names stands, as long as the run that began there is here.
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ class Sources:
         if trial.trial_id not in self._recorded:
             return None
         source, start = self._recorded[trial.trial_id]
-        original = _with(trial, start)
+        assert trial.start_from is not None, "who has been begun before"
+        original = _with(trial, dataclasses.replace(start, state=trial.start_from.state))
         match = source == str(trial.start_from) and RunDir(self.store, original.config.run_id).has("run.json")
         return original if match else None
 
@@ -117,11 +120,11 @@ class Sources:
             if state.step < wanted.step:
                 so_far = f"{_name(run, wanted)} has {state.step:,} of {wanted.step:,} steps"
                 raise _WaitingError(f"{so_far}; run {wanted.study}, or extend it with --steps {wanted.step}")
-            return Start(run_id=run.run_id, step=wanted.step)
+            return Start(run_id=run.run_id, step=wanted.step, state=wanted.state)
         if not state.settled:
             so_far = f"{_name(run, wanted)} is {state.state} at step {state.step:,}"
             raise _WaitingError(f"{so_far}; run {wanted.study} first")
-        return Start(run_id=run.run_id, step=self._first_seen(run, wanted))
+        return Start(run_id=run.run_id, step=self._first_seen(run, wanted), state=wanted.state)
 
     def _first_seen(self, run: Run, wanted: StartFrom) -> int:
         """The step of an event."""
@@ -141,7 +144,7 @@ class Sources:
     def _source(self, trial: Trial, wanted: StartFrom) -> Run:
         """The one run of the source study that agrees with a trial."""
         runs = self._runs_of(wanted.study)
-        options_here = _options(trial.config)
+        options_here = _options(trial.origin or trial.config)
         known = {run_id: _options(run.config) for run_id, run in runs.items()}
         matching = [run_id for run_id, options in known.items() if not _differences(options_here, options)]
         varied = {
@@ -192,7 +195,7 @@ def _name(run: Run, wanted: StartFrom) -> str:
 
 def _options(config: RunConfig) -> dict[str, Any]:
     """Every option by its dotted name, and the seed; not how long it trains and what only says how to run it."""
-    skipped = {"task", "train.steps", "train.checkpoint_every", "start.run_id", "start.step", "numerics"}
+    skipped = {"task", "train.steps", "train.checkpoint_every", "start.run_id", "start.step", "start.state", "numerics"}
     return {key: value for key, value in config.flat().items() if key not in skipped}
 
 

@@ -8,7 +8,7 @@ checked when the file was read, and equal sections are built once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from grokstudy.orchestrator.search.expressions import Expression, ExpressionError, Number
@@ -68,6 +68,10 @@ class Resolver:
         sections = {name: self._section(name, kind, values.get(name, {})) for name, kind in kinds.items()}
         trainable = None if self.function is None else Trainable.of(self.function)
         return RunConfig(task=self.task, seed=seed, trainable=trainable, numerics=numerics, **sections)
+
+    def base(self, seed: int) -> RunConfig:
+        """The configuration without what the axes set. Raises ResolveError where an expression needs one of them."""
+        return replace(self, axes=()).config_at({}, seed)
 
     def start_from_at(self, point: Mapping[str, Value]) -> StartFrom | None:
         """Where the run at a point begins; None for scratch."""

@@ -46,20 +46,26 @@ AUTO_RESOURCES = Resources(cpu="auto", gpu="auto", workers="auto")
 
 @dataclass(frozen=True, kw_only=True)
 class StartFrom:
-    """Begin with the weights of the run of another study that agrees in model, data and seed.
+    """Begin with what the run of another study had that agrees in model, data and seed.
 
     start_from: {study: decoupling, event: circuit}   where that study's run was first seen to have reached the event
     start_from: {study: decoupling, step: 3000}       its state after so many steps
+    start_from: {study: x, step: 9, state: all}       a fork: goes on there; the source agrees with base, arms may not
     start_from: null                                  from scratch
     """
 
     study: str = option(MISSING, "name of a study of the same root, already run")
     event: str | None = option(None, "an event of that study: the evaluation at which it was first seen")
     step: int | None = option(None, "a number of steps, instead of an event", ge=0)
+    state: Literal["weights", "all"] = option(
+        "weights", "its weights alone; all: moments and count of updates too, of the run that agrees with base"
+    )
 
     def __str__(self) -> str:
-        return f"{self.study} at {f'event {self.event}' if self.step is None else f'step {self.step:,}'}"
+        place = f"event {self.event}" if self.step is None else f"step {self.step:,}"
+        return f"{self.study} at {place}" + (", whole state" if self.state == "all" else "")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as in the file."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        given = {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value for key, value in given.items() if (key, value) != ("state", StartFrom.state)}

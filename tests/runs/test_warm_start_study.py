@@ -122,6 +122,7 @@ def test_the_start_is_part_of_the_question(tmp_path: Path) -> None:
         ("base: {start_from: {study: x, step: 1, event: e}}\n", "base.start_from", "and both are given"),
         ("base: {start_from: {step: 1}}\n", "base.start_from", "study is missing"),
         ("base: {start_from: {study: x, steps: 1}}\n", "base.start_from.steps", "did you mean 'step'?"),
+        ("base: {start_from: {study: x, step: 1, state: al}}\n", "base.start_from.state", "did you mean 'all'?"),
         ("base: {start_from: {study: x, step: -1}}\n", "base.start_from.step", "must be at least 0"),
         ("base: {start_from: x}\n", "base.start_from", "should be a mapping of study, event, step"),
         ("base: {start_from: {study: s, step: 1}}\n", "base.start_from.study", "is this study itself"),
@@ -185,6 +186,31 @@ def test_a_transfer_study_goes_from_its_file_to_its_answer(origin: Store, tmp_pa
     again = CliRunner().invoke(app, ["run", str(tmp_path / "moved.yaml"), "--root", origin.uri, "--no-report"])
     assert again.exit_code == 0, again.output
     assert "moved-00003-s0 (source=never): event solved not reached" in again.output
+
+
+def test_a_fork_agrees_with_the_base_and_its_arms_say_what_changes(origin: Store, tmp_path: Path) -> None:
+    arms = "{control: {}, no_decay: {optim.weight_decay: 0.0}, withdrawn: {data.exposure: natural}}"
+    base = (
+        SOURCE.split("space:")[0].replace("phi: 2.0", "phi: 2.0, exposure: both_hops").replace("steps: 40", "steps: 20")
+    )
+    text = base + f"  start_from: {{study: origin, step: 20, state: all}}\nspace: {{arm: {arms}}}\n"
+    study = load_study(put(tmp_path, "forked", text))
+    assert study.to_json()["base"]["start_from"] == {"study": "origin", "step": 20, "state": "all"}
+    state = study_state(study, origin)
+    starts = [trial.config.start for trial in state.trials]
+    assert starts[0] is not None
+    assert starts == [starts[0]] * 3
+    source = RunDir(origin, starts[0].run_id)
+    config = source.config()
+    assert config is not None
+    assert config.data.exposure == "both_hops"
+    assert len(state.runs) == 3
+
+    (control, *_) = train_in(origin, tmp_path, "forked", text).runs
+    ours = records.read(RunDir(origin, control.run_id), "evals").to_pylist()
+    theirs = [row for row in records.read(source, "evals").to_pylist() if row["step"] >= 20]
+    assert ours == [{**row, "step": row["step"] - 20} for row in theirs]
+    assert not verify(origin)
 
 
 def test_what_waits_is_said_per_trial_and_the_others_can_be_trained(origin: Store, tmp_path: Path) -> None:

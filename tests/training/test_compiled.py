@@ -21,7 +21,7 @@ from grokstudy.trainables.storage import checkpoint
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.training.pack import Pack
 from grokstudy.trainables.training.stepper import Mode
-from grokstudy.trainables.training.warm_start import starting_weights
+from grokstudy.trainables.training.warm_start import starting_state
 
 Small = Callable[..., RunConfig]
 MODEL = {"layers": 1, "loops": 2, "norm": "layernorm", "bias": True}
@@ -70,5 +70,5 @@ def test_a_start_repeats_a_compiled_source_to_the_bit(small: Small, store: Store
     shorter = small(model=MODEL, train=TRAIN | {"steps": 50})
     exact, _ = checkpoint.newest(train(shorter, Store(tmp_path / "exact"), engine="compile"))
     assert exact is not None
-    found_P = starting_weights(source, Start(run_id=source.run_id, step=50), store, torch.device("cpu"))
+    found_P = starting_state(source, Start(run_id=source.run_id, step=50), store, torch.device("cpu")).flat_P
     assert torch.equal(found_P, exact.flat_P)

@@ -18,7 +18,7 @@ from grokstudy.trainables.storage import checkpoint
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.training.pack import Pack
-from grokstudy.trainables.training.warm_start import starting_weights
+from grokstudy.trainables.training.warm_start import starting_state
 
 Small = Callable[..., RunConfig]
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def test_the_state_is_bit_for_bit_what_the_source_had(small: Small, tmp_path: Pa
     finish(source, store)
     assert checkpoint.steps(RunDir(store, source.run_id)) == [40, 60]
     before = files(store, source.run_id)
-    found = starting_weights(source, Start(run_id=source.run_id, step=step), store, CPU)
+    found = starting_state(source, Start(run_id=source.run_id, step=step), store, CPU).flat_P
     assert files(store, source.run_id) == before
 
     exact = Store(tmp_path / "exact")
@@ -74,7 +74,9 @@ def test_replay_knows_every_option_of_the_loop(
     source = finish(config(40), store)
     known = checkpoint.newest(finish(config(30), exact))[0]
     assert known is not None
-    assert torch.equal(starting_weights(config(40), Start(run_id=source.run_id, step=30), store, CPU), known.flat_P)
+    assert torch.equal(
+        starting_state(config(40), Start(run_id=source.run_id, step=30), store, CPU).flat_P, known.flat_P
+    )
 
 
 def test_a_run_starts_there_with_a_fresh_optimiser_and_leaves_the_source_alone(small: Small, store: Store) -> None:
@@ -83,7 +85,7 @@ def test_a_run_starts_there_with_a_fresh_optimiser_and_leaves_the_source_alone(s
     before = files(store, source.run_id)
     config = transfer_of(small, source, 50)
     pack = Pack([config], store)
-    expected = starting_weights(config, Start(run_id=source.run_id, step=50), store, CPU)
+    expected = starting_state(config, Start(run_id=source.run_id, step=50), store, CPU).flat_P
     assert pack.step == 0
     assert torch.equal(pack.engine.flat_MP[0], expected)
     assert not pack.engine.optimizer.mean_MP.any()
@@ -181,13 +183,13 @@ def test_a_start_from_a_run_that_started_elsewhere_itself(small: Small, tmp_path
     known = checkpoint.newest(RunDir(exact, middle.run_id))[0]
     assert known is not None
     assert known.step == 10
-    assert torch.equal(starting_weights(middle, Start(run_id=middle.run_id, step=10), root, CPU), known.flat_P)
+    assert torch.equal(starting_state(middle, Start(run_id=middle.run_id, step=10), root, CPU).flat_P, known.flat_P)
 
 
 def test_a_source_of_other_numerics_gives_its_checkpoints_and_nothing_between(small: Small, store: Store) -> None:
     source = small()
     run = finish(source, store)
     run.write("run.json", {**(run.read("run.json") or {}), "numerics": 0})
-    assert starting_weights(source, Start(run_id=source.run_id, step=40), store, CPU).any()
+    assert starting_state(source, Start(run_id=source.run_id, step=40), store, CPU).flat_P.any()
     with pytest.raises(ValueError, match=r"was trained by numerics 0, these are .*train it anew"):
-        starting_weights(source, Start(run_id=source.run_id, step=41), store, CPU)
+        starting_state(source, Start(run_id=source.run_id, step=41), store, CPU)

@@ -211,6 +211,6 @@ def on_noise(config: RunConfig, device: torch.device, members: int = 1, engine: 
     source: Source = Table([examples] * members, device)
     if config.model.positions == "learned_offset":
         source = WithOffset(source, shape.length, shape.longest)
-    training = TrainingSet(source, list(range(members)), device)
+    training = TrainingSet(source, list(range(members)), [0] * members, device)
     weights = [model.initial(0)] * members
     return Engine(model, [config] * members, training, weights, [None] * members, device, engine)

@@ -1,8 +1,8 @@
 """Training examples of a pack on the device, and which words make up the batch of a step.
 
-The batch is a pure function of (seed, step): splitmix64 of a counter. Nothing has to be stored to resume exactly, and
-nothing is computed on the host. A `Source` turns the words into examples: rows of a stored table, drawn with
-replacement, or examples made of the words themselves.
+The batch is a pure function of (seed, step): splitmix64 of a counter, which goes on from its source's in a fork.
+Nothing has to be stored to resume exactly, and nothing is computed on the host. A `Source` turns the words into
+examples: rows of a stored table, drawn with replacement, or examples made of the words themselves.
 
 Axes: K step of a chunk, M member, B example, N row, T place, A answer.
 """
@@ -109,11 +109,12 @@ OFFSET = 1 << 20
 class TrainingSet:
     """What the members of a pack are trained on: the words of each step, and the source that makes examples of them."""
 
-    def __init__(self, source: Source, seeds: Sequence[int], device: torch.device) -> None:
-        """Words follow from the seed."""
+    def __init__(self, source: Source, seeds: Sequence[int], offsets: Sequence[int], device: torch.device) -> None:
+        """Words follow from the seed, and from how many updates each member had had before its step 0."""
         self.source = source
         keys = [key(seed, "batch") for seed in seeds]
         self.key_M = torch.tensor([k - (1 << 64) if k >= 1 << 63 else k for k in keys]).to(device)
+        self.offset_M = torch.tensor(offsets).to(device)
 
     @classmethod
     def of(cls, configs: Sequence[RunConfig], data: Sequence[TaskData], device: torch.device) -> TrainingSet:
@@ -128,12 +129,12 @@ class TrainingSet:
         example = configs[0].example
         if configs[0].model.positions == "learned_offset":
             source = WithOffset(source, example.length, example.longest)
-        return cls(source, seeds, device)
+        return cls(source, seeds, [config.offset for config in configs], device)
 
     def words(self, start: int, stop: int, batch: int) -> Tensor:
         """Words (K, M, B) of the batches of steps start .. stop - 1."""
         counter = torch.arange(start * batch, stop * batch, device=self.key_M.device).view(-1, 1, batch)
-        return fresh(self.key_M[None, :, None], counter)
+        return fresh(self.key_M[None, :, None], counter + batch * self.offset_M[:, None])
 
     def batch(self, word_MB: Tensor) -> Batch:
         """The examples of one step."""
@@ -142,4 +143,5 @@ class TrainingSet:
     def keep(self, rows: Tensor) -> None:
         """Drop all members but these."""
         self.key_M = self.key_M[rows].contiguous()
+        self.offset_M = self.offset_M[rows].contiguous()
         self.source.keep(rows)

@@ -11,6 +11,7 @@ Axes: K step of a chunk, M member, B example, P parameter, R what the optimiser 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -35,8 +36,8 @@ class Engine:
     """Weights, optimiser and training data of a pack, and the update that moves them."""
 
     def __init__(
-        self, model: Network, configs: list[RunConfig], training: TrainingSet, weights: list[Tensor],
-        restored: list[Checkpoint | None], device: torch.device, mode: Mode = "auto",
+        self, model: Network, configs: list[RunConfig], training: TrainingSet, weights: Sequence[Tensor],
+        restored: Sequence[Checkpoint | None], device: torch.device, mode: Mode = "auto",
     ) -> None:  # fmt: skip
         """Begin at initial weights (P,), or at checkpoints where there are some. Configurations have one shape."""
         self.model, self.configs, self.training = model, configs, training

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -29,7 +30,8 @@ def learning_rate(config: RunConfig, step_K: NDArray[np.int64]) -> NDArray[np.fl
     rising_K = options.lr * np.minimum(1.0, (step_K + 1) / options.warmup if options.warmup else 1.0)
     if options.schedule == "constant":
         return np.broadcast_to(rising_K, step_K.shape)
-    progress_K = (step_K - options.warmup) / max(1, config.train.steps - options.warmup)
+    last = config.offset + config.train.steps
+    progress_K = (step_K - options.warmup) / max(1, last - options.warmup)
     falling_K = options.lr * 0.5 * (1.0 + np.cos(math.pi * np.minimum(1.0, progress_K)))
     return np.where(step_K < options.warmup, rising_K, falling_K)
 
@@ -45,7 +47,13 @@ PIECE = 1 << 13
 
 
 def rates(configs: list[RunConfig], start: int, stop: int) -> Tensor:
-    """RATES (K, R, M) of the updates start .. stop - 1, on the host."""
+    """RATES (K, R, M) of the updates start .. stop - 1 of each member's own count, on the host."""
+    alike = itertools.groupby(configs, key=lambda config: config.offset)
+    return torch.cat([_rates(list(group), start + offset, stop + offset) for offset, group in alike], dim=2)
+
+
+def _rates(configs: list[RunConfig], start: int, stop: int) -> Tensor:
+    """The same for members that have had equally many updates before, counted from the first of all."""
     beta1_M, beta2_M = (torch.tensor([getattr(c.optim, name) for c in configs]) for name in ("beta1", "beta2"))
     step_K = np.arange(start, stop)
     lr_KM = torch.from_numpy(np.stack([learning_rate(config, step_K) for config in configs], axis=1)).float()
@@ -84,7 +92,7 @@ class Optimizer(ABC):
         self.averages = any(config.train.ema > 0 for config in configs)
         self.average_MP: Tensor | None = None
 
-    def begin(self, flat_MP: Tensor, restored: list[Checkpoint | None]) -> None:
+    def begin(self, flat_MP: Tensor, restored: Sequence[Checkpoint | None]) -> None:
         """Take moments and averages from checkpoints; an average begins at the initial weights."""
         self.average_MP = flat_MP.detach().clone() if self.averages else None
         for row, checkpoint in enumerate(restored):
@@ -197,7 +205,7 @@ class AdamW(Optimizer):
         groups: dict[object, list[int]] = {}
         for row, config in enumerate(self.configs):
             length = None if config.optim.schedule == "constant" else config.train.steps
-            groups.setdefault((config.optim, length), []).append(row)
+            groups.setdefault((config.optim, length, config.offset), []).append(row)
         least = max(LAUNCH * len(groups), PIECE * len(self.configs) * len(self.spans))
         return list(groups.values()) if self.mean_MP.numel() >= least else []
 

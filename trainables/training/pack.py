@@ -45,7 +45,7 @@ from grokstudy.trainables.training.engine import CHUNK, STEP_METRICS, Engine, pr
 from grokstudy.trainables.training.evaluate import Behaviour, evaluate
 from grokstudy.trainables.training.member import Member, common_step
 from grokstudy.trainables.training.stepper import Mode
-from grokstudy.trainables.training.warm_start import first_weights
+from grokstudy.trainables.training.warm_start import beginning
 
 INTERRUPTIONS = (LeaseLostError, StorageError, KeyboardInterrupt, SystemExit)
 """Errors after which a run can be resumed: the run itself did nothing wrong."""
@@ -103,10 +103,9 @@ class Pack:
         data, seeds = [member.data for member in self.members], [config.seed for config in configs]
         self.task = TASKS[self.config.task]
         self.model = build(self.config.model, self.config.example)
-        restored = [member.restored for member in self.members]
-        weights = [first_weights(m.config, self.model, m.restored, store, self.device) for m in self.members]
+        begun = [beginning(m.config, self.model, m.restored, store, self.device) for m in self.members]
         training = TrainingSet.of(configs, data, self.device)
-        self.engine = Engine(self.model, configs, training, weights, restored, self.device, engine)
+        self.engine = Engine(self.model, configs, training, *zip(*begun, strict=True), self.device, engine)
         self.splits = stack_splits(data, self.device)
         looked_at, graphs = self.config.eval, [d for d in data if isinstance(d, GraphData)]
         self.queries: Queries | None = None
