@@ -102,7 +102,7 @@ RESERVED = {
     *("hazard_ratio", "heading", "hit", "key", "last", "last_step", "last_value", "lead_high", "lead_low", "lead_n"),
     *("limit", "line", "lost_later", "lower_value", "median", "n_censored", "name", "no_start", "observed", "of"),
     *("offset", "over", "p", "p_holm", "paired", "pairs", "reason", "run", "runs", "side", "stable", "start"),
-    *("statistic", "stop", "stratum", "survival", "tau", "threshold", "trial_state", "trials", "unfinished"),
+    *("statistic", "stop", "stopped", "stratum", "survival", "tau", "threshold", "trial_state", "trials", "unfinished"),
     *("upper_value", "words"),
     *("answer", "circuit", "study", "trial_horizon", "comparison", "late", "measure", "pair", "permuted", "r", "stage"),
     *("circuit_first", "simultaneous", "answer_first", "fake", "latent", "neither", "undecided", "above", "below"),
