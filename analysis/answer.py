@@ -110,13 +110,18 @@ def _surely_beyond(sample: survival.Sample) -> float | None:
 
 def _finals(tables: StudyTables, event: str) -> pl.DataFrame:
     """Median and range over seeds of the last measured value of the event's metric."""
-    series = of_results(tables.series.filter(pl.col("event") == event), tables)
-    last = series.drop_nulls("value").sort("step").group_by("trial_id").agg(pl.last("value"))
+    last = last_values(tables, event)
     value = pl.col("value").cast(pl.Float64)
     parts = {"": value.median(), "_min": value.min(), "_max": value.max(), "_n": value.count()}
     rows = tables.results.join(last, on="trial_id", how="left").group_by(_keys(tables.groups))
     final = rows.agg(part.alias(f"{event}_final{name}") for name, part in parts.items())
     return final.collect().drop("_group", strict=False)
+
+
+def last_values(tables: StudyTables, event: str) -> pl.LazyFrame:
+    """The last measured value of an event's metric, of each result that has one: trial_id, value."""
+    series = of_results(tables.series.filter(pl.col("event") == event), tables)
+    return series.drop_nulls("value").sort("step").group_by("trial_id").agg(pl.last("value"))
 
 
 def classed(tables: StudyTables, pair: Pair = FOREMOST) -> pl.LazyFrame:

@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 import polars as pl
 
-from grokstudy.analysis.answer import classed, lead_curve, of_results, outcomes
-from grokstudy.analysis.labels import ANSWER, CIRCUIT
+from grokstudy.analysis.answer import classed, last_values, lead_curve, of_results, outcomes
+from grokstudy.analysis.labels import ANSWER, CIRCUIT, in_reading_order, label
 from grokstudy.analysis.statistics import association, survival
 from grokstudy.analysis.statistics.boundary import critical_values
 from grokstudy.analysis.statistics.decoupling import shares
 from grokstudy.analysis.statistics.lead_curve import group_leads, orders
+from grokstudy.analysis.statistics.paired import paired
 from grokstudy.analysis.statistics.power import could_have_seen
+from grokstudy.analysis.tables.forks import forked_from, looks_at
 from grokstudy.analysis.tables.study import StudyTables
 
 GROUPS = 8
@@ -61,8 +63,23 @@ def findings(tables: StudyTables) -> list[Finding]:
     by_rule = tables.stops.group_by("scheduler", "event", maintain_order=True)
     counted = by_rule.agg(runs=pl.len(), largest_chance=pl.max("chance"))
     stopped = Finding("", "Runs that a scheduler stopped, and events that were out of reach", counted)
-    every = (*group_findings, *_critical(tables), *_together(events, by), power, stopped)
+    every = (*group_findings, *_forks(tables), *_critical(tables), *_together(events, by), power, stopped)
     return [finding for finding in every if not finding.rows.is_empty()]
+
+
+def _forks(tables: StudyTables) -> list[Finding]:
+    """Where the arms of a fork ended, seed by seed against the first of them."""
+    if forked_from(tables) is None:
+        return []
+    trials = tables.results.select("trial_id", "seed", *tables.groups).collect()
+    arms = trials.with_columns(setting=pl.Series([label(row) for row in trials.select(tables.groups).to_dicts()]))
+    rows = []
+    different = {looks_at(tables.declared[event]): event for event in reversed(in_reading_order(tables.declared))}
+    for event in in_reading_order(different.values()):
+        ended = arms.join(last_values(tables, event).collect(), on="trial_id", maintain_order="left")
+        rows.append(paired(ended.select("setting", "seed", "value")).select(pl.lit(event).alias("event"), pl.all()))
+    title = "Forks: how much higher a setting ended in what an event looks at, paired by seed (sign interval, exact p)"
+    return [Finding("branches", title, pl.concat(rows))]
 
 
 def _critical(tables: StudyTables) -> list[Finding]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.records import SCHEMAS, encode
+from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
 EVENTS: dict[str, dict[str, Any]] = {
@@ -184,6 +185,28 @@ def build_grid(root: Path, name: str = "grid", seeds: int = 2) -> Path:
         row = trial_row(name, number, STEPS, seed)
         rows.append({**row, "data.phi": phi, "optim.weight_decay": decay, "depth": depth})
     write_study(root, name, rows, axes=["data.phi", "optim.weight_decay", "depth"])
+    return root
+
+
+def build_forks(root: Path, seeds: int = 3, at: int = 1500) -> Path:
+    """Write `regimes`, and `forks`: what its runs with both hops exposed do from a step on, as they were and changed.
+
+    Without decay the answer falls by half.
+    """
+    build_tracked(root, seeds=seeds)
+    kept, rows = REGIMES["both_hops"], []
+    source = list(REGIMES).index("both_hops") * seeds
+    for number, (arm, seed) in enumerate(itertools.product(("control", "no_decay"), range(seeds)), start=1000):
+        answer = kept.answer if arm == "control" else kept.answer / 2
+        write_run(root, run_id(number), Regime(answer, 1.0, kept.bridge, 1.0), seed, 1000)
+        write_markers(root, run_id(number), seed, 1000, exposure="both_hops")
+        run = RunDir(Store(root), run_id(number))
+        about = run.read("run.json") or {}
+        about["config"]["start"] = {"run_id": run_id(source + seed), "step": at, "state": "all"}
+        run.write("run.json", about)
+        rows.append({**trial_row("forks", number, 1000, seed), "arm": arm})
+    start = {"study": "regimes", "step": at, "state": "all"}
+    write_study(root, "forks", rows, axes=["arm"], base={"train": {"steps": 1000}, "start_from": start})
     return root
 
 

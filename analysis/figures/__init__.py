@@ -26,6 +26,7 @@ FIGURES: Registry[Callable[[StudyTables], list[Figure] | None]] = Registry(
         "lead_curve": "analysis.figures.lead_curve:lead_curve",
         "survival": "analysis.figures.survival:survival",
         "phase_diagram": "analysis.figures.phase_diagram:phase_diagram",
+        "branches": "analysis.figures.branches:branches",
         "boundary": "analysis.figures.boundary:boundary",
         "importance": "analysis.figures.importance:importance",
         "parallel_coordinates": "analysis.figures.parallel_coordinates:parallel_coordinates",

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from synthetic import REGIMES, STEPS, Regime, build, build_grid, run_id, trial_row, write_run, write_study
+from synthetic import REGIMES, STEPS, Regime, build, build_forks, build_grid, run_id, trial_row, write_run, write_study
 
 from grokstudy.analysis.figures import FIGURES, draw
 from grokstudy.analysis.figures.sites_over_training import SNAPSHOTS, snapshots
@@ -43,6 +43,11 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> StudyTables:
 
 
 @pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> StudyTables:
+    return load_tables(build_forks(tmp_path_factory.mktemp("forks")), "forks")
+
+
+@pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> StudyTables:
     root = tmp_path_factory.mktemp("empty")
     write_study(root, "s", [trial_row("s", 0, 100, 0, state="missing")], axes=[])
@@ -64,9 +69,11 @@ def strings(value: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_is_named_charted_and_explained(name: str, plain: StudyTables, grid: StudyTables) -> None:
-    figures = drawn(name, plain) or drawn(name, grid)
-    assert figures, f"{name} applies to neither synthetic study"
+def test_a_figure_is_named_charted_and_explained(
+    name: str, plain: StudyTables, grid: StudyTables, forks: StudyTables
+) -> None:
+    figures = drawn(name, plain) or drawn(name, grid) or drawn(name, forks)
+    assert figures, f"{name} applies to no synthetic study"
     for figure in figures:
         assert figure.name.startswith(name.split("_")[0])
         assert figure.caption.endswith(".")
@@ -78,10 +85,12 @@ def test_a_figure_is_named_charted_and_explained(name: str, plain: StudyTables, 
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_fits_a_paper_with_letters_that_can_be_read(name: str, plain: StudyTables, grid: StudyTables) -> None:
+def test_a_figure_fits_a_paper_with_letters_that_can_be_read(
+    name: str, plain: StudyTables, grid: StudyTables, forks: StudyTables
+) -> None:
     import vl_convert
 
-    for figure in [*drawn(name, plain), *drawn(name, grid)]:
+    for figure in [*drawn(name, plain), *drawn(name, grid), *(drawn(name, forks) if name == "branches" else ())]:
         for described, widest in ((figure.spec, PAGE), (figure.column, COLUMN)):
             svg = vl_convert.vegalite_to_svg(described)
             width = float(re.search(r'width="([\d.]+)"', svg)[1])  # type: ignore[index]
@@ -112,6 +121,18 @@ def test_the_phase_diagram_needs_two_numeric_axes(plain: StudyTables, grid: Stud
     assert FIGURES["phase_diagram"](plain) is None
     names = [figure.name for figure in drawn("phase_diagram", grid)]
     assert names == ["phase_classes", "phase_accuracy", "phase_circuit"]
+
+
+def test_branches_begin_where_their_source_was(forks: StudyTables) -> None:
+    """Sources are drawn once a seed and end at the fork, arms begin there, and the answer of one falls to half."""
+    (figure,) = drawn("branches", forks)
+    rows = figure.data.filter(pl.col("event") == "generalised")
+    before, arms = (rows.filter(pl.col("line") == line) for line in ("before", "seed"))
+    assert before.group_by("seed").agg(pl.max("step"))["step"].to_list() == [1500] * 3
+    assert before.height == before.select("seed", "step").n_unique()
+    assert (arms["step"].min(), arms["step"].max()) == (1500, 2500)
+    last = rows.filter((pl.col("line") == "median") & (pl.col("step") == 2500)).sort("regime")["value"]
+    assert last[1] == pytest.approx(last[0] / 2, abs=0.05)
 
 
 def test_a_boundary_is_drawn_between_the_runs_that_came_and_those_that_did_not(grid: StudyTables) -> None:

@@ -105,7 +105,8 @@ class Pack:
         self.model = build(self.config.model, self.config.example)
         begun = [beginning(m.config, self.model, m.restored, store, self.device) for m in self.members]
         training = TrainingSet.of(configs, data, self.device)
-        self.engine = Engine(self.model, configs, training, *zip(*begun, strict=True), self.device, engine)
+        weights, states = [flat_P for flat_P, _ in begun], [state for _, state in begun]
+        self.engine = Engine(self.model, configs, training, weights, states, self.device, engine)
         self.splits = stack_splits(data, self.device)
         looked_at, graphs = self.config.eval, [d for d in data if isinstance(d, GraphData)]
         self.queries: Queries | None = None

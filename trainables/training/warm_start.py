@@ -90,7 +90,7 @@ def _source(config: RunConfig, start: Start, store: Store) -> tuple[RunConfig, M
         raise ValueError(
             f"optim.name: is {config.optim.name}, but {source.optim.name} {origin}; a fork keeps its moments"
         )
-    if start.state == "all" and source.offset:
+    if start.state == "all" and source.start is not None and source.offset:
         raise ValueError(f"start.state: run {start.run_id} is a fork itself; fork run {source.start.run_id} instead")
     for what in ("fields", "reals", "classes", "outputs", "longest"):
         own, other = getattr(config.example, what), getattr(source.example, what)
