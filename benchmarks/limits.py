@@ -33,7 +33,7 @@ seeds: {seeds}
 """
 EVENTS = """
 import resource, sys, time
-from grokstudy.analysis import load
+from grokstudy.analysis.tables.study import load
 begun = time.perf_counter()
 found = load(sys.argv[1], "long").events.collect()
 seconds = time.perf_counter() - begun

@@ -140,15 +140,16 @@ def _adamw(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
 def _indexed(config: RunConfig, device: torch.device, model: nn.Module, logits_of: Any) -> Steps:
     """Steps over device-resident data: answer loss, torch's AdamW."""
     optimizer = _adamw(model.to(device), config)
-    data = TrainingSet([training_examples(config)], [config.seed], device)
+    data = TASKS[config.task].build(config.data, config.seed, config.eval.max_examples)
+    training = TrainingSet.of([config], [data], device)
 
     def steps(count: int) -> None:
-        for index in data.indices(0, count, config.train.batch):
-            batch = data.batch(index)
+        for word_MB in training.words(0, count, config.train.batch):
+            batch = training.batch(word_MB)
             with precision(config, device):
-                logits = logits_of(batch.tokens_MBT[0])
-                answer = logits[torch.arange(len(logits), device=device), batch.answer_at_MB[0]]
-                loss = F.cross_entropy(answer, batch.answer_MB[0])
+                logits = logits_of(batch.inputs_MBx[0])
+                answer = logits[torch.arange(len(logits), device=device), batch.at_MBA[0, :, 0]]
+                loss = F.cross_entropy(answer, batch.target_MBAx[0, :, 0])
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -41,10 +41,12 @@ def main() -> None:
         return best_of(work, pack.device, options.repeats)
 
     steps = seconds(lambda: pack.engine.train(pack.step, pack.step + STEPS))
-    everything = dataclasses.replace(config, eval=dataclasses.replace(config.eval, probe_examples=full_cap(config)))
+    ours = tuple(name for name in probes.PROBES if probes.needs(name))
+    asked = dataclasses.replace(config.eval, probes=ours, probe_examples=full_cap(config))
+    everything = dataclasses.replace(config, eval=asked)
     large = make_pack(everything, options.members, options.device)
-    per_probe = {name: round(seconds(lambda name=name: measure(large, [name])), 4) for name in probes.PROBES}
-    whole = seconds(lambda: measure(large, list(probes.PROBES)))
+    per_probe = {name: round(seconds(lambda name=name: measure(large, [name])), 4) for name in ours}
+    whole = seconds(lambda: measure(large, ours))
     default = seconds(lambda: measure(pack, list(config.eval.probes)))
     evaluation = config.eval.every * steps / STEPS
     print(
@@ -73,12 +75,12 @@ def make_pack(config: RunConfig, members: int, device: str) -> Pack:
     return Pack(configs, Store(scratch()), device, 1)
 
 
-def measure(pack: Pack, names: list[str]) -> None:
+def measure(pack: Pack, names: Sequence[str]) -> None:
     """Run probes at the present weights, as an evaluation does."""
     with torch.no_grad():
         weights = pack.engine.evaluated()
         scene = Scene(pack.model, weights, pack.queries, pack.config.data.entities)
-        measured = [m for name in names for m in probes.load(name)(scene)]
+        measured = [m for name in names for m in probes.PROBES[name](scene)]
         torch.stack([m.value_M for m in measured]).cpu()
 
 
