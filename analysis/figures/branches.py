@@ -12,7 +12,7 @@ import altair as alt
 import polars as pl
 
 from grokstudy.analysis.figures import theme
-from grokstudy.analysis.tables.forks import arms_from_their_sources
+from grokstudy.analysis.tables.forks import arms_from_their_sources, looks_at
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.events import Event
 
@@ -25,13 +25,14 @@ BEFORE = "before"
 
 
 def branches(tables: StudyTables) -> list[theme.Figure] | None:
-    """One panel per event whose metric the source study looks at, too; nothing for a study without forks."""
+    """One panel for each thing that an event looks at, before the fork if the source's event of that name does, too."""
     rows = arms_from_their_sources(tables)
     if rows.is_empty():
         return None
     known = theme.regimes(tables)
     named = rows.join(known.select("trial_id", "regime"), on="trial_id", how="inner", maintain_order="left")
-    drawn = (_panel(name, event, named, known) for name, event in theme.ordered_events(tables).items())
+    different = {looks_at(event): (name, event) for name, event in reversed(theme.ordered_events(tables).items())}
+    drawn = (_panel(name, event, named, known) for name, event in reversed(different.values()))
     return theme.panels("branches", drawn, CAPTION)
 
 
