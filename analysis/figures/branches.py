@@ -31,8 +31,9 @@ def branches(tables: StudyTables) -> list[theme.Figure] | None:
         return None
     known = theme.regimes(tables)
     named = rows.join(known.select("trial_id", "regime"), on="trial_id", how="inner", maintain_order="left")
-    different = {looks_at(event): (name, event) for name, event in reversed(theme.ordered_events(tables).items())}
-    drawn = (_panel(name, event, named, known) for name, event in reversed(different.values()))
+    ordered = theme.ordered_events(tables)
+    first = {looks_at(event): name for name, event in reversed(ordered.items())}.values()
+    drawn = (_panel(name, event, named, known) for name, event in ordered.items() if name in first)
     return theme.panels("branches", drawn, CAPTION)
 
 
