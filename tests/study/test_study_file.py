@@ -174,7 +174,7 @@ def test_shipped_studies_are_right(path: Path) -> None:
 def test_quickstart_is_two_regimes_in_minutes() -> None:
     runs = runs_of(all_trials(load_study(ROOT / "studies" / "quickstart.yaml")))
     assert [run.config.data.exposure for run in runs] == ["first_hop", "both_hops"]
-    assert {(run.config.train.steps, run.config.eval.every, run.config.data.phi) for run in runs} == {(2300, 100, 6.8)}
+    assert {(run.config.train.steps, run.config.eval.every, run.config.data.phi) for run in runs} == {(2200, 100, 6.8)}
 
 
 def test_phase_diagram_pays_only_for_the_longest_training() -> None:
