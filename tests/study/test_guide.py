@@ -51,4 +51,4 @@ def test_every_command_of_the_page_works(tmp_path: Path) -> None:
         words = ["bash", "-euc", block]
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
-    assert "steps       800 asked" in done.stdout, "four runs of the 200 steps that --set asks for"
+    assert "steps       400 asked" in done.stdout, "two runs of the 200 steps that --set asks for"
