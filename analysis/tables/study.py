@@ -138,13 +138,16 @@ class StudyTables:
         """The same trials with the rows that another root has of their runs, at the evaluations that both have."""
         scans, frames = _scans(store, self.spec, self.trials.collect())
         both = self.evals.select("trial_id", "step").unique()
-        rows = {name: frames[name].join(both, on=["trial_id", "step"], how="semi") for name in ("evals", "probes")}
-        return dataclasses.replace(self, steps=frames["steps"], **rows, store=store, scans=scans, damaged=())
+        evals, probes = (frames[name].join(both, on=["trial_id", "step"], how="semi") for name in ("evals", "probes"))
+        return dataclasses.replace(
+            self, steps=frames["steps"], evals=evals, probes=probes, store=store, scans=scans, damaged=()
+        )
 
     def until(self, step: int) -> StudyTables:
         """The same trials as if they had been trained to this step, or to their own end where that is before."""
-        rows = {name: getattr(self, name).filter(pl.col("step") <= step) for name in ("evals", "probes")}
-        return dataclasses.replace(self, steps=self.steps.filter(pl.col("step") < step), **rows)
+        steps = self.steps.filter(pl.col("step") < step)
+        evals, probes = (rows.filter(pl.col("step") <= step) for rows in (self.evals, self.probes))
+        return dataclasses.replace(self, steps=steps, evals=evals, probes=probes)
 
     def _about(self, event_rows: pl.LazyFrame) -> pl.LazyFrame:
         about = self.trials.select("trial_id", "seed", pl.col("state").alias("trial_state"), *self.axes)
@@ -176,7 +179,9 @@ def load(root: str | Path, study: str) -> StudyTables:
     )  # fmt: skip
 
 
-def _scans(store: Store, spec: dict[str, Any], trials: pl.DataFrame) -> tuple[tuple[Scan, ...], dict[str, pl.LazyFrame]]:
+def _scans(
+    store: Store, spec: dict[str, Any], trials: pl.DataFrame
+) -> tuple[tuple[Scan, ...], dict[str, pl.LazyFrame]]:
     """What reads the rows of these trials, and the frame of each table."""
     about = trials.select("run_id", "trial_id", "horizon", "seed", *axes_of(spec))
     scans = {table: Scan(store, table, columns, about) for table, columns in _columns(spec).items()}

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import math
 import multiprocessing
+import os
 import signal
 import tempfile
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import polars as pl
 
 from grokstudy.analysis.tables.study import NO_START, RESULT_STATES, StudyTables, load
 from grokstudy.orchestrator.execution.bundle import HEARTBEAT_S, Bundle
@@ -46,6 +45,8 @@ class Condition:
 
 
 CONDITIONS = (Condition(1, 1), Condition(2, 2))
+WAITING = "OMP_WAIT_POLICY"
+"""Read by a process when it loads torch."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def _length(run: RunDir, horizon: int, steps: int | None) -> int:
 
 def _shortened(config: RunConfig, steps: int) -> RunConfig:
     if steps != config.train.steps and not config.prefix_stable:
-        told = f"cannot be trained again to step {steps:,} alone: a shorter training of it is no beginning of a longer one"
+        told = (
+            f"cannot be trained again to step {steps:,} alone: a shorter training of it is no beginning of a longer one"
+        )
         raise ValueError(f"run {config.run_id} {told}; leave out --steps")
     return config.with_steps(steps)
 
@@ -183,9 +186,19 @@ def _put_sources(store: Store, root: Store, config: RunConfig) -> None:
 
 
 def _in_a_process(bundles: list[Bundle]) -> int | None:
-    """Train them in a process that is not this one; returns its exit code."""
+    """Train them in a process that is not this one; returns its exit code.
+
+    Its threads sleep while they wait for each other: where other work takes a core, spinning makes steps 10 times as
+    long.
+    """
     process = multiprocessing.get_context("spawn").Process(target=_train, args=(bundles,), name="grokstudy-audit")
-    process.start()
+    before = os.environ.get(WAITING)
+    os.environ[WAITING] = before or "passive"
+    try:
+        process.start()
+    finally:
+        os.environ.pop(WAITING)
+        os.environ |= {WAITING: before} if before is not None else {}
     try:
         process.join()
     finally:
@@ -216,10 +229,6 @@ def _row(sample: Sample, sampled: Sampled, condition: Condition, root: Store, co
         failed = run.read("FAILED.json")
         why = f"the process ended with exit code {code}" if failed is None else failed["error"]
         return {**row, **unknown, "error": why}
-    trials = sample.tables.trials.filter(pl.col("trial_id") == sampled.trial_id)
-    again = sample.tables.repeated(root)
-    found = verdict(
-        sampled.run, run, config, config.train.steps, beyond_seeds(sample.tables, again, sampled.trial_id)
-    )
-    del trials
+    beyond = beyond_seeds(sample.tables, sample.tables.repeated(root), sampled.trial_id)
+    found = verdict(sampled.run, run, config, config.train.steps, beyond)
     return {**row, "verdict": found.label, "first": found.first, "beyond": list(found.beyond), "error": None}
