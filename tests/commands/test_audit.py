@@ -19,10 +19,12 @@ from typer.testing import CliRunner, Result
 from grokstudy.analysis.report.methods import methods
 from grokstudy.analysis.tables.study import load
 from grokstudy.orchestrator.cli import app
+from grokstudy.orchestrator.execution import audit
 from grokstudy.orchestrator.execution.audit import draw
+from grokstudy.orchestrator.execution.bundle import Bundle
 from grokstudy.orchestrator.root.verify import verify
 from grokstudy.orchestrator.runs.repetition import beyond_seeds, differences, verdict
-from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.config import RunConfig, Start
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
@@ -57,6 +59,20 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "root"
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an audit train in this process, which need not load torch for it, on the one thread that tests have."""
+
+    def train_here(bundles: list[Bundle]) -> int:
+        for bundle in bundles:
+            queue = dataclasses.replace(bundle, cpu=1.0).open()
+            while not queue.finished:
+                queue.advance(60.0)
+        return 0
+
+    monkeypatch.setattr(audit, "_in_a_process", train_here)
+
+
 def test_an_honest_root_is_reproducible_and_its_report_says_so(root: Path) -> None:
     before = {path: (root / path).read_bytes() for path in Store(root).list("", recursive=True) if "." in path}
     done = asked("audit", "two", "--root", root, "--json")
@@ -76,6 +92,7 @@ def test_an_honest_root_is_reproducible_and_its_report_says_so(root: Path) -> No
     assert f"audited: {told['label']} (1 of 2 runs trained again)" in methods(store, load(root, "two"), {})
 
 
+@pytest.mark.usefixtures("here")
 def test_one_changed_loss_is_told_with_its_step(root: Path, tmp_path: Path) -> None:
     hurt = shutil.copytree(root, tmp_path / "root")
     (sampled,) = draw(Store(hurt), "two", 0.05).runs
@@ -122,15 +139,42 @@ def test_equal_trainings_are_bitwise_whatever_their_checkpoints(small: Small, tm
     ],
 )
 def test_what_one_changed_value_makes_of_a_run(
-    small: Small, tmp_path: Path, table: str, column: str, step: int, by: float, label: str
+    root: Path, tmp_path: Path, table: str, column: str, step: int, by: float, label: str
 ) -> None:
-    config = small(eval={"every": 10, "probes": []}, train={"steps": 20})
-    record, again = (train(config, Store(tmp_path / name)) for name in ("a", "b"))
+    (sampled,) = draw(Store(root), "two", 0.05).runs
+    record = RunDir(Store(shutil.copytree(root, tmp_path / "root")), sampled.run.run_id)
     changed(record, table, column, step, by)
-    found = verdict(record, again, config, 20, [])
+    found = verdict(record, sampled.run, sampled.config, LENGTH, [])
     assert found.label == label
     assert found.first is not None
     assert found.first.startswith(f"step {step}, {table}.{column}")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_that_starts_from_another_finds_it_there(root: Path, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(root, tmp_path / "root"))
+    (source,) = draw(store, "two", 0.05).runs
+    run = train(dataclasses.replace(source.config, start=Start(run_id=source.run.run_id, step=LENGTH)), store)
+    place = store.path(StudyDir(store, "two").trials)
+    pl.read_parquet(place).with_columns(run_id=pl.lit(run.run_id)).head(1).write_parquet(place)
+    told = audit.audit(store, draw(store, "two", 1.0), gpu=False)
+    assert [(row["error"], row["run_id"]) for row in told["runs"]] == [(None, run.run_id)] * 2
+    assert told["label"] in {"bitwise", "statistical"}
+
+
+def test_a_run_that_was_not_trained_to_its_end_has_no_verdict(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "_in_a_process", lambda bundles: -9)
+    hurt = shutil.copytree(root, tmp_path / "root")
+    done = asked("audit", "two", "--root", hurt, "--json")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert told["label"] is None
+    assert [(row["verdict"], row["error"]) for row in told["runs"]] == [
+        (None, "the process ended with exit code -9")
+    ] * 2
+    assert "audited" not in methods(Store(hurt), load(hurt, "two"), {})
 
 
 def test_a_statistical_run_is_within_what_seeds_vary(tmp_path: Path) -> None:
