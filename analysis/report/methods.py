@@ -1,4 +1,4 @@
-"""How the numbers of a study came about, in one line: task, model, length, seeds, machines, hours, commit."""
+"""How the numbers of a study came about, in one line: task, model, length, seeds, machines, hours, commit, audit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from grokstudy.analysis.labels import steps_text
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.study_dir import StudyDir
 
 EXECUTORS = {"ray": "Ray Tune", "local": "workers without Ray"}
 READERS = 16
@@ -17,7 +18,7 @@ READERS = 16
 
 
 def methods(store: Store, tables: StudyTables, versions: Mapping[str, Any]) -> str:
-    """Task, model, steps, seeds, hosts, hours and commit, as far as the root says; hours are those of whole runs."""
+    """Task, model, steps, seeds, hosts, hours, commit, audit, as far as the root says; hours are of whole runs."""
     runs = tables.trials.select("run_id").drop_nulls().unique(maintain_order=True).collect()["run_id"].to_list()
     with ThreadPoolExecutor(READERS) as pool:
         started = [about for about in pool.map(lambda run: _read(store, run, "run.json"), runs) if about]
@@ -29,6 +30,7 @@ def methods(store: Store, tables: StudyTables, versions: Mapping[str, Any]) -> s
         _machines(started),
         _hours(done.get("seconds") for done in ended),
         f"commit {str(versions['commit'])[:12]}" if versions.get("commit") else "",
+        _audited(store, tables.name, {*runs}),
     ]
     return "; ".join(part for part in parts if part)
 
@@ -75,3 +77,14 @@ def _hours(seconds: Iterable[float | None]) -> str:
     known = [value for value in seconds if value is not None]
     total = sum(known)
     return f"{total / 3600:.1f} run-hours" if total >= 360 else f"{total / 60:.1f} run-minutes" if known else ""
+
+
+def _audited(store: Store, study: str, runs: set[str]) -> str:
+    """What came of the last audit; nothing where it was of runs that the study asks for no more."""
+    try:
+        audit = store.read_json(StudyDir(store, study).audit) or {}
+        of = {str(row["run_id"]) for row in audit.get("runs", [])}
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""  # torn: the next audit writes it again
+    known = audit.get("label") and of and of <= runs
+    return f"audited: {audit['label']} ({len(of)} of {len(runs)} runs trained again)" if known else ""

@@ -7,6 +7,7 @@ it is needed, except what it takes to tell that a file can be read.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,21 @@ class StudyTables:
         """The same as the run saw them, who could not know where l* would go: there it has kept its checkpoints."""
         return self._about(find_events(self.series, self.declared))
 
+    def repeated(self, store: Store) -> StudyTables:
+        """The same trials with the rows that another root has of their runs, at the evaluations that both have."""
+        scans, frames = _scans(store, self.spec, self.trials.collect())
+        both = self.evals.select("trial_id", "step").unique()
+        evals, probes = (frames[name].join(both, on=["trial_id", "step"], how="semi") for name in ("evals", "probes"))
+        return dataclasses.replace(
+            self, steps=frames["steps"], evals=evals, probes=probes, store=store, scans=scans, damaged=()
+        )
+
+    def until(self, step: int) -> StudyTables:
+        """The same trials as if they had been trained to this step, or to their own end where that is before."""
+        steps = self.steps.filter(pl.col("step") < step)
+        evals, probes = (rows.filter(pl.col("step") <= step) for rows in (self.evals, self.probes))
+        return dataclasses.replace(self, steps=steps, evals=evals, probes=probes)
+
     def _about(self, event_rows: pl.LazyFrame) -> pl.LazyFrame:
         about = self.trials.select("trial_id", "seed", pl.col("state").alias("trial_state"), *self.axes)
         return event_rows.join(about, on="trial_id", how="left").sort("trial_id", "event")
@@ -156,14 +172,20 @@ def load(root: str | Path, study: str) -> StudyTables:
     spec = _spec(folder)
     trials, damaged = _trials(folder, axes_of(spec))
     transplants, torn = _transplants(folder)
+    scans, frames = _scans(store, spec, trials)
+    return StudyTables(
+        study, spec, events_of(spec), folder.read_text(), trials.lazy(), **frames, transplants=transplants, store=store,
+        scans=scans, damaged=(*damaged, *torn),
+    )  # fmt: skip
+
+
+def _scans(
+    store: Store, spec: dict[str, Any], trials: pl.DataFrame
+) -> tuple[tuple[Scan, ...], dict[str, pl.LazyFrame]]:
+    """What reads the rows of these trials, and the frame of each table."""
     about = trials.select("run_id", "trial_id", "horizon", "seed", *axes_of(spec))
     scans = {table: Scan(store, table, columns, about) for table, columns in _columns(spec).items()}
-    frames = {name: scan.frame for name, scan in scans.items()}
-    declared, text, readers = events_of(spec), folder.read_text(), tuple(scans.values())
-    return StudyTables(
-        study, spec, declared, text, trials.lazy(), **frames, transplants=transplants, store=store, scans=readers,
-        damaged=(*damaged, *torn),
-    )  # fmt: skip
+    return tuple(scans.values()), {name: scan.frame for name, scan in scans.items()}
 
 
 def _columns(spec: dict[str, Any]) -> dict[str, tuple[Column, ...]]:

@@ -38,6 +38,7 @@ COMMANDS: Registry[Callable[..., None]] = Registry(
         "cancel": "orchestrator.commands.cancel:cancel",
         "cluster-file": "orchestrator.commands.cluster_file:cluster_file",
         "verify": "orchestrator.commands.verify:verify",
+        "audit": "orchestrator.commands.audit:audit",
         "compact": "orchestrator.commands.compact:compact",
         "gc": "orchestrator.commands.gc:gc",
         "export": "orchestrator.commands.export:export",
@@ -53,7 +54,7 @@ GROUPS = {
     "Train": ("run", "measure", "extend", "transplants"),
     "Look": ("list", "status", "watch", "serve", "report", "gallery", "compare", "query", "show", "logs", "mlflow"),
     "On a cluster": ("submit", "cancel", "cluster-file"),
-    "Care of a root": ("verify", "compact", "gc", "export", "import", "import-curves"),
+    "Care of a root": ("verify", "audit", "compact", "gc", "export", "import", "import-curves"),
     "For tools": ("schema",),
 }
 """The commands by what a person wants to do, as `--help` lists them."""
@@ -83,6 +84,7 @@ EXAMPLES = {
     "cancel": "grokstudy cancel decoupling --cluster cluster.yaml",
     "cluster-file": "grokstudy cluster-file aws > cluster.yaml",
     "verify": "grokstudy verify --root results",
+    "audit": "grokstudy audit quickstart --fraction 0.25",
     "compact": "grokstudy compact --root results",
     "gc": "grokstudy gc --dry-run",
     "export": "grokstudy export quickstart quickstart.tar",

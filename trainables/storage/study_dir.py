@@ -6,10 +6,11 @@ studies/<name>/code/<digest>/      code and data from outside that it named, now
 studies/<name>/trials.parquet      a row per trial (schema.TRIAL_COLUMNS)
 studies/<name>/extensions.json     lengths asked for after the fact
 studies/<name>/transplants.parquet states of one checkpoint in another (schema.TRANSPLANT_COLUMNS), measured anew
+studies/<name>/audit.json          how runs came out that were trained again (orchestrator/execution/audit.py)
 studies/<name>/report/             the page, its figures, answer.json
 
-Writers: `orchestrator/runs/study_dir.py`, for transplants `orchestrator/runs/transplants.py`, for the report
-`analysis/report/report.py`.
+Writers: `orchestrator/runs/study_dir.py`, for transplants `orchestrator/runs/transplants.py`, for the audit
+`orchestrator/execution/audit.py`, for the report `analysis/report/report.py`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ OURS = re.compile(
     rf"/(?:{'|'.join(map(re.escape, FILES))}"
     rf"|code/[0-9a-f]{{16}}/(?:(?:[^\W\d]\w*/)*[^\W\d]\w*\.py|{plugins.DATA_PATH}))"
 )
-"""Every path that a study's file can have; transplants and report are made anew and not counted."""
+"""Every path that a study's file can have; transplants, audit and report are made anew and not counted."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,11 @@ class StudyDir:
     def transplants(self) -> str:
         """The table of transplants between checkpoints, where they were asked for."""
         return f"{self.folder}/transplants.parquet"
+
+    @property
+    def audit(self) -> str:
+        """What came of the last audit, where there was one."""
+        return f"{self.folder}/audit.json"
 
     @property
     def report(self) -> str:
