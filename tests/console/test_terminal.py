@@ -118,7 +118,7 @@ def test_every_command_that_prints_a_table_prints_it_as_json_too(root: Path) -> 
     commands = {name for name in COMMANDS if "--json" in asked(root, name, "--help").stdout}
     assert commands == {
         "plan", "run", "measure", "extend", "status", "watch", "report", "compare", "query", "logs", "mlflow", "verify",
-        "list", "show", "gc", "import-curves", "doctor", "simulate",
+        "list", "show", "gc", "import-curves", "doctor", "simulate", "audit",
     }  # fmt: skip
     for words in (
         ("watch", "regimes", "--once"), ("report", "regimes"), ("compare", "regimes", run_id(1)),
