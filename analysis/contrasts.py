@@ -18,7 +18,7 @@ from grokstudy.analysis.statistics.decoupling import shares
 from grokstudy.analysis.statistics.lead_curve import group_leads, orders
 from grokstudy.analysis.statistics.paired import paired
 from grokstudy.analysis.statistics.power import could_have_seen
-from grokstudy.analysis.tables.forks import forked_from, looks_at
+from grokstudy.analysis.tables.forks import different, forked_from
 from grokstudy.analysis.tables.study import StudyTables
 
 GROUPS = 8
@@ -74,8 +74,7 @@ def _forks(tables: StudyTables) -> list[Finding]:
     trials = tables.results.select("trial_id", "seed", *tables.groups).collect()
     arms = trials.with_columns(setting=pl.Series([label(row) for row in trials.select(tables.groups).to_dicts()]))
     rows = []
-    different = {looks_at(tables.declared[event]): event for event in reversed(in_reading_order(tables.declared))}
-    for event in in_reading_order(different.values()):
+    for event in different({name: tables.declared[name] for name in in_reading_order(tables.declared)}):
         ended = arms.join(last_values(tables, event).collect(), on="trial_id", maintain_order="left")
         rows.append(paired(ended.select("setting", "seed", "value")).select(pl.lit(event).alias("event"), pl.all()))
     title = "Forks: how much higher a setting ended in what an event looks at, paired by seed (sign interval, exact p)"

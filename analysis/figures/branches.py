@@ -12,7 +12,7 @@ import altair as alt
 import polars as pl
 
 from grokstudy.analysis.figures import theme
-from grokstudy.analysis.tables.forks import arms_from_their_sources, looks_at
+from grokstudy.analysis.tables.forks import arms_from_their_sources, different
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.events import Event
 
@@ -31,9 +31,8 @@ def branches(tables: StudyTables) -> list[theme.Figure] | None:
         return None
     known = theme.regimes(tables)
     named = rows.join(known.select("trial_id", "regime"), on="trial_id", how="inner", maintain_order="left")
-    ordered = theme.ordered_events(tables)
-    first = {looks_at(event): name for name, event in reversed(ordered.items())}.values()
-    drawn = (_panel(name, event, named, known) for name, event in ordered.items() if name in first)
+    events = different(theme.ordered_events(tables))
+    drawn = (_panel(name, event, named, known) for name, event in events.items())
     return theme.panels("branches", drawn, CAPTION)
 
 

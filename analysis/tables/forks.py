@@ -5,6 +5,7 @@ Steps of a fork count from its own 0; here they count from the beginning of the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -50,7 +51,7 @@ def arms_from_their_sources(tables: StudyTables) -> pl.DataFrame:
     if source is not None:
         alike = [
             name for name, event in tables.declared.items()
-            if name in source.declared and looks_at(source.declared[name]) == looks_at(event)
+            if name in source.declared and _looks_at(source.declared[name]) == _looks_at(event)
         ]  # fmt: skip
         runs = source.independent.select("run_id", _source="trial_id").collect()
         before = source.series.filter(pl.col("event").is_in(alike)).collect().rename({"trial_id": "_source"})
@@ -60,8 +61,13 @@ def arms_from_their_sources(tables: StudyTables) -> pl.DataFrame:
     return rows.drop_nulls("value").filter(pl.col("value").is_not_nan())
 
 
-def looks_at(event: Event) -> tuple[Any, ...]:
-    """What an event is about, whatever its threshold."""
+def different(events: Mapping[str, Event]) -> dict[str, Event]:
+    """These events in their order, of those that look at the same (whatever their thresholds) only the first."""
+    firsts = {_looks_at(event): name for name, event in reversed([*events.items()])}.values()
+    return {name: event for name, event in events.items() if name in firsts}
+
+
+def _looks_at(event: Event) -> tuple[Any, ...]:
     return event.metric, event.split, event.layer, event.position
 
 
