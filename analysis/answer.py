@@ -20,6 +20,7 @@ from grokstudy.analysis.statistics.sign_interval import sign_interval
 from grokstudy.analysis.stops import known_to_the_end
 from grokstudy.analysis.tables.study import NO_START, RESULT_STATES, StudyTables
 from grokstudy.analysis.tables.thresholds import SCALES
+from grokstudy.trainables.schema import SEED_PARTS
 
 
 def answer(tables: StudyTables) -> pl.DataFrame:
@@ -48,9 +49,13 @@ def _keys(by: list[str]) -> list[Any]:
 
 
 def _trial_counts(tables: StudyTables) -> pl.LazyFrame:
-    """Trials by how they ended; `stopped` are those that a scheduler ended with events open (`analysis.stops`)."""
+    """Trials by how they ended; `stopped` are those that a scheduler ended with events open (`analysis.stops`).
+
+    Where seeds are crossed, `graphs` says how many of the data are among them.
+    """
     used, no_start = pl.col("state").is_in(RESULT_STATES), pl.col("state") == NO_START
     open_stop = tables.stops.filter(pl.col("event").is_null())["trial_id"].implode()
+    crossed = SEED_PARTS[0] in tables.trials.collect_schema()
     counted = tables.independent.group_by(_keys(tables.groups), maintain_order=True).agg(
         seeds=pl.col("seed").filter(used).n_unique(),
         diverged=(pl.col("state") == "diverged").sum(),
@@ -58,6 +63,7 @@ def _trial_counts(tables: StudyTables) -> pl.LazyFrame:
         no_start=no_start.sum(),
         stopped=pl.col("trial_id").is_in(open_stop).sum(),
         length=pl.col("horizon").filter(used).max(),
+        **({"graphs": pl.col(SEED_PARTS[0]).filter(used).n_unique()} if crossed else {}),
     )
     return counted.drop("_group", strict=False)
 

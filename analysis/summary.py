@@ -38,7 +38,7 @@ Row = Mapping[str, Any]
 
 
 def sentences(frame: pl.DataFrame) -> list[str]:
-    """One to three sentences, and a warning where a scheduler bent the times; none where there are no trials."""
+    """One to three sentences, and warnings where a scheduler bent times or seeds are crossed; none without trials."""
     rows = frame.to_dicts()
     if not rows:
         return []
@@ -52,7 +52,7 @@ def sentences(frame: pl.DataFrame) -> list[str]:
     main = ANSWER if ANSWER in events else events[-1]
     both = is_decoupling(frame.columns)
     texts = [_came(named, main), _order(named) if both else "", _absent(named, main, both)]
-    return [sentence for sentence in (*texts, _stopped(rows)) if sentence]
+    return [sentence for sentence in (*texts, _crossed(rows), _stopped(rows)) if sentence]
 
 
 def _n(row: Row, event: str) -> int:
@@ -127,6 +127,15 @@ def _absent(named: Mapping[str, Row], event: str, both: bool) -> str:
     latent = [f"{row[f'{CIRCUIT}_observed']} of {_n(row, CIRCUIT)}{'' if name == ALL else f' in {name}'}"
               for name, row in absent.items() if both and _n(row, CIRCUIT) and _mostly(row, CIRCUIT)]  # fmt: skip
     return f"{text}; the circuit formed all the same in {_listed(latent)}." if latent else f"{text}."
+
+
+def _crossed(rows: Sequence[Row]) -> str:
+    """A warning where runs have graphs, initialisations or orders in common: intervals take runs as independent."""
+    graphs = max((row.get("graphs") or 0 for row in rows), default=0)
+    if not graphs:
+        return ""
+    few = "one graph" if graphs == 1 else f"{graphs} graphs"
+    return f"Seeds are crossed: the runs of a setting have {few}, and intervals are about runs of these, not of others."
 
 
 def _stopped(rows: Sequence[Row]) -> str:

@@ -143,6 +143,8 @@ class Eval:
     )
 
 
+SEEDS = ("seed", "init_seed", "order_seed")
+"""What is drawn by chance: all of it, and what may have a seed of its own."""
 SECTIONS: dict[str, type[Any]] = {"model": Model, "optim": Optim, "train": Train, "eval": Eval}
 
 
@@ -178,6 +180,11 @@ class RunConfig:
 
     task: str = DEFAULT
     seed: int = 0
+    """Of the data, the initialisation and the order of batches."""
+    init_seed: int | None = None
+    """Of the initialisation, where it is another one; None for `seed`."""
+    order_seed: int | None = None
+    """Of which example each step draws, where it is another one; None for `seed`."""
     data: Any = field(default_factory=TASKS[DEFAULT].Options)
     model: Model = field(default_factory=Model)
     optim: Optim = field(default_factory=Optim)
@@ -192,12 +199,18 @@ class RunConfig:
     numerics: int = NUMERICS
     """Version of the code's numbers that the run belongs to; an older one only when a person asks for its runs."""
 
+    def __post_init__(self) -> None:
+        """A seed that is given and is no other one is none, so that equal runs have equal ids."""
+        for name in SEEDS[1:]:
+            if getattr(self, name) == self.seed:
+                object.__setattr__(self, name, None)
+
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> RunConfig:
         """Build from nested plain values. Raises ValueError that names the key and the known ones."""
         if not isinstance(raw, Mapping):
             raise ValueError(f"{raw!r} is no configuration; it must be a mapping of sections")
-        known = ["task", "seed", "data", *SECTIONS, "start", "numerics", "trainable", "own"]
+        known = ["task", *SEEDS, "data", *SECTIONS, "start", "numerics", "trainable", "own"]
         unknown = set(raw) - set(known)
         if unknown:
             word = min(unknown)
@@ -213,12 +226,14 @@ class RunConfig:
         kinds = sections_of(task, function)
         sections = {name: _section(name, kind, given.get(name, {})) for name, kind in kinds.items()}
         start = None if raw.get("start") is None else _start(raw["start"])
-        seed, numerics = _whole("seed", raw.get("seed", 0)), _whole("numerics", raw.get("numerics", NUMERICS))
-        return cls(task=task, seed=seed, start=start, trainable=trainable, numerics=numerics, **sections)
+        seeds: dict[str, Any] = {name: _whole(name, raw[name]) for name in SEEDS if raw.get(name) is not None}
+        numerics = _whole("numerics", raw.get("numerics", NUMERICS))
+        return cls(task=task, start=start, trainable=trainable, numerics=numerics, **seeds, **sections)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, ready for JSON. What few runs have (`start`) is there only where there is any."""
-        plain: dict[str, Any] = {"task": self.task, "seed": self.seed}
+        plain: dict[str, Any] = {"task": self.task}
+        plain |= {name: getattr(self, name) for name in SEEDS if getattr(self, name) is not None}
         plain |= {name: json.loads(_as_json(getattr(self, name))) for name in ("data", *SECTIONS)}
         if self.trainable is not None:
             plain |= {"trainable": self.trainable.to_json(), "own": json.loads(_as_json(self.own))}
@@ -231,6 +246,16 @@ class RunConfig:
     def flat(self) -> dict[str, Any]:
         """Every option by its dotted name, task and seed by theirs."""
         return flat(self.to_dict())
+
+    @property
+    def starting_seed(self) -> int:
+        """The seed of the initialisation."""
+        return self.seed if self.init_seed is None else self.init_seed
+
+    @property
+    def drawing_seed(self) -> int:
+        """The seed of which example each step draws."""
+        return self.seed if self.order_seed is None else self.order_seed
 
     @property
     def offset(self) -> int:

@@ -73,11 +73,13 @@ TRIAL_COLUMNS = (
     Column("trial_id", "string", "study, number and seed of the trial"),
     Column("run_id", "string", "the run that serves it; null where it has no start", nullable=True),
     Column("horizon", "int64", "training length asked for", "steps"),
-    Column("seed", "int64", "seed of data, initialisation and batch order"),
+    Column("seed", "int64", "seed of data, initialisation and batch order; where they are crossed, of the combination"),
     Column("state", "string", "done, diverged, stopped, failed, interrupted, missing; no run: waiting, no_start"),
 )
 """Every swept parameter follows as a column of its own, under its dotted name. Where trials start from other runs there
-are `start.from`, `start.run_id`, `start.step` and `start.note`, too."""
+are `start.from`, `start.run_id`, `start.step` and `start.note`, too; where seeds are crossed, SEED_PARTS."""
+SEED_PARTS = ("seed.graph", "seed.init", "seed.order")
+"""The seeds that a combination is made of."""
 
 TRANSPLANT_COLUMNS = (
     Column("run_id", "string", "the run whose checkpoints they are"),
@@ -123,7 +125,7 @@ RESERVED = {
     *("test", "p_least", "p_error", "p_unclustered", "spread", "unseen", "detectable", "both", "mark", "beside"),
     "first_n",
     *("outcome", "largest_chance", "chance", "scheduler", "setting", "role", "task", "question", "axis", "shown"),
-    *("coordinate", "height", "place", "reached", "told", "ended"),
+    *("coordinate", "height", "place", "reached", "told", "ended", "graphs", "came", "part", "graph", "init", "spread"),
 }
 """Names that an axis of a study cannot have: the analysis gives them to columns of its own. Nor can it begin with the
 name of an event and `_`: `circuit_at`, `circuit_final` are columns of the answer."""

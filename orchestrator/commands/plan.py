@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
 
 def _precision(study: Study, store: Store, decades: float | None, wanted: float) -> Precision | None:
-    """How wide the contrast of two groups will be; None where there is nothing to compare, or no spread is known."""
+    """How wide the contrast of two groups will be; None where there is nothing to compare, or no spread is known.
+
+    Nor where seeds are crossed: their runs are not independent.
+    """
     from grokstudy.orchestrator.planning.precision import Spread, precision, spread_in_root
 
     event = next((name for name in ("generalised", *study.events) if name in study.events), None)
-    if event is None or not study.axes:
+    if event is None or not study.axes or study.crossed is not None:
         return None
     spread = Spread(decades, 0, 0.0, ()) if decades else spread_in_root(study, store, event)
     return None if spread is None else precision(study, event, spread, wanted)

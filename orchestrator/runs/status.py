@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from grokstudy.orchestrator.runs.state import RunState, read_states
+from grokstudy.trainables.schema import SEED_PARTS
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.run_dir import RunDir, last_lease
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.study_dir import FIXED, StudyDir
 
+BESIDE = ("start.", "seed.")
+"""What columns begin with that say more of a trial than its place in the space."""
 STATES = ("done", "diverged", "stopped", "failed", "interrupted", "missing")
 """In the order in which they are shown."""
 MOST_LOOKED_INTO = 1000
@@ -36,6 +39,8 @@ class RunStatus:
     horizon: int
     """The largest length that the study asks of it, in steps."""
     seed: int
+    parts: tuple[int, ...]
+    """Where seeds are crossed, those of graph, initialisation and order; else empty."""
     point: Mapping[str, Any]
     """Its place in the space."""
     state: RunState
@@ -68,7 +73,8 @@ def run_statuses(
             trials=tuple(trial["trial_id"] for trial in by_run[run_id]),
             horizon=horizons[run_id],
             seed=int(row["seed"]),
-            point={key: value for key, value in row.items() if key not in FIXED.names and not key.startswith("start.")},
+            parts=tuple(int(row[name]) for name in SEED_PARTS if name in row),
+            point={key: value for key, value in row.items() if key not in FIXED.names and not key.startswith(BESIDE)},
             state=states_now[run_id],
         )
         for run_id, row in longest.items()
@@ -154,7 +160,9 @@ class RunRecord(RunStatus):
     def name(self) -> str:
         """Its seed and its place in the space, in words: seeds sort beside each other."""
         words = [str(value) for value in self.point.values()]
-        return " ".join([*words, "(imported)"] if self.imported else [f"seed {self.seed}", *words])
+        parts = dict(zip(("graph", "init", "order"), self.parts, strict=False)) or {"seed": self.seed}
+        seeds = ", ".join(f"{kind} {seed}" for kind, seed in parts.items())
+        return " ".join([*words, "(imported)"] if self.imported else [seeds, *words])
 
     @property
     def imported(self) -> str | None:

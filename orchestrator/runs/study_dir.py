@@ -18,6 +18,7 @@ from grokstudy.orchestrator.runs.trials import Trial
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import MOST_STEPS
 from grokstudy.trainables.events import Event
+from grokstudy.trainables.schema import SEED_PARTS
 from grokstudy.trainables.storage.run_dir import run_ids
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.study_dir import FIXED, StudyDir
@@ -94,6 +95,11 @@ def trial_table(trials: list[Trial], ledger: Ledger) -> pa.Table:
         "state": [ledger.trial_state(trial) for trial in trials],
     }
     table = pa.table(fixed, schema=FIXED)
+    if any(trial.seed != trial.config.seed for trial in trials):  # numbers of combinations (`CrossedSeeds`)
+        configs = [trial.config for trial in trials]
+        parts = zip(*((config.seed, config.starting_seed, config.drawing_seed) for config in configs), strict=True)
+        for name, seeds in zip(SEED_PARTS, parts, strict=True):
+            table = table.append_column(name, pa.array(seeds, pa.int64()))
     if any(trial.start_from is not None for trial in trials):
         table = _with_starts(table, trials)
     for name in dict.fromkeys(key for trial in trials for key in trial.point):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from grokstudy.orchestrator.runs.state import Ledger, RunState
 from grokstudy.orchestrator.runs.trials import NoStart, Run, Trial
 from grokstudy.orchestrator.study.sections import StartFrom
-from grokstudy.trainables.config import RunConfig, Start
+from grokstudy.trainables.config import SEEDS, RunConfig, Start
 from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import did_you_mean
 from grokstudy.trainables.storage.run_dir import RunDir
@@ -194,9 +194,11 @@ def _name(run: Run, wanted: StartFrom) -> str:
 
 
 def _options(config: RunConfig) -> dict[str, Any]:
-    """Every option by its dotted name, and the seed; not how long it trains and what only says how to run it."""
+    """Every option by its dotted name, and the seeds; not how long it trains and what only says how to run it."""
     skipped = {"task", "train.steps", "train.checkpoint_every", "start.run_id", "start.step", "start.state", "numerics"}
-    return {key: value for key, value in config.flat().items() if key not in skipped}
+    options = {key: value for key, value in config.flat().items() if key not in (*skipped, *SEEDS)}
+    seeds = [config.seed, config.starting_seed, config.drawing_seed]
+    return {"seed": seeds[0] if len({*seeds}) == 1 else seeds, **options}
 
 
 def _differences(target: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:

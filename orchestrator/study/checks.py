@@ -191,7 +191,8 @@ class _PointCheck:
             yield from self._data_problems(config)
 
     def _data_problems(self, config: RunConfig) -> Iterator[Problem]:
-        for seed in self.study.seeds:
+        crossed = self.study.crossed
+        for seed in self.study.seeds if crossed is None else crossed.graph:
             work = self.data_work + sum(config.example.fields) ** 2
             room = work <= MAX_DATA_WORK and len(self.data_checked) < MAX_DATA_CHECKS
             if (config.data, seed) in self.data_checked or not room:

@@ -74,7 +74,9 @@ search: {kind: random, trials: 30}
 AFTER = {
     "space": "Without a search, every combination is a point, and every point is run with every seed. A range without "
     "`points` is for a search that draws. An option may also be computed from others: `train.steps: 500 * data.phi`.",
-    "seeds": "A seed sets data, initialisation and batch order. With six or more, intervals and tests mean something.",
+    "seeds": "A seed sets data, initialisation and batch order. With six or more, intervals and tests mean something. "
+    "`seeds: {graph: 2, init: 3, order: 2}` crosses the three instead, 12 runs for each point; the report says what "
+    "each brings to the spread of event times (crossed seeds in [science](science.md)).",
     "events": "Times, leads and verdicts are about these. Changing one needs no training. What they may look at: "
     "accuracy, loss and margin of a split, and what the probes measure ([science](science.md)).",
 }

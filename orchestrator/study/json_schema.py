@@ -17,7 +17,7 @@ from grokstudy.orchestrator.search.space import START_FROM
 from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.load import SECTIONS
 from grokstudy.orchestrator.study.read_space import MAX_POINTS
-from grokstudy.orchestrator.study.sections import Resources, StartFrom
+from grokstudy.orchestrator.study.sections import CROSSED, CrossedSeeds, Resources, StartFrom
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.events import Event
@@ -81,7 +81,7 @@ def _study_schema(tasks: list[str], function: str | None = None) -> Schema:
         "base": _base(options, function),
         "space": _space(options),
         "seeds": {
-            "anyOf": [{"type": "integer", "minimum": 1}, _list({"type": "integer", "minimum": 0})],
+            "anyOf": [*_seeds(), _object({name: {"anyOf": _seeds(CROSSED - 1)} for name in fields_of(CrossedSeeds)})],
             "default": [0],
         },
         "search": _kinds({name: searcher.Options for name, searcher in SEARCHERS.items()}),
@@ -231,6 +231,12 @@ def _type(field: OptionField) -> Schema:
 def _object(properties: Schema, **more: Any) -> Schema:
     """A mapping that has these keys and no others."""
     return {"type": "object", "additionalProperties": False, **more, "properties": properties}
+
+
+def _seeds(last: int | None = None) -> list[Schema]:
+    """How many, or a list."""
+    top = {} if last is None else {"maximum": last}
+    return [{"type": "integer", "minimum": 1}, _list({"type": "integer", "minimum": 0, **top})]
 
 
 def _list(items: Schema) -> Schema:

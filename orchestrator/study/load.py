@@ -32,17 +32,19 @@ from grokstudy.orchestrator.study.read_sections import (
     read_seeds,
 )
 from grokstudy.orchestrator.study.read_space import SpaceReader
+from grokstudy.orchestrator.study.sections import CrossedSeeds
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.orchestrator.study.yaml import read_source
 from grokstudy.trainables.config import sections_of
 from grokstudy.trainables.events import Event
+from grokstudy.trainables.plugins import word_of
 from grokstudy.trainables.tasks import DEFAULT, TASKS
 
 SECTIONS = {
     "hypothesis": "what the study is to find out, in a sentence",
     "base": "options that all trials share, by section; what is left out has its default",
     "space": "the axes: options with their section and a list or range of values, or named arms",
-    "seeds": "seeds that every point is run with: a list, or how many",
+    "seeds": "seeds that every point is run with: a list, or how many; or lists for graph, init and order, crossed",
     "search": "who chooses the points of the space: grid (default), random or tpe",
     "scheduler": "who stops trials early: fifo (default, nobody) or asha",
     "events": "named threshold crossings; replaces the default ones",
@@ -88,6 +90,11 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings, plugi
     space.read(read_mapping(findings, ("space",), data.get("space", {}), "axes"))
     search_kind, search = read_search(findings, data.get("search", {}), task, plugins.probes)
     scheduler_kind, scheduler = read_scheduler(findings, data.get("scheduler", {}), task, plugins.probes)
+    seeds = read_seeds(findings, data.get("seeds", [0]))
+    crossed = seeds if isinstance(seeds, CrossedSeeds) else None
+    if crossed and function is not None:
+        fault = f"can be crossed for the built-in loop; {word_of(function)} draws its initialisation by itself"
+        findings.at_key(("seeds",), fault)
     return Study(
         name=path.stem,
         path=path,
@@ -98,7 +105,8 @@ def _read(path: Path, text: str, data: dict[str, Any], findings: Findings, plugi
         settings=read_base(findings, base, task, function),
         axes=tuple(space.axes),
         derived=space.derived,
-        seeds=read_seeds(findings, data.get("seeds", [0])),
+        seeds=seeds.numbers if isinstance(seeds, CrossedSeeds) else seeds,
+        crossed=crossed,
         search_kind=search_kind,
         search=search,
         scheduler_kind=scheduler_kind,

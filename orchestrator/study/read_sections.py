@@ -12,7 +12,7 @@ from grokstudy.orchestrator.schedulers import SCHEDULERS
 from grokstudy.orchestrator.search import SEARCHERS
 from grokstudy.orchestrator.study.errors import BROKEN, Findings, KeyPath
 from grokstudy.orchestrator.study.read_options import read_block, read_mapping
-from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, Resources
+from grokstudy.orchestrator.study.sections import AUTO_RESOURCES, CROSSED, CrossedSeeds, Resources
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.measurements import measured_by, measurements
 from grokstudy.trainables.messages import shown
@@ -35,28 +35,46 @@ def read_hypothesis(findings: Findings, raw: Any) -> str:
     return raw.strip() if isinstance(raw, str) else ""
 
 
-def read_seeds(findings: Findings, raw: Any) -> tuple[int, ...]:
-    """The seeds: a list, or a number n for 0 .. n-1."""
+def read_seeds(findings: Findings, raw: Any) -> tuple[int, ...] | CrossedSeeds:
+    """The seeds: a list, a number n for 0 .. n-1, or each of those for graph, init and order."""
+    if not isinstance(raw, Mapping):
+        otherwise = ", or {graph: 2, init: 3, order: 2} to cross them"
+        return _seeds(findings, ("seeds",), raw, MAX_SEEDS, MAX_SEED, otherwise)
+    known = list(CrossedSeeds.__dataclass_fields__)
+    for name in raw:
+        if name not in known:
+            findings.at_key(("seeds", name), f"is unknown; {did_you_mean(str(name), known)}")
+    parts = {name: _seeds(findings, ("seeds", name), raw[name], CROSSED, CROSSED - 1) for name in known if name in raw}
+    crossed = CrossedSeeds(**parts)
+    if len(crossed.numbers) > MAX_SEEDS:
+        findings.at_value(("seeds",), f"come to {len(crossed.numbers):,} combinations; at most {MAX_SEEDS:,}")
+    return crossed
+
+
+def _seeds(
+    findings: Findings, place: KeyPath, raw: Any, most: int, largest: int, otherwise: str = ""
+) -> tuple[int, ...]:
     if isinstance(raw, list):
-        return _seed_list(findings, raw)
-    if type(raw) is int and 1 <= raw <= MAX_SEEDS:
+        return _seed_list(findings, place, raw, most, largest)
+    if type(raw) is int and 1 <= raw <= most:
         return tuple(range(raw))
     if raw is not BROKEN:
-        wanted = f"a list such as [0, 1, 2], or how many (1 to {MAX_SEEDS:,})"
-        findings.at_value(("seeds",), f"must be {wanted}, not {shown(raw)}")
+        wanted = f"a list such as [0, 1, 2], or how many (1 to {most:,}){otherwise}"
+        findings.at_value(place, f"must be {wanted}, not {shown(raw)}")
     return (0,)
 
 
-def _seed_list(findings: Findings, raw: list[Any]) -> tuple[int, ...]:
-    if not raw or len(raw) > MAX_SEEDS:
-        findings.at_value(("seeds",), f"has {len(raw):,} seeds; list 1 to {MAX_SEEDS:,}")
+def _seed_list(findings: Findings, place: KeyPath, raw: list[Any], most: int, largest: int) -> tuple[int, ...]:
+    if not raw or len(raw) > most:
+        findings.at_value(place, f"has {len(raw):,} seeds; list 1 to {most:,}")
     seen: set[int] = set()
     for index, seed in enumerate(raw):
-        if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+        if type(seed) is not int or not 0 <= seed <= largest:
             if seed is not BROKEN:
-                findings.at_value(("seeds", index), f"{shown(seed)} is no seed; use whole numbers from 0 to 2^31 - 1")
+                last = "2^31 - 1" if largest == MAX_SEED else str(largest)
+                findings.at_value((*place, index), f"{shown(seed)} is no seed; use whole numbers from 0 to {last}")
         elif seed in seen:
-            findings.at_value(("seeds", index), f"{seed} is already in the list")
+            findings.at_value((*place, index), f"{seed} is already in the list")
         else:
             seen.add(seed)
     return tuple(raw)

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from grokstudy.orchestrator.search.expressions import Expression, ExpressionError, Number
 from grokstudy.orchestrator.search.space import START_FROM, Axis, Point, Setting, Value
 from grokstudy.orchestrator.study.fields import config_fields
+from grokstudy.orchestrator.study.sections import CrossedSeeds, StartFrom
 from grokstudy.trainables.config import NUMERICS, RunConfig, default_probes, sections_of
 from grokstudy.trainables.functions import Trainable
 from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import OptionField, nested
-
-if TYPE_CHECKING:
-    from grokstudy.orchestrator.study.sections import StartFrom
 
 INTEGRAL = 1e-9
 """A derived value this close to a whole number is that number."""
@@ -44,6 +42,8 @@ class Resolver:
     """Full name of a training function from outside."""
     fixed: Mapping[str, Setting]
     axes: tuple[Axis, ...]
+    crossed: bool = False
+    """Whether a seed is the number of a combination (`CrossedSeeds`)."""
     _sections: dict[tuple[Any, ...], Any] = field(default_factory=dict, compare=False, repr=False)
 
     def settings_at(self, point: Mapping[str, Value]) -> dict[str, Setting]:
@@ -67,7 +67,11 @@ class Resolver:
         kinds = sections_of(self.task, self.function)
         sections = {name: self._section(name, kind, values.get(name, {})) for name, kind in kinds.items()}
         trainable = None if self.function is None else Trainable.of(self.function)
-        return RunConfig(task=self.task, seed=seed, trainable=trainable, numerics=numerics, **sections)
+        graph, init, order = CrossedSeeds.parts(seed) if self.crossed else (seed, seed, seed)
+        return RunConfig(
+            task=self.task, seed=graph, init_seed=init, order_seed=order,
+            trainable=trainable, numerics=numerics, **sections,
+        )  # fmt: skip
 
     def base(self, seed: int) -> RunConfig:
         """The configuration without what the axes set. Raises ResolveError where an expression needs one of them."""

@@ -1,7 +1,8 @@
-"""The parts of a study that are not options of a run: what a worker gets, and where its runs begin."""
+"""The parts of a study that are not options of a run: what a worker gets, where its runs begin, crossed seeds."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import MISSING, asdict, dataclass
 from typing import Any, Literal
 
@@ -42,6 +43,34 @@ class Resources:
 
 AUTO_RESOURCES = Resources(cpu="auto", gpu="auto", workers="auto")
 """What `resources: auto` means."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossedSeeds:
+    """Seeds of what is drawn by chance, each by itself: every one of a kind is run with every one of the others."""
+
+    graph: tuple[int, ...] = option((0,), "seeds of the data: graph, splits, evaluation sets and what probes draw")
+    init: tuple[int, ...] = option((0,), "seeds of the initialisation")
+    order: tuple[int, ...] = option((0,), "seeds of which example each step draws")
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """One number for each combination, with three digits for each seed: 1002000 is graph 1, init 2, order 0."""
+        parts = itertools.product(self.graph, self.init, self.order)
+        return tuple((graph * CROSSED + init) * CROSSED + order for graph, init, order in parts)
+
+    @staticmethod
+    def parts(number: int) -> tuple[int, int, int]:
+        """The seeds of graph, init and order that a number stands for."""
+        return number // CROSSED**2, number // CROSSED % CROSSED, number % CROSSED
+
+    def to_json(self) -> dict[str, list[int]]:
+        """Plain values, as in the file."""
+        return {name: list(seeds) for name, seeds in asdict(self).items()}
+
+
+CROSSED = 1000
+"""Seeds that each kind may have where they are crossed: 0 to 999."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Any
 from grokstudy.orchestrator.search.expressions import Expression
 from grokstudy.orchestrator.search.space import Axis, Setting, Value, plain
 from grokstudy.orchestrator.study.resolve import Resolver
-from grokstudy.orchestrator.study.sections import Resources
+from grokstudy.orchestrator.study.sections import CrossedSeeds, Resources
 from grokstudy.trainables.config import RunConfig, canonical_json, default_probes
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.functions import Trainable
@@ -41,12 +41,15 @@ class Study:
     axes: tuple[Axis, ...]
     derived: Mapping[str, Expression]
     seeds: tuple[int, ...]
+    """What every point is run with; where they are crossed, a number for each combination."""
     search_kind: str
     search: Any
     scheduler_kind: str
     scheduler: Any
     events: Mapping[str, Event]
     resources: Resources
+    crossed: CrossedSeeds | None = None
+    """The seeds of graph, init and order, where each has its own."""
     figures: tuple[str, ...] = ()
     """Figures from outside that the report shows, by full name."""
     code: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +58,9 @@ class Study:
     @cached_property
     def resolver(self) -> Resolver:
         """Gives the configuration of a run at a point."""
-        return Resolver(self.task, self.function, {**self.settings, **self.derived}, self.axes)
+        return Resolver(
+            self.task, self.function, {**self.settings, **self.derived}, self.axes, self.crossed is not None
+        )
 
     @property
     def columns(self) -> list[str]:
@@ -99,7 +104,7 @@ class Study:
             "hypothesis": self.hypothesis,
             "events": {name: event.to_json() for name, event in self.events.items()},
             "axes": self.columns,
-            "seeds": list(self.seeds),
+            "seeds": list(self.seeds) if self.crossed is None else self.crossed.to_json(),
             "base": {"task": self.task, **self._trainable, **nested(plain(self.settings))},
             **({"figures": list(self.figures)} if self.figures else {}),
             **({"code": dict(self.code)} if self.code else {}),

@@ -222,7 +222,11 @@ class Child:
         points += [point for point in curves if ended is not None or point.step <= run.state.step]
         about = (self.key, run.name, self.status, _start(run), ended)
         task, digest = run.about.get("config", {}).get("task"), run.about.get("data_hash")
-        dataset = Dataset(f"{task} seed {run.seed}", str(digest)[:36]) if task and digest else None
+        dataset = (
+            Dataset(f"{task} seed {run.parts[0] if run.parts else run.seed}", str(digest)[:36])
+            if task and digest
+            else None
+        )
         return Contents(*about, _params(run), self._tags(), points, dataset)
 
     def _tags(self) -> dict[str, str]:

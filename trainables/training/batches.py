@@ -119,17 +119,17 @@ class TrainingSet:
     @classmethod
     def of(cls, configs: Sequence[RunConfig], data: Sequence[TaskData], device: torch.device) -> TrainingSet:
         """The training sets of runs of one task."""
-        seeds = [config.seed for config in configs]
         stored = [d.train for d in data if d.train is not None]
         if stored:
             source: Source = Table(stored, device)
         else:
             task = cast("type[Fresh]", TASKS[configs[0].task])
-            source = Drawn(task, [config.data for config in configs], seeds, device)
+            source = Drawn(task, [config.data for config in configs], [config.seed for config in configs], device)
         example = configs[0].example
         if configs[0].model.positions == "learned_offset":
             source = WithOffset(source, example.length, example.longest)
-        return cls(source, seeds, [config.offset for config in configs], device)
+        seeds, offsets = [config.drawing_seed for config in configs], [config.offset for config in configs]
+        return cls(source, seeds, offsets, device)
 
     def words(self, start: int, stop: int, batch: int) -> Tensor:
         """Words (K, M, B) of the batches of steps start .. stop - 1."""

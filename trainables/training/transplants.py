@@ -31,7 +31,8 @@ def transplants(run: RunDir, early: int, late: int, device: torch.device) -> lis
         raise ValueError(f"run {run.run_id} is of task {config.task}, which has no graph of facts and chains")
     model = build(config.model, config.example)
     queries = Queries.build([data], [config.seed], config.eval.probe_examples, device, ())
-    flat = {"early": _weights(run, early), "late": _weights(run, late), "untrained": model.initial(config.seed)}
+    untrained = model.initial(config.starting_seed)
+    flat = {"early": _weights(run, early), "late": _weights(run, late), "untrained": untrained}
     scenes = {
         name: Scene(model, model.unpack(flat_P[None].to(device)), queries, config.example.range[1])
         for name, flat_P in flat.items()

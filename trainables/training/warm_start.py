@@ -52,7 +52,7 @@ def beginning(
     if config.start is not None:
         state = starting_state(config, config.start, store, device)
         return state.flat_P, state if config.start.state == "all" else None
-    return model.initial(config.seed), None
+    return model.initial(config.starting_seed), None
 
 
 def starting_state(config: RunConfig, start: Start, store: Store, device: torch.device) -> checkpoint.Checkpoint:
