@@ -48,7 +48,7 @@ docs: setup  ## the pages that are made from the code; tests compare them
 	$(BIN)/python -m grokstudy.orchestrator.study.guide > docs/study.md
 	$(BIN)/grokstudy schema > docs/study.schema.json
 
-FAMILIES := decoupling comparison complex_reasoning k_hop synthetic_facts tree_path in_context length_generalisation affine_icl cot_icl graph_navigation
+FAMILIES := decoupling comparison complex_reasoning k_hop synthetic_facts tree_path in_context length_generalisation affine_icl cot_icl graph_navigation motif_chains
 GALLERY  ?= results
 
 gallery: setup  ## train what is missing of the families' studies in GALLERY (results), then draw docs/gallery.md (about an hour on 2 cores)

@@ -40,6 +40,7 @@ FAMILIES = {
     "affine_icl": Family("S8", "affine recurrences in context", "2410.17438"),
     "cot_icl": Family("S9", "chain of thought in context", "2410.02167"),
     "graph_navigation": Family("S10", "navigation of graphs", "2402.07757"),
+    "motif_chains": Family("S10", "chains of motifs", "2402.07757"),
 }
 """The study of each family, in the order of the gallery."""
 
