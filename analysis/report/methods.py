@@ -1,4 +1,6 @@
-"""How the numbers of a study came about, in one line: task, model, length, seeds, machines, hours, commit, audit."""
+"""How the numbers of a study came about, in one line: task, model, length, seeds, machines, hours against those
+foretold, commit, audit.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,8 @@ from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.study_dir import StudyDir
 
 EXECUTORS = {"ray": "Ray Tune", "local": "workers without Ray"}
+WHOLE = 0.995
+"""Of the run-steps: where a scheduler ended runs, fewer were trained than foretold, which is said."""
 READERS = 16
 """Files that are read at a time: a root may be far away."""
 
@@ -29,6 +33,7 @@ def methods(store: Store, tables: StudyTables, versions: Mapping[str, Any]) -> s
         f"{len(runs)} runs with {seeds} seeds" if seeds != 1 else f"{len(runs)} runs with one seed",
         _machines(started),
         _hours(done.get("seconds") for done in ended),
+        _foretold(store, tables.name),
         f"commit {str(versions['commit'])[:12]}" if versions.get("commit") else "",
         _audited(store, tables.name, {*runs}),
     ]
@@ -77,6 +82,33 @@ def _hours(seconds: Iterable[float | None]) -> str:
     known = [value for value in seconds if value is not None]
     total = sum(known)
     return f"{total / 3600:.1f} run-hours" if total >= 360 else f"{total / 60:.1f} run-minutes" if known else ""
+
+
+def _foretold(store: Store, study: str) -> str:
+    """What launches that ended were foretold to take, and what they took; how many were cut short."""
+    try:
+        launches = (store.read_json(StudyDir(store, study).launches) or {}).get("launches", [])
+        ended = [launch for launch in launches if launch["ended"] and not launch["ended"]["cut_short"]]
+        told, took = [launch["foretold"] for launch in ended], [launch["ended"] for launch in ended]
+        lows, highs = ([forecast[key] for forecast in told] for key in ("seconds_low", "seconds_high"))
+        words = []
+        if ended:
+            interval = "" if None in (*lows, *highs) else f" ({_clock(sum(lows))} to {_clock(sum(highs))})"
+            share = sum(end["run_steps"] for end in took) / sum(forecast["run_steps"] for forecast in told)
+            fewer = "" if share > WHOLE else f" for {share:.0%} of the run-steps"
+            actual = _clock(sum(end["seconds"] for end in took))
+            words = [
+                f"foretold {_clock(sum(forecast['seconds'] for forecast in told))}{interval}, took {actual}{fewer}"
+            ]
+        if cut := len(launches) - len(ended):
+            words.append(f"{cut} launch{'es' if cut > 1 else ''} cut short")
+        return ", ".join(words)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError):
+        return ""  # torn or foreign: the next launch writes it again
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 2 * 3600 else f"{seconds / 60:.1f} min"
 
 
 def _audited(store: Store, study: str, runs: set[str]) -> str:

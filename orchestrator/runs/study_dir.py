@@ -1,12 +1,17 @@
-"""The one writer of `studies/<name>/`: study.yaml, study.json, code/, trials.parquet, and extensions.json.
+"""The one writer of `studies/<name>/`: study.yaml, study.json, code/, trials.parquet, extensions.json, launches.json.
 
 An extension is longer training for some runs, asked for after the fact, as {run_id: steps}: the longest trial of that
 run gets this length instead of the study file's. What was trained stays; the run resumes from its last checkpoint.
+
+A launch is kept as {began, executor, workers, foretold: {seconds, seconds_low, seconds_high, run_steps}, ended}; it
+`began` so many seconds after 1970. `ended` is null while it lasts, and for good where its driver was killed; else
+{seconds, run_steps, cut_short}.
 """
 
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -151,6 +156,44 @@ def extend(store: Store, study: str, run_ids: Iterable[str], steps: int) -> None
     lengths = extensions(store, study)
     lengths.update({run_id: max(steps, lengths.get(run_id, 0)) for run_id in run_ids})
     store.write_json(StudyDir(store, study).extensions, lengths)
+
+
+def begin_launch(
+    store: Store, study: str, executor: str, workers: int, foretold: tuple[float, float | None, float | None],
+    run_steps: int,
+) -> None:  # fmt: skip
+    """Add a launch that is `foretold` to take seconds (mean, low, high) for so many run-steps."""
+    seconds = dict(zip(("seconds", "seconds_low", "seconds_high"), foretold, strict=True))
+    launch = {
+        "began": round(time.time(), 3),
+        "executor": executor,
+        "workers": workers,
+        "foretold": {**seconds, "run_steps": run_steps},
+        "ended": None,
+    }
+    _write_launches(store, study, [*_launches(store, study), launch])
+
+
+def end_launch(store: Store, study: str, seconds: float, run_steps: int, cut_short: bool) -> None:
+    """Complete the last launch: the root has one driver at a time."""
+    if not (launches := _launches(store, study)):
+        return  # removed meanwhile
+    *before, launch = launches
+    ended = {"seconds": round(seconds, 3), "run_steps": run_steps, "cut_short": cut_short}
+    _write_launches(store, study, [*before, {**launch, "ended": ended}])
+
+
+def _launches(store: Store, study: str) -> list[dict[str, Any]]:
+    """Those so far. A torn list is begun anew: nothing that trains shall wait for it."""
+    try:
+        launches = (store.read_json(StudyDir(store, study).launches) or {}).get("launches")
+    except DamagedError:
+        return []
+    return launches if isinstance(launches, list) else []
+
+
+def _write_launches(store: Store, study: str, launches: list[dict[str, Any]]) -> None:
+    store.write_json(StudyDir(store, study).launches, {"launches": launches})
 
 
 def extended(trials: list[Trial], lengths: Mapping[str, int]) -> list[Trial]:
