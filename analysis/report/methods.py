@@ -17,6 +17,9 @@ from grokstudy.trainables.storage.study_dir import StudyDir
 EXECUTORS = {"ray": "Ray Tune", "local": "workers without Ray"}
 WHOLE = 0.995
 """Of the run-steps: where a scheduler ended runs, fewer were trained than foretold, which is said."""
+LONG_S = 2 * 3600
+"""From so many seconds on, hours are told, not minutes."""
+FORECAST = ("seconds", "seconds_low", "seconds_high", "run_steps")
 READERS = 16
 """Files that are read at a time: a root may be far away."""
 
@@ -89,26 +92,24 @@ def _foretold(store: Store, study: str) -> str:
     try:
         launches = (store.read_json(StudyDir(store, study).launches) or {}).get("launches", [])
         ended = [launch for launch in launches if launch["ended"] and not launch["ended"]["cut_short"]]
-        told, took = [launch["foretold"] for launch in ended], [launch["ended"] for launch in ended]
-        lows, highs = ([forecast[key] for forecast in told] for key in ("seconds_low", "seconds_high"))
-        words = []
-        if ended:
-            interval = "" if None in (*lows, *highs) else f" ({_clock(sum(lows))} to {_clock(sum(highs))})"
-            share = sum(end["run_steps"] for end in took) / sum(forecast["run_steps"] for forecast in told)
-            fewer = "" if share > WHOLE else f" for {share:.0%} of the run-steps"
-            actual = _clock(sum(end["seconds"] for end in took))
-            words = [
-                f"foretold {_clock(sum(forecast['seconds'] for forecast in told))}{interval}, took {actual}{fewer}"
-            ]
-        if cut := len(launches) - len(ended):
-            words.append(f"{cut} launch{'es' if cut > 1 else ''} cut short")
+        cut = len(launches) - len(ended)
+        words = [_compared([(launch["foretold"], launch["ended"]) for launch in ended])] if ended else []
+        words += [f"{cut} launch{'es' if cut > 1 else ''} cut short"] if cut else []
         return ", ".join(words)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError):
-        return ""  # torn or foreign: the next launch writes it again
+        return ""  # torn or foreign: verify reads runs, and the next launch begins the list anew
 
 
-def _clock(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 2 * 3600 else f"{seconds / 60:.1f} min"
+def _compared(launches: list[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+    """Forecasts and ends, summed, in one unit. Where fewer run-steps were carried out than foretold, it says so."""
+    told = {key: [forecast[key] for forecast, _ in launches] for key in FORECAST}
+    steps, took = (sum(end[key] for _, end in launches) for key in ("run_steps", "seconds"))
+    unit, size = ("h", 3600) if sum(told["seconds"]) >= LONG_S else ("min", 60)
+    bounds = [None if None in told[key] else sum(told[key]) / size for key in ("seconds_low", "seconds_high")]
+    interval = "" if None in bounds else " ({:.1f} to {:.1f})".format(*bounds)
+    share = steps / sum(told["run_steps"])
+    fewer = "" if share > WHOLE else f" for {share:.0%} of the run-steps"
+    return f"foretold {sum(told['seconds']) / size:.1f} {unit}{interval}, took {took / size:.1f} {unit}{fewer}"
 
 
 def _audited(store: Store, study: str, runs: set[str]) -> str:
