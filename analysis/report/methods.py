@@ -97,7 +97,7 @@ def _foretold(store: Store, study: str) -> str:
         words += [f"{cut} launch{'es' if cut > 1 else ''} cut short"] if cut else []
         return ", ".join(words)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError):
-        return ""  # torn or foreign: verify reads runs, and the next launch begins the list anew
+        return ""  # torn or foreign
 
 
 def _compared(launches: list[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
@@ -105,8 +105,8 @@ def _compared(launches: list[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> st
     told = {key: [forecast[key] for forecast, _ in launches] for key in FORECAST}
     steps, took = (sum(end[key] for _, end in launches) for key in ("run_steps", "seconds"))
     unit, size = ("h", 3600) if sum(told["seconds"]) >= LONG_S else ("min", 60)
-    bounds = [None if None in told[key] else sum(told[key]) / size for key in ("seconds_low", "seconds_high")]
-    interval = "" if None in bounds else " ({:.1f} to {:.1f})".format(*bounds)
+    lows, highs = told["seconds_low"], told["seconds_high"]
+    interval = "" if None in (*lows, *highs) else f" ({sum(lows) / size:.1f} to {sum(highs) / size:.1f})"
     share = steps / sum(told["run_steps"])
     fewer = "" if share > WHOLE else f" for {share:.0%} of the run-steps"
     return f"foretold {sum(told['seconds']) / size:.1f} {unit}{interval}, took {took / size:.1f} {unit}{fewer}"

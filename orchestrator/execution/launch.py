@@ -23,6 +23,8 @@ class Launch:
     clock: Callable[[], float] = time.monotonic
     _origins: dict[str, int] = field(default_factory=dict)
     """The steps from which its runs are carried out, those that they jump over counted as there."""
+    _at: float = 0.0
+    """When it began, in seconds since 1970."""
     _began: float = 0.0
     _seconds: float = 0.0
 
@@ -35,7 +37,7 @@ class Launch:
         self._origins = {run_id: states[run_id].step + share.jumped for run_id, share in work.items()}
         run_steps = sum(share.trained + share.replayed for share in work.values())
         interval = foretold.mean, foretold.low, foretold.high
-        begin_launch(self.store, self.study, executor, workers, interval, run_steps)
+        self._at = begin_launch(self.store, self.study, executor, workers, interval, run_steps)
         self._began = self.clock()
 
     def stop(self) -> None:
@@ -48,4 +50,4 @@ class Launch:
             return
         run_steps = sum(max(0, states[run_id].step - origin) for run_id, origin in self._origins.items())
         is_cut_short = any(states[run_id].open for run_id in self._origins)
-        end_launch(self.store, self.study, self._seconds, run_steps, is_cut_short)
+        end_launch(self.store, self.study, self._at, self._seconds, run_steps, is_cut_short)

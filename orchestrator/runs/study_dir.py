@@ -5,7 +5,7 @@ run gets this length instead of the study file's. What was trained stays; the ru
 
 A launch is kept as {began, executor, workers, foretold: {seconds, seconds_low, seconds_high, run_steps}, ended}; it
 `began` so many seconds after 1970. `ended` is null while it lasts, and for good where its driver was killed; else
-{seconds, run_steps, cut_short}.
+{seconds, run_steps, cut_short}. Only the report reads it.
 """
 
 from __future__ import annotations
@@ -161,35 +161,37 @@ def extend(store: Store, study: str, run_ids: Iterable[str], steps: int) -> None
 def begin_launch(
     store: Store, study: str, executor: str, workers: int, foretold: tuple[float, float | None, float | None],
     run_steps: int,
-) -> None:  # fmt: skip
-    """Add a launch that is `foretold` to take seconds (mean, low, high) for so many run-steps."""
-    seconds = dict(zip(("seconds", "seconds_low", "seconds_high"), foretold, strict=True))
+) -> float:  # fmt: skip
+    """Add a launch that is `foretold` to take seconds (mean, low, high) for so many run-steps; when it began."""
+    rounded = [None if seconds is None else round(seconds, 3) for seconds in foretold]
+    seconds = dict(zip(("seconds", "seconds_low", "seconds_high"), rounded, strict=True))
+    began = round(time.time(), 3)
     launch = {
-        "began": round(time.time(), 3),
+        "began": began,
         "executor": executor,
         "workers": workers,
         "foretold": {**seconds, "run_steps": run_steps},
         "ended": None,
     }
     _write_launches(store, study, [*_launches(store, study), launch])
+    return began
 
 
-def end_launch(store: Store, study: str, seconds: float, run_steps: int, cut_short: bool) -> None:
-    """Complete the last launch: the root has one driver at a time."""
-    if not (launches := _launches(store, study)):
-        return  # removed meanwhile
-    *before, launch = launches
+def end_launch(store: Store, study: str, began: float, seconds: float, run_steps: int, cut_short: bool) -> None:
+    """Complete the launch that began then; another may have begun since."""
     ended = {"seconds": round(seconds, 3), "run_steps": run_steps, "cut_short": cut_short}
-    _write_launches(store, study, [*before, {**launch, "ended": ended}])
+    launches = _launches(store, study)
+    completed = [{**launch, "ended": ended} if launch.get("began") == began else launch for launch in launches]
+    _write_launches(store, study, completed)
 
 
 def _launches(store: Store, study: str) -> list[dict[str, Any]]:
-    """Those so far. A torn list is begun anew: nothing that trains shall wait for it."""
+    """Those so far. What is torn or foreign is dropped: nothing that trains shall wait for it."""
     try:
         launches = (store.read_json(StudyDir(store, study).launches) or {}).get("launches")
     except DamagedError:
         return []
-    return launches if isinstance(launches, list) else []
+    return [launch for launch in launches if isinstance(launch, dict)] if isinstance(launches, list) else []
 
 
 def _write_launches(store: Store, study: str, launches: list[dict[str, Any]]) -> None:

@@ -118,11 +118,11 @@ def test_the_report_sums_launches_that_ended(tmp_path: Path) -> None:
     begin_launch(store, "regimes", "ray", 2, (600.0, 540.0, 720.0), 1000)
     assert "; 1 launch cut short" in told(), "its driver was killed"
     assert "foretold" not in told()
-    begin_launch(store, "regimes", "ray", 2, (600.0, 540.0, 720.0), 1000)
-    end_launch(store, "regimes", 660.0, 1000, False)
+    began = begin_launch(store, "regimes", "ray", 2, (600.0, 540.0, 720.0), 1000)
+    end_launch(store, "regimes", began, 660.0, 1000, False)
     assert "; foretold 10.0 min (9.0 to 12.0), took 11.0 min, 1 launch cut short" in told()
-    begin_launch(store, "regimes", "local", 2, (7200.0, None, None), 3000)
-    end_launch(store, "regimes", 5220.0, 2000, False)
+    began = begin_launch(store, "regimes", "local", 2, (7200.0, None, None), 3000)
+    end_launch(store, "regimes", began, 5220.0, 2000, False)
     assert "foretold 2.2 h, took 1.6 h for 75% of the run-steps, 1 launch cut short" in told()
 
 
@@ -131,6 +131,6 @@ def test_a_list_that_is_torn_or_foreign_stops_nobody(tmp_path: Path, content: by
     store = Store(build_tracked(tmp_path))
     store.write(StudyDir(store, "regimes").launches, content)
     assert "foretold" not in methods(store, load(tmp_path, "regimes"), {})
-    begin_launch(store, "regimes", "local", 1, (60.0, None, None), 10)
-    end_launch(store, "regimes", 61.0, 10, False)
+    began = begin_launch(store, "regimes", "local", 1, (60.0, None, None), 10)
+    end_launch(store, "regimes", began, 61.0, 10, False)
     assert launches(tmp_path, "regimes")[-1]["ended"] == {"seconds": 61.0, "run_steps": 10, "cut_short": False}
