@@ -90,10 +90,12 @@ def plan(
     todo, shares = driver.shared(state.ledger)
     left = [(run.config, run.config.train.steps - state.ledger.states[run.run_id].step) for run in todo]
     executor = Executor.choose(read, left, None)
-    at_a_time = executor.workers or workers_here(read.resources.cpu, read.resources.workers)
+    here = workers_here(read.resources.cpu, read.resources.workers)
+    at_a_time = min(here, executor.workers or here)
+    beside = min(at_a_time, max(1, len(todo))) if executor.measured else 1  # others would take longer to start
     kept = len(read.events), read.resources.checkpoint_bytes, read.resources.keep_checkpoints == "all"
     size = members_of(read, executor.measured)
-    with measured_pace(read, min(at_a_time, max(1, len(todo))), lambda message: say(message, err=True)) as pace:
+    with measured_pace(read, beside, lambda message: say(message, err=True)) as pace:
         made = make_plan(state.trials, state.runs, state.ledger, at_a_time, pace, shares, *kept, size)
         often = costly([run.config for run in todo], pace)
         configs = {run.run_id: run.config for run in state.runs}

@@ -5,6 +5,7 @@ Workers share memory bandwidth, caches and the clock of their cores: one alone i
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -70,17 +71,20 @@ class Crew:
 
     def _dismiss(self) -> None:
         for connection, process in self._others.items():
-            connection.close()
             process.kill()  # it has nothing to put away
             process.join()
+            connection.close()
         self._others = {}
 
 
 def _serve(code: tuple[Code, ...], connection: Connection) -> None:
-    """What another process does: read, say so, and measure when all have read. What fails ends it."""
+    """What another process does: read, say so, and measure when all have read. It ends with who started it, and
+    where a measurement fails, which that process then meets itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's reaches it, too: whoever started it ends it
-    while True:
-        measure, arguments = connection.recv()
-        connection.send(None)
-        connection.recv()
-        connection.send(measure(*arguments))
+    with contextlib.suppress(Exception):
+        while True:
+            measure, arguments = connection.recv()
+            connection.send(None)
+            connection.recv()
+            connection.send(measure(*arguments))

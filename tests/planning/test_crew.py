@@ -27,9 +27,12 @@ def test_every_worker_measures_in_a_process_of_its_own() -> None:
             os.kill(pid, 0)
 
 
-def test_where_another_process_fails_this_one_measures_alone() -> None:
+def test_where_another_process_fails_this_one_measures_alone(capfd: pytest.CaptureFixture[str]) -> None:
     with Crew(2) as crew:
         assert crew(refuse_elsewhere, os.getpid()) == [os.getpid()]
         assert crew(os.getpid) == [os.getpid()]
-        with pytest.raises(ValueError, match="invalid literal"):
-            crew(int, "none")
+    with Crew(2) as crew, pytest.raises(ValueError, match="invalid literal"):
+        crew(int, "none")
+    with Crew(2) as crew:
+        assert len({*crew(os.getpid)}) == 2
+    assert capfd.readouterr().err == ""

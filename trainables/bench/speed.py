@@ -200,7 +200,7 @@ def _repeated_step(config: RunConfig, device: torch.device, members: int, engine
     """Seconds of a step of the pack in each repetition, after a warm-up."""
     trained = on_noise(config, device, members, engine)
     trained.train(0, 1 if device.type == "cpu" else WARM_UP + 1)
-    count, repetitions = 2, []
+    count, repetitions = 1, []
     for _ in range(REPETITIONS):
         start, done = time.perf_counter(), 0
         while done == 0 or time.perf_counter() - start < REPETITION_S:
