@@ -1,4 +1,6 @@
-"""How the numbers of a study came about, in one line: task, model, length, seeds, machines, hours, commit, audit."""
+"""How the numbers of a study came about, in one line: task, model, length, seeds, machines, hours against those
+foretold, commit, audit.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,11 @@ from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.study_dir import StudyDir
 
 EXECUTORS = {"ray": "Ray Tune", "local": "workers without Ray"}
+WHOLE = 0.995
+"""Of the run-steps: where a scheduler ended runs, fewer were trained than foretold, which is said."""
+LONG_S = 2 * 3600
+"""From so many seconds on, hours are told, not minutes."""
+FORECAST = ("seconds", "seconds_low", "seconds_high", "run_steps")
 READERS = 16
 """Files that are read at a time: a root may be far away."""
 
@@ -29,6 +36,7 @@ def methods(store: Store, tables: StudyTables, versions: Mapping[str, Any]) -> s
         f"{len(runs)} runs with {seeds} seeds" if seeds != 1 else f"{len(runs)} runs with one seed",
         _machines(started),
         _hours(done.get("seconds") for done in ended),
+        _foretold(store, tables.name),
         f"commit {str(versions['commit'])[:12]}" if versions.get("commit") else "",
         _audited(store, tables.name, {*runs}),
     ]
@@ -77,6 +85,31 @@ def _hours(seconds: Iterable[float | None]) -> str:
     known = [value for value in seconds if value is not None]
     total = sum(known)
     return f"{total / 3600:.1f} run-hours" if total >= 360 else f"{total / 60:.1f} run-minutes" if known else ""
+
+
+def _foretold(store: Store, study: str) -> str:
+    """What launches that ended were foretold to take, and what they took; how many were cut short."""
+    try:
+        launches = (store.read_json(StudyDir(store, study).launches) or {}).get("launches", [])
+        ended = [launch for launch in launches if launch["ended"] and not launch["ended"]["cut_short"]]
+        cut = len(launches) - len(ended)
+        words = [_compared([(launch["foretold"], launch["ended"]) for launch in ended])] if ended else []
+        words += [f"{cut} launch{'es' if cut > 1 else ''} cut short"] if cut else []
+        return ", ".join(words)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError):
+        return ""  # torn or foreign
+
+
+def _compared(launches: list[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+    """Forecasts and ends, summed, in one unit. Where fewer run-steps were carried out than foretold, it says so."""
+    told = {key: [forecast[key] for forecast, _ in launches] for key in FORECAST}
+    steps, took = (sum(end[key] for _, end in launches) for key in ("run_steps", "seconds"))
+    unit, size = ("h", 3600) if sum(told["seconds"]) >= LONG_S else ("min", 60)
+    lows, highs = told["seconds_low"], told["seconds_high"]
+    interval = "" if None in (*lows, *highs) else f" ({sum(lows) / size:.1f} to {sum(highs) / size:.1f})"
+    share = steps / sum(told["run_steps"])
+    fewer = "" if share > WHOLE else f" for {share:.0%} of the run-steps"
+    return f"foretold {sum(told['seconds']) / size:.1f} {unit}{interval}, took {took / size:.1f} {unit}{fewer}"
 
 
 def _audited(store: Store, study: str, runs: set[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,10 +25,8 @@ from grokstudy.orchestrator.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from grokstudy.orchestrator.planning.cost import Measure
     from grokstudy.orchestrator.planning.precision import Precision
     from grokstudy.orchestrator.study.study import Study
-    from grokstudy.trainables.config import RunConfig
     from grokstudy.trainables.storage.store import Store
 
 
@@ -45,17 +42,6 @@ def _precision(study: Study, store: Store, decades: float | None, wanted: float)
         return None
     spread = Spread(decades, 0, 0.0, ()) if decades else spread_in_root(study, store, event)
     return None if spread is None else precision(study, event, spread, wanted)
-
-
-def _announced(speed: Measure) -> Measure:
-    """The same, saying on standard error what it is busy with."""
-
-    def measured(config: RunConfig) -> float:
-        blocks = f"{config.depth} block applications of width {config.model.width}"
-        say(f"Compiling to measure {blocks}: half a minute the first time on a machine ...", err=True)
-        return speed(config)
-
-    return measured
 
 
 SpreadOf = Annotated[
@@ -82,33 +68,44 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
-    from grokstudy.orchestrator.console.describe import code_json, code_text, plan_text, starts_json, starts_text
+    from grokstudy.orchestrator.console.describe import (
+        code_json,
+        code_text,
+        cost_json,
+        plan_text,
+        starts_json,
+        starts_text,
+    )
     from grokstudy.orchestrator.execution.driver import Cut, Driver
+    from grokstudy.orchestrator.execution.executor import Executor
     from grokstudy.orchestrator.execution.simulator import late_warning
-    from grokstudy.orchestrator.planning.cost import Pace, costly, make_plan, workers_here
+    from grokstudy.orchestrator.planning.cost import costly, make_plan, workers_here
     from grokstudy.orchestrator.planning.extensions import event_rows, extensions_of, extensions_text
+    from grokstudy.orchestrator.planning.forecast import measured_pace, members_of
     from grokstudy.orchestrator.runs.changes import orphaned
     from grokstudy.orchestrator.runs.state import older_runs, older_text
-    from grokstudy.trainables.bench.speed import evaluation_seconds, state_bytes, steps_per_second
     from grokstudy.trainables.storage.store import Store
 
     read = read_study(study, cpu, gpu, workers, settings, root if code_as_before else None)
     store = Store(root)
     driver = Driver(read, store, Cut(steps, first))
     state = driver.state()
-    _, shares = driver.shared(state.ledger)
-    at_a_time = workers_here(read.resources.cpu, read.resources.workers)
-    speed = partial(steps_per_second, engine=read.resources.engine)
-    announced = _announced(speed) if read.resources.engine == "compile" else speed
-    pace = Pace(announced, evaluation_seconds, state_bytes).remembered()
+    todo, shares = driver.shared(state.ledger)
+    left = [(run.config, run.config.train.steps - state.ledger.states[run.run_id].step) for run in todo]
+    executor = Executor.choose(read, left, None)
+    here = workers_here(read.resources.cpu, read.resources.workers)
+    at_a_time = min(here, executor.workers or here)
+    beside = min(at_a_time, max(1, len(todo))) if executor.measured else 1  # others would take longer to start
     kept = len(read.events), read.resources.checkpoint_bytes, read.resources.keep_checkpoints == "all"
-    made = make_plan(state.trials, state.runs, state.ledger, at_a_time, pace, shares, *kept)
-    often = costly([run.config for run in state.ledger.unsettled()], pace)
-    configs = {run.run_id: run.config for run in state.runs}
-    words = [str(study), *(["--root", root] if root != "results" else [])]
-    words += [word for setting in settings or () for word in ("--set", setting)]
-    rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
-    longer = extensions_of(rows, read.events, configs, words, pace, at_a_time)
+    size = members_of(read, executor.measured)
+    with measured_pace(read, beside, lambda message: say(message, err=True)) as pace:
+        made = make_plan(state.trials, state.runs, state.ledger, at_a_time, pace, shares, *kept, size)
+        often = costly([run.config for run in todo], pace)
+        configs = {run.run_id: run.config for run in state.runs}
+        words = [str(study), *(["--root", root] if root != "results" else [])]
+        words += [word for setting in settings or () for word in ("--set", setting)]
+        rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
+        longer = extensions_of(rows, read.events, configs, words, pace, at_a_time)
     lost = orphaned(store, read, state.trials)
     sharp = _precision(read, store, spread, width)
     if as_json:
@@ -116,7 +113,15 @@ def plan(
         cadence = {"evaluation": None if often is None else asdict(often)}
         code = code_json(read, [] if lost is None else lost.run_ids)
         precision = {"precision": None if sharp is None else asdict(sharp)}
-        document = {**asdict(made), **cadence, **extensions, **code, **precision, **starts_json(state.trials)}
+        document = {
+            **asdict(made),
+            **cost_json(read, made),
+            **cadence,
+            **extensions,
+            **code,
+            **precision,
+            **starts_json(state.trials),
+        }
         emit(json.dumps(document, indent=1))
     else:
         line = "" if often is None else f"\n  {'evaluation':<11} {often}"

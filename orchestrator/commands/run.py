@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import sys
 import textwrap
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -43,8 +44,13 @@ from grokstudy.orchestrator.commands.report import Drawn, draw_report
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.console import Console
+
     from grokstudy.orchestrator.execution.budget import Budget
     from grokstudy.orchestrator.execution.driver import Driver, StudyState
+    from grokstudy.orchestrator.execution.executor import Executor
+    from grokstudy.orchestrator.execution.launch import Launch
+    from grokstudy.orchestrator.runs.siblings import Share
     from grokstudy.orchestrator.runs.trials import Run
     from grokstudy.orchestrator.study.study import Study
 
@@ -124,6 +130,7 @@ class Asked:
 def settle(request: Asked) -> None:
     """What the command does, and `measure` with it."""
     from grokstudy.orchestrator.execution.driver import Cut, Driver
+    from grokstudy.orchestrator.execution.launch import Launch
     from grokstudy.orchestrator.execution.simulator import late_warning
     from grokstudy.orchestrator.runs.study_dir import write_study
     from grokstudy.orchestrator.tracking.follow import followed
@@ -150,8 +157,10 @@ def settle(request: Asked) -> None:
         say(f"warning: {warning}", err=True)
     with _told_when_interrupted("at once, without a last checkpoint"):
         with followed(driver.store.uri, study.name, shown=request.report) as following:
-            _drive(driver, before, request, _budget(study, request))
+            launch = Launch(driver.store, study.name)
+            _drive(driver, before, request, _budget(study, request), launch)
         after = driver.state()
+        launch.end(after.ledger.states)
     if following and not after.idle():
         with _told_when_interrupted("MLflow still shows runs as running", _sync_command(driver)):
             try_to_sync(driver.store, study.name)
@@ -182,7 +191,7 @@ def _say_what_is_untrained(driver: Driver, before: StudyState) -> None:
         say(text, err=True)
 
 
-def _drive(driver: Driver, before: StudyState, request: Asked, budget: Budget) -> None:
+def _drive(driver: Driver, before: StudyState, request: Asked, budget: Budget, launch: Launch) -> None:
     """Train, or only measure, and say what ended that before its time."""
     from grokstudy.orchestrator.execution.breaker import HaltedError
     from grokstudy.orchestrator.execution.executor import RayLostError
@@ -192,7 +201,7 @@ def _drive(driver: Driver, before: StudyState, request: Asked, budget: Budget) -
 
     try:
         with driver_lock(driver.store, driver.study.name):
-            _train(driver, before, request, budget)
+            _train(driver, before, request, budget, launch)
     except (RootBusyError, ResourcesError, RefusedError) as error:
         stop(str(error))
     except (HaltedError, StorageError) as error:
@@ -201,6 +210,8 @@ def _drive(driver: Driver, before: StudyState, request: Asked, budget: Budget) -
             leave_at_once(str(error))
     except KeyboardInterrupt:
         say("stopping", err=True)
+    finally:
+        launch.stop()
 
 
 @contextlib.contextmanager
@@ -236,7 +247,7 @@ def _ask_if_contradicted(driver: Driver, before: StudyState) -> None:
         stop("nothing was changed")
 
 
-def _train(driver: Driver, before: StudyState, request: Asked, budget: Budget) -> None:
+def _train(driver: Driver, before: StudyState, request: Asked, budget: Budget, launch: Launch) -> None:
     from rich.console import Console
 
     from grokstudy.orchestrator.console.describe import measures_text
@@ -258,6 +269,8 @@ def _train(driver: Driver, before: StudyState, request: Asked, budget: Budget) -
     words += [measures_text(measured)] if measured else []
     settled = len(before.runs) - len(before.ledger.unsettled(request.retry_failed))
     console.print(f"{study.name}: {', '.join(words)}, {settled} already done; {executor}", highlight=False)
+    if executor.measured and before.complete and not before.waits:  # else more comes than is known now
+        _foretell(driver, before, todo, shares, executor, launch, console)
 
     def execute(runs: list[Run]) -> bool:
         shown = {run.run_id: run for run in runs}
@@ -274,6 +287,33 @@ def _train(driver: Driver, before: StudyState, request: Asked, budget: Budget) -
     if budget.gone and (undone := after.ledger.unsettled()):
         steps_left = sum(run.config.train.steps - after.ledger.states[run.run_id].step for run in undone)
         say(f"{budget}; left undone: {len(undone)} runs, {steps_left:,} run-steps", err=True)
+
+
+def _foretell(
+    driver: Driver, before: StudyState, todo: list[Run], shares: dict[str, Share], executor: Executor, launch: Launch,
+    console: Console,
+) -> None:  # fmt: skip
+    """Measure what these runs will take, say it, and have it kept.
+
+    Nothing where other machines or GPUs train, nor of a training function, which only a worker may call.
+    """
+    from grokstudy.orchestrator.planning.cost import makespan_seconds, work_seconds
+    from grokstudy.orchestrator.planning.forecast import measured_pace, members_of
+    from grokstudy.orchestrator.units import duration
+
+    workers = executor.workers_here(driver.study)
+    if workers is None or not todo or driver.study.function is not None:
+        return
+    began, size = time.monotonic(), members_of(driver.study, measured=True)
+    steps = {run_id: state.step for run_id, state in before.ledger.states.items()}
+    try:
+        with measured_pace(driver.study, min(workers, len(todo)), lambda message: say(message, err=True)) as pace:
+            foretold = makespan_seconds(work_seconds(todo, steps, shares, size, workers, pace), workers)
+    except Exception:  # of a task or probe from outside, too: each run's worker says what is wrong with it
+        return
+    measured = f"measured for {duration(time.monotonic() - began)}"
+    console.print(f"foretold to take {foretold} ({measured})", highlight=False)
+    launch.begin(executor.kind, workers, foretold, todo, before.ledger.states, shares)
 
 
 def _conclude(driver: Driver, state: StudyState, request: Asked) -> None:

@@ -18,7 +18,7 @@ from grokstudy.orchestrator.search.space import plain
 from grokstudy.orchestrator.study.fields import config_fields
 from grokstudy.orchestrator.study.resolve import point_text
 from grokstudy.orchestrator.study.study import Study
-from grokstudy.orchestrator.units import bytes_text, duration
+from grokstudy.orchestrator.units import bytes_text
 from grokstudy.trainables.messages import printable
 from grokstudy.trainables.options import fields_of
 from grokstudy.trainables.plugins import code_of
@@ -55,14 +55,22 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
         "disk": f"{bytes_text(plan.disk_bytes)}, of which {bytes_text(plan.checkpoint_bytes)} checkpoints",
     }
     if study.resources.price:
-        hours = plan.seconds / 3600 * plan.workers
-        lines["cost"] = (
-            f"{hours * study.resources.price:.2f}, {hours:.1f} hours of workers at {study.resources.price:g}"
-        )
+        cost, hours = cost_json(study, plan), plan.seconds / 3600 * plan.workers
+        known = plan.seconds and cost["cost_low"] is not None and cost["cost_high"] is not None
+        interval = f" ({cost['cost_low']:.2f} to {cost['cost_high']:.2f})" if known else ""
+        price = f"{hours:.1f} hours of workers at {study.resources.price:g}"
+        lines["cost"] = f"{cost['cost']:.2f}{interval}, {price}"
     if any(event.metric in TRAINED_ON for event in study.events.values()):
         lines["circuit"] = EARLIER
     title = textwrap.fill(printable(f"{study.name}: {study.hypothesis}".strip()), min(79, width() or 79))
     return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items() if v)])
+
+
+def cost_json(study: Study, plan: Plan) -> dict[str, float | None]:
+    """What the plan costs at `resources.price`: cost, cost_low, cost_high; null without a price, or an interval."""
+    price = plan.workers * study.resources.price / 3600
+    bounds = {"cost": plan.seconds, "cost_low": plan.seconds_low, "cost_high": plan.seconds_high}
+    return {name: None if not price or bound is None else price * bound for name, bound in bounds.items()}
 
 
 def code_text(study: Study) -> str:
@@ -122,9 +130,9 @@ def untrained_text(lacking: Mapping[str, int]) -> str:
 def _time(plan: Plan) -> str:
     if not plan.seconds:
         return "none"
-    speed = "" if plan.steps_per_second is None else f"{plan.steps_per_second:.3g} steps/s each, "
+    speed = "" if plan.steps_per_second is None else f", {plan.steps_per_second:.3g} steps/s each"
     workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
-    return f"about {duration(plan.seconds)} on this machine ({speed}{workers})"
+    return f"about {plan.time} on {workers} of this machine{speed}"
 
 
 def status_text(study: Study, now: StudyStatus, driver: Mapping[str, Any] | None) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from grokstudy.orchestrator.execution.breaker import HaltedError
 from grokstudy.orchestrator.execution.budget import Budget
 from grokstudy.orchestrator.execution.resources import cluster_address
+from grokstudy.orchestrator.planning.cost import workers_here
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig, eval_steps
@@ -44,16 +45,16 @@ class Executor:
     """Of the local one."""
 
     measured: bool = True
-    """Whether the local one measures how many members of a pack pay; for a moment's work that takes longer than it."""
+    """Whether it is worth measuring beforehand: how many members of a pack pay, and how long all will take."""
 
     @classmethod
     def choose(cls, study: Study, left: Iterable[tuple[RunConfig, int]], local: bool | None) -> Executor:
         """By what was asked; else by what is `left` to do: each configuration with the steps that it lacks."""
-        if local is False or (local is None and (cluster_address() is not None or study.resources.gpu)):
+        if not local and (cluster_address() is not None or study.resources.gpu):
             return cls("ray", 0)
         seconds = _rough_seconds(left)
-        if local is None and seconds > SHORT_S:
-            return cls("ray", 0)
+        if local is False or (local is None and seconds > SHORT_S):
+            return cls("ray", 0, seconds > SHORT_S)
         from grokstudy.orchestrator.execution.local import local_workers
 
         is_given = isinstance(study.resources.workers, int)
@@ -67,6 +68,16 @@ class Executor:
             return f"training {place}, without Ray (--ray starts it)"
         address = cluster_address()
         return "starting Ray Tune on this machine" if address is None else f"on the Ray cluster at {address}"
+
+    def workers_here(self, study: Study) -> int | None:
+        """Workers whose pace this machine can tell beforehand; None where they are others, or have GPUs."""
+        if self.kind == "local":
+            from grokstudy.orchestrator.execution.local import local_resources
+
+            return None if local_resources(study)["gpu"] else self.workers
+        if cluster_address() is not None or study.resources.gpu:
+            return None
+        return workers_here(study.resources.cpu, study.resources.workers)
 
     def launch(
         self, study: Study, runs: list[Run], store: Store, on_progress: OnProgress, say: Callable[[str], None],

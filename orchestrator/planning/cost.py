@@ -8,38 +8,52 @@ import heapq
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+from grokstudy.orchestrator.planning.packing import PackSize, packs_of
+from grokstudy.orchestrator.planning.seconds import NONE, Seconds
 from grokstudy.orchestrator.runs.siblings import Share
 from grokstudy.orchestrator.runs.state import Ledger
 from grokstudy.orchestrator.runs.trials import Run, Trial
 from grokstudy.trainables.config import Eval, RunConfig, eval_steps
 from grokstudy.trainables.machine import cores
 
-Measure = Callable[[RunConfig], float]
+Measure = Callable[[RunConfig], Seconds]
 Stretch = tuple[RunConfig, int, int]
 """A run, the step where it stands, and the step where it is to end."""
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Of one worker."""
+    """Of one worker, while the others are busy, too."""
 
-    speed: Measure
-    """Optimiser steps per second."""
+    step: Callable[[RunConfig, int], Seconds]
+    """Of an optimiser step of a pack of so many runs."""
     evaluation: Measure
-    """Seconds of one evaluation with its probes."""
-    state: Measure
+    """Of one evaluation with its probes."""
+    state: Callable[[RunConfig], int]
     """Bytes of one checkpoint."""
 
-    def seconds(self, stretch: Stretch) -> float:
-        """Of training a run from one step to another, evaluations included."""
+    def seconds(self, stretch: Stretch, jumped: int = 0, members: int = 1) -> Seconds:
+        """Of training a run from one step to another, evaluations included; of a pack, the part of one member.
+
+        So many steps are `jumped` over.
+        """
         config, start, stop = stretch
-        training = (stop - start) / self.speed(config)
-        return training + evaluations(config.eval, start, stop) * self.evaluation(config)
+        training = self.step(config, members) * ((stop - start - jumped) / members)
+        return training + self.evaluation(config) * evaluations(config.eval, start, stop)
 
     def remembered(self) -> Pace:
         """The same, measuring each kind of run once."""
-        return Pace(_once(self.speed, step_kind), _once(self.evaluation, evaluation_kind), _once(self.state, step_kind))
+        steps: dict[tuple[Hashable, int], Seconds] = {}
+
+        def step(config: RunConfig, members: int) -> Seconds:
+            if (key := (step_kind(config), members)) not in steps:
+                steps[key] = self.step(config, members)
+            return steps[key]
+
+        return Pace(step, _once(self.evaluation, evaluation_kind), _once(self.state, step_kind))
 
 
 def step_kind(config: RunConfig) -> Hashable:
@@ -68,10 +82,38 @@ def makespan(seconds: Iterable[float], workers: int) -> float:
     return max(busy)
 
 
-def _once(measure: Measure, kind: Callable[[RunConfig], Hashable]) -> Measure:
-    measured: dict[Hashable, float] = {}
+def work_seconds(
+    runs: list[Run], steps: Mapping[str, int], shares: Mapping[str, Share], size: PackSize, workers: int, pace: Pace
+) -> list[Seconds]:
+    """Of each pack of these runs, which stand at these steps."""
 
-    def known(config: RunConfig) -> float:
+    def member(run: Run, members: int) -> Seconds:
+        stretch = run.config, steps[run.run_id], run.config.train.steps
+        return pace.seconds(stretch, shares[run.run_id].jumped, members)
+
+    packs = packs_of(runs, steps, size, workers)
+    return [sum((member(run, len(pack)) for run in pack), NONE) for pack in packs]
+
+
+def makespan_seconds(packs: list[Seconds], workers: int) -> Seconds:
+    """Until all are trained: as foretold, and if all of it went at the fastest pace measured, or at the slowest.
+
+    What workers that have nothing left stand idle is in all three.
+    """
+    lows, highs = [pack.low for pack in packs], [pack.high for pack in packs]
+    low, high = (
+        None if None in bounds else makespan((bound for bound in bounds if bound is not None), workers)
+        for bounds in (lows, highs)
+    )
+    return Seconds(makespan((pack.mean for pack in packs), workers), low, high)
+
+
+def _once(
+    measure: Callable[[RunConfig], _Found], kind: Callable[[RunConfig], Hashable]
+) -> Callable[[RunConfig], _Found]:
+    measured: dict[Hashable, _Found] = {}
+
+    def known(config: RunConfig) -> _Found:
         if (key := kind(config)) not in measured:
             measured[key] = measure(config)
         return measured[key]
@@ -110,16 +152,25 @@ class Plan:
     steps_per_second: float | None
     """Of one worker, averaged over what it carries out, evaluations included. None: no step is left to do."""
     seconds: float
+    seconds_low: float | None
+    """If all went as in the fastest repetition of what was measured,"""
+    seconds_high: float | None
+    """or as in the slowest. None: something was not measured more than once."""
     disk_bytes: int
     checkpoint_bytes: int
     """Of that, the most that checkpoints come to."""
 
+    @property
+    def time(self) -> Seconds:
+        """How long it takes."""
+        return Seconds(self.seconds, self.seconds_low, self.seconds_high)
+
 
 def make_plan(
     trials: list[Trial], runs: list[Run], ledger: Ledger, workers: int, pace: Pace, shares: Mapping[str, Share],
-    events: int = 0, budget: int | None = None, every: bool = False,
+    events: int = 0, budget: int | None = None, every: bool = False, size: PackSize = lambda _, most: 1,
 ) -> Plan:  # fmt: skip
-    """Count the work. `shares` say where the steps of each run to do come from.
+    """Count the work. `shares` say where the steps of each run to do come from, `size` which of them train together.
 
     A run keeps a checkpoint of each of so many `events`, and of them all at most `budget` bytes; with `every`, older
     ones are not thinned.
@@ -127,16 +178,14 @@ def make_plan(
     from grokstudy.trainables.models import parameter_count
 
     todo = ledger.unsettled()
-    left = [(run.config, ledger.states[run.run_id].step, run.config.train.steps) for run in todo]
+    steps = {run.run_id: ledger.states[run.run_id].step for run in todo}
     ours = [run.config for run in (*runs, *todo) if run.config.trainable is None]
     parameters = [parameter_count(config.model, config.example) for config in ours]
-    seconds = [
-        pace.seconds(stretch) - shares[run.run_id].jumped / pace.speed(run.config)
-        for run, stretch in zip(todo, left, strict=True)
-    ]
+    packs = work_seconds(todo, steps, shares, size, workers, pace)
+    foretold = makespan_seconds(packs, workers)
     shared = sum((shares[run.run_id] for run in todo), Share())
     carried_out = shared.trained + shared.replayed
-    checkpoints = sum(_checkpoint_bytes(run.config, int(pace.state(run.config)), events, budget, every) for run in todo)
+    checkpoints = sum(_checkpoint_bytes(run.config, pace.state(run.config), events, budget, every) for run in todo)
     return Plan(
         trials=len(trials),
         runs=len(runs),
@@ -149,8 +198,10 @@ def make_plan(
         steps_jumped=shared.jumped,
         parameters=(min(parameters), max(parameters)) if parameters else None,
         workers=workers,
-        steps_per_second=carried_out / sum(seconds) if carried_out else None,
-        seconds=makespan(seconds, workers),
+        steps_per_second=carried_out / sum(pack.mean for pack in packs) if carried_out else None,
+        seconds=foretold.mean,
+        seconds_low=foretold.low,
+        seconds_high=foretold.high,
         disk_bytes=sum(_metric_bytes(run.config) for run in todo) + checkpoints,
         checkpoint_bytes=checkpoints,
     )
@@ -202,14 +253,14 @@ class Cadence:
 def costly(configs: list[RunConfig], pace: Pace) -> Cadence | None:
     """The worst of these runs; None where none is beyond SHARE. Each kind of run is looked at once."""
     kinds = {(step_kind(config), evaluation_kind(config), config.train.steps): config for config in configs}
-    cadences = [_cadence(config, pace.speed(config), pace.evaluation(config)) for config in kinds.values()]
+    cadences = [_cadence(config, pace.step(config, 1).mean, pace.evaluation(config).mean) for config in kinds.values()]
     worst = max(cadences, key=lambda cadence: cadence.share, default=None)
     return worst if worst is not None and worst.share > SHARE else None
 
 
-def _cadence(config: RunConfig, speed: float, seconds: float) -> Cadence:
+def _cadence(config: RunConfig, step_s: float, seconds: float) -> Cadence:
     steps, options = config.train.steps, config.eval
-    training, evaluating = steps / speed, evaluations(options, 0, steps) * seconds
+    training, evaluating = steps * step_s, evaluations(options, 0, steps) * seconds
     share, allowed = evaluating / (training + evaluating), training * SHARE / (1.0 - SHARE) / seconds
     if options.grid == "linear":  # the first and the last step are evaluated whatever the cadence
         every = min(steps, _rounded(steps / max(allowed - 2.0, 1.0)))

@@ -111,7 +111,7 @@ def _extension(
         event=name, censored=len(censored), runs=len(rows), followed_to=longest, nearest=nearest,
         asked=event.bound, to=2 * longest,
         fixed=len(censored) - len(left), run_steps=sum(stop - start for _, start, stop in work),
-        seconds=makespan(map(pace.seconds, work), workers),
+        seconds=makespan((pace.seconds(stretch).mean for stretch in work), workers),
         command=shlex.join(["grokstudy", "extend", *words, "--until-event", name, "--max-steps", str(2 * longest)]),
     )  # fmt: skip
 

@@ -102,7 +102,7 @@ def _put(store: Store, tar: tarfile.TarFile, entries: list[tarfile.TarInfo]) -> 
 def _check_absent(store: Store, study: StudyDir, tar: tarfile.TarFile) -> None:
     """The root has nothing of a study of this name, but for what an import of this very file has left there."""
     names = set(tar.getnames())
-    for path in (study.spec, study.text, study.trials, study.extensions):
+    for path in (study.spec, study.text, study.trials, study.extensions, study.launches):
         if store.exists(path) and (path not in names or store.read(path) != content_of(tar, tar.getmember(path))):
             remedy = f"import into another --root, or move {store.path(study.folder)} away first"
             raise ValueError(f"{store.uri}: there is a study {study.name!r} already; {remedy}")
@@ -112,7 +112,7 @@ LAST = (
     *("metrics/.*", "runs/.*/checkpoints/.*", "runs/.*/lease.json", "runs/.*/(DONE|FAILED).json", "runs/.*/run.json"),
     *(
         "studies/.*/code/.*",
-        "studies/.*/(trials.parquet|extensions.json)",
+        "studies/.*/(trials.parquet|extensions.json|launches.json)",
         "studies/.*/study.yaml",
         "studies/.*/study.json",
     ),

@@ -1,12 +1,17 @@
-"""The one writer of `studies/<name>/`: study.yaml, study.json, code/, trials.parquet, and extensions.json.
+"""The one writer of `studies/<name>/`: study.yaml, study.json, code/, trials.parquet, extensions.json, launches.json.
 
 An extension is longer training for some runs, asked for after the fact, as {run_id: steps}: the longest trial of that
 run gets this length instead of the study file's. What was trained stays; the run resumes from its last checkpoint.
+
+A launch is kept as {began, executor, workers, foretold: {seconds, seconds_low, seconds_high, run_steps}, ended}; it
+`began` so many seconds after 1970. `ended` is null while it lasts, and for good where its driver was killed; else
+{seconds, run_steps, cut_short}. Only the report reads it.
 """
 
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -157,6 +162,46 @@ def extend(store: Store, study: str, run_ids: Iterable[str], steps: int) -> None
     lengths = extensions(store, study)
     lengths.update({run_id: max(steps, lengths.get(run_id, 0)) for run_id in run_ids})
     store.write_json(StudyDir(store, study).extensions, lengths)
+
+
+def begin_launch(
+    store: Store, study: str, executor: str, workers: int, foretold: tuple[float, float | None, float | None],
+    run_steps: int,
+) -> float:  # fmt: skip
+    """Add a launch that is `foretold` to take seconds (mean, low, high) for so many run-steps; when it began."""
+    rounded = [None if seconds is None else round(seconds, 3) for seconds in foretold]
+    seconds = dict(zip(("seconds", "seconds_low", "seconds_high"), rounded, strict=True))
+    began = round(time.time(), 3)
+    launch = {
+        "began": began,
+        "executor": executor,
+        "workers": workers,
+        "foretold": {**seconds, "run_steps": run_steps},
+        "ended": None,
+    }
+    _write_launches(store, study, [*_launches(store, study), launch])
+    return began
+
+
+def end_launch(store: Store, study: str, began: float, seconds: float, run_steps: int, cut_short: bool) -> None:
+    """Complete the launch that began then; another may have begun since."""
+    ended = {"seconds": round(seconds, 3), "run_steps": run_steps, "cut_short": cut_short}
+    launches = _launches(store, study)
+    completed = [{**launch, "ended": ended} if launch.get("began") == began else launch for launch in launches]
+    _write_launches(store, study, completed)
+
+
+def _launches(store: Store, study: str) -> list[dict[str, Any]]:
+    """Those so far. What is torn or foreign is dropped: nothing that trains shall wait for it."""
+    try:
+        launches = (store.read_json(StudyDir(store, study).launches) or {}).get("launches")
+    except DamagedError:
+        return []
+    return [launch for launch in launches if isinstance(launch, dict)] if isinstance(launches, list) else []
+
+
+def _write_launches(store: Store, study: str, launches: list[dict[str, Any]]) -> None:
+    store.write_json(StudyDir(store, study).launches, {"launches": launches})
 
 
 def extended(trials: list[Trial], lengths: Mapping[str, int]) -> list[Trial]:

@@ -21,6 +21,7 @@ from grokstudy.orchestrator.console.describe import failures_text
 from grokstudy.orchestrator.execution.driver import Cut, Driver, study_state
 from grokstudy.orchestrator.planning.cost import Pace
 from grokstudy.orchestrator.planning.extensions import extensions_of
+from grokstudy.orchestrator.planning.seconds import Seconds
 from grokstudy.orchestrator.runs.changes import contradiction
 from grokstudy.orchestrator.runs.study_dir import extend, extensions
 from grokstudy.orchestrator.runs.trials import Run
@@ -134,7 +135,7 @@ def test_extensions_are_ordered_by_cost_and_leave_out_what_cannot_go_on(small: C
     up = Event(metric="loss", split=("test_oo",), at_least=0.5)
     down = Event(metric="loss", split=("test_oo",), at_most=0.5)
     events = {"late": up, "low": down, "fixed": up, "came": up, "unmeasured": up}
-    pace = Pace(lambda config: 2.0 + config.seed, lambda _: 0.0, lambda _: 0)
+    pace = Pace(lambda config, _: Seconds(1 / (2.0 + config.seed)), lambda _: Seconds(0.0), lambda _: 0)
     found = extensions_of(rows, events, configs, ["s.yaml"], pace, workers=2)
     assert [extension.event for extension in found] == ["low", "late", "fixed"]
     low, late, fixed = found

@@ -12,7 +12,9 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from grokstudy.orchestrator.cli import app
+from grokstudy.orchestrator.planning import forecast
 from grokstudy.orchestrator.planning.cost import Pace, costly
+from grokstudy.orchestrator.planning.seconds import Seconds
 from grokstudy.trainables.bench import speed
 from grokstudy.trainables.config import RunConfig, eval_steps
 from grokstudy.trainables.models import step_flops
@@ -28,7 +30,7 @@ Small = Callable[..., RunConfig]
 
 def found(config: RunConfig, seconds: float) -> tuple[float, str, int | None] | None:
     """At 10 steps per second."""
-    cadence = costly([config], Pace(lambda _: 10.0, lambda _: seconds, lambda _: 0))
+    cadence = costly([config], Pace(lambda *_: Seconds(0.1), lambda _: Seconds(seconds), lambda _: 0))
     return None if cadence is None else (round(cadence.share, 3), cadence.key, cadence.value)
 
 
@@ -66,11 +68,11 @@ def test_the_logarithmic_grid_has_a_density(small: Small) -> None:
 def test_the_worst_kind_counts_and_each_is_measured_once(small: Small) -> None:
     asked: list[RunConfig] = []
 
-    def evaluation(config: RunConfig) -> float:
+    def evaluation(config: RunConfig) -> Seconds:
         asked.append(config)
-        return float(config.model.width)
+        return Seconds(float(config.model.width))
 
-    wide, pace = small(model={"width": 32}), Pace(lambda _: 1.0, evaluation, lambda _: 0).remembered()
+    wide, pace = small(model={"width": 32}), Pace(lambda *_: Seconds(1.0), evaluation, lambda _: 0).remembered()
     cadence = costly([small(), small(seed=1), wide, small(model={"width": 32}, seed=1)], pace)
     assert [config.model.width for config in asked] == [16, 32]
     assert cadence == costly([wide], pace)
@@ -93,10 +95,10 @@ def test_a_large_evaluation_is_measured_on_fewer_examples(small: Small, monkeypa
         return evaluate(model, weights, splits, task, generated, temperature)
 
     monkeypatch.setattr(speed, "evaluate", noting)
-    assert speed.evaluation_seconds(small()) > 0
+    assert min(speed.evaluation_seconds(small())) > 0
     monkeypatch.setattr(speed, "EVALUATION_FLOPS", 4e6)
-    assert speed.evaluation_seconds(small()) > 0
-    assert sizes[2] < sizes[0] / 2
+    assert len(speed.evaluation_seconds(small())) > 1
+    assert sizes[-1] < sizes[0] / 2
 
 
 def test_speed_is_measured_with_the_engine_that_is_asked_for(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,23 +109,24 @@ def test_speed_is_measured_with_the_engine_that_is_asked_for(small: Small, monke
         return on_noise(config, device, members)
 
     monkeypatch.setattr(speed, "on_noise", noting)
-    assert speed.steps_per_second(small(), engine="compile") > 0
+    assert min(speed.step_seconds(small(), engine="compile")) > 0
     assert asked == ["compile"]
 
 
 def test_plan_says_what_it_waits_for_when_it_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engines: list[Mode] = []
 
-    def steps_per_second(config: RunConfig, engine: Mode) -> float:
+    def step_seconds(config: RunConfig, device: str, threads: int, engine: Mode, members: int) -> tuple[float, ...]:
         engines.append(engine)
-        return 10.0
+        return 0.1, 0.2
 
-    monkeypatch.setattr(speed, "steps_per_second", steps_per_second)
-    monkeypatch.setattr(speed, "evaluation_seconds", lambda _: 0.001)
+    monkeypatch.setattr(forecast, "step_seconds", step_seconds)
+    monkeypatch.setattr(forecast, "evaluation_seconds", lambda *_: (0.001, 0.002))
     path = tmp_path / "tiny.yaml"
     for engine in ("compile", "eager"):
         path.write_text(f"space: {{model.loops: [1, 2]}}\nresources: {{engine: {engine}}}\n")
-        done = CliRunner().invoke(app, ["plan", str(path), "--root", str(tmp_path / "root"), "--json"])
+        words = ["plan", str(path), "--root", str(tmp_path / "root"), "--workers", "1", "--json"]
+        done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, done.output
         assert json.loads(done.stdout)["runs_todo"] == 2
         assert done.stderr.count("Compiling to measure") == (2 if engine == "compile" else 0)
@@ -151,13 +154,13 @@ def test_a_large_model_is_measured_by_one_of_its_blocks(small: Small, monkeypatc
 
     monkeypatch.setattr(speed, "_seconds_per_step", seconds)
     config = small(model={"layers": 8, "loops": 2, "width": 768, "heads": 12}, train={"batch": 512})
-    told = 1 / speed.steps_per_second(config)
+    (told,) = speed.step_seconds(config)
     assert {(one.model.layers, one.model.loops, one.model.width) for one in tried} == {(1, 1, 768)}
     assert max(flops(one, one.train.batch) for one in tried) <= speed.PROBE_FLOPS
     assert told == pytest.approx(flops(config, 512) / 1e10, rel=0.2)
     tried.clear()
-    assert speed.evaluation_seconds(config) > 0
+    assert len(speed.evaluation_seconds(config)) == 1, "what is extended has no spread"
     huge = small(model={"width": 8192, "heads": 8})
-    assert speed.steps_per_second(huge) == speed.RECKONED_FLOPS / flops(huge, huge.train.batch)
-    assert speed.evaluation_seconds(huge) > 0
+    assert speed.step_seconds(huge) == (flops(huge, huge.train.batch) / speed.RECKONED_FLOPS,)
+    assert len(speed.evaluation_seconds(huge)) == 1
     assert not tried, "nothing of that size is allocated"

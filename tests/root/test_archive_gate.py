@@ -59,7 +59,7 @@ def test_a_trained_study_is_resumed_up_to_its_last_file(origin: Store, tmp_path:
     assert files(there) == files(origin)
 
 
-@pytest.mark.parametrize("name", ["study.yaml", "study.json", "trials.parquet", "extensions.json"])
+@pytest.mark.parametrize("name", ["study.yaml", "study.json", "trials.parquet", "extensions.json", "launches.json"])
 def test_a_study_of_the_same_name_is_left_alone(origin: Store, tmp_path: Path, name: str) -> None:
     export(origin, "s", tmp_path / "s.tar")
     there = Store(tmp_path / "there")

@@ -175,7 +175,7 @@ def test_what_is_measured_is_what_the_task_declares(task: str) -> None:
 def test_its_speed_and_its_evaluation_can_be_measured_without_its_data(task: str) -> None:
     config = config_of(task)
     assert np.isfinite(on_noise(config, CPU, 2).train(0, 2)).all()
-    assert evaluation_seconds(config) > 0
+    assert min(evaluation_seconds(config)) > 0
 
 
 def test_events_look_at_what_is_measured_by_default(task: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import time
 from collections.abc import Callable
 
@@ -29,7 +30,8 @@ from grokstudy.trainables.training.stepper import WARM_UP, Mode
 
 PROBE_FLOPS = 1.6e10
 """Largest training step that is measured as it is."""
-PROBE_SECONDS = 0.3
+REPETITIONS, REPETITION_S = 4, 0.15
+"""How often a step or an evaluation is measured, and for how long at a time."""
 EVALUATION_FLOPS = 1e10
 """Largest evaluation of the splits that is measured as it is."""
 DOUBLING_GAIN = 1.1
@@ -43,17 +45,19 @@ RECKONED_FLOPS = 3e10
 """Of a core, for what is reckoned; an estimate within a factor of two or three."""
 
 
-def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, engine: Mode = "auto") -> float:
-    """Measured optimiser steps per second of one run alone, in seconds of work rather than minutes.
+def step_seconds(
+    config: RunConfig, device: str = "cpu", threads: int = 1, engine: Mode = "auto", members: int = 1
+) -> tuple[float, ...]:
+    """Measured seconds of an optimiser step of a run alone or of a pack, in REPETITIONS; a moment's work, not minutes.
 
     With `engine` compile, compiling comes before the measurement; what it takes is not in the result.
 
     A large step is measured at two small batches and extended along the line through them: what a step costs without
-    examples (the optimiser), plus what each example costs. A large model is measured by one of its blocks. Estimates
-    within tens of per cent.
+    examples (the optimiser), plus what each example costs. A large model is measured by one of its blocks. Such
+    estimates, within tens of per cent, and those of a training function are one number: their spread is not known.
     """
     if config.trainable is not None:
-        return 1.0 / tried(config, device, threads).update_s
+        return (tried(config, device, threads).update_s,)
     torch.set_num_threads(threads)
     at = torch.device(device)
     batch = config.train.batch
@@ -61,16 +65,16 @@ def steps_per_second(config: RunConfig, device: str = "cpu", threads: int = 1, e
     if _is_large(config):
         block = _one_block(config)
         if block is None:
-            return RECKONED_FLOPS / full
+            return (members * full / RECKONED_FLOPS,)
         share = step_flops(block.model, config.example, batch) / full
-        return share * steps_per_second(block, device, threads, engine)
+        return (statistics.fmean(step_seconds(block, device, threads, engine, members)) / share,)
     if full <= PROBE_FLOPS:
-        return 1.0 / _seconds_per_step(config, at, engine=engine)
+        return _repeated_step(config, at, members, engine)
     small = max(1, int(batch * PROBE_FLOPS / full / 4))
     sizes = [dataclasses.replace(config.train, batch=size) for size in (small, 4 * small)]
-    low, high = (_seconds_per_step(dataclasses.replace(config, train=train), at, engine=engine) for train in sizes)
+    low, high = (_seconds_per_step(dataclasses.replace(config, train=train), at, members, engine) for train in sizes)
     per_example = max(high - low, 0.0) / (3 * small)
-    return 1.0 / (high + per_example * (batch - 4 * small))
+    return (high + per_example * (batch - 4 * small),)
 
 
 def state_bytes(config: RunConfig) -> int:
@@ -90,23 +94,26 @@ def _one_block(config: RunConfig) -> RunConfig | None:
     return None if _is_large(block) else block
 
 
-def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1) -> float:
-    """Measured seconds of one evaluation of one run with its probes; a large one on fewer examples, in proportion.
+def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1) -> tuple[float, ...]:
+    """Measured seconds of one evaluation of one run with its probes, repeated; a large one on fewer examples, in
+    proportion. One number alone where a large model is measured by one of its blocks, or a training function is tried.
 
     Raises ValueError when the data cannot be built as configured.
     """
     if config.trainable is not None:
-        return tried(config, device, threads).evaluation_s
+        return (tried(config, device, threads).evaluation_s,)
     torch.set_num_threads(threads)
     stored = TASKS[config.task].memory(config.data)
     is_there = stored is None or stored[0] <= DATA_BYTES
     measured = (_one_block(config) if _is_large(config) else config) if is_there else None
     if measured is None:
-        return _forward_flops(config) / RECKONED_FLOPS
-    splits_s, probes_s = _evaluated(measured, torch.device(device))
+        return (_forward_flops(config) / RECKONED_FLOPS,)
+    parts = _evaluated(measured, torch.device(device))
+    if measured is config:
+        return tuple(splits_s + probes_s for splits_s, probes_s in parts)
     blocks = _forward_flops(config) / _forward_flops(measured)
-    patched = config.depth / 2 if measured is not config else 1.0  # probes at each depth run what lies behind it
-    return blocks * (splits_s + patched * probes_s)
+    patched = config.depth / 2  # probes at each depth run what lies behind it
+    return (blocks * statistics.fmean(splits_s + patched * probes_s for splits_s, probes_s in parts),)
 
 
 def _forward_flops(config: RunConfig) -> float:
@@ -115,8 +122,8 @@ def _forward_flops(config: RunConfig) -> float:
     return step_flops(config.model, config.example, splits * config.eval.max_examples) / 3
 
 
-def _evaluated(config: RunConfig, at: torch.device) -> tuple[float, float]:
-    """Seconds of the splits, and of the probes."""
+def _evaluated(config: RunConfig, at: torch.device) -> list[tuple[float, float]]:
+    """Seconds of the splits, and of the probes, after a warm-up: twice at least, for a spread."""
     options = config.eval
     share = min(1.0, EVALUATION_FLOPS / _forward_flops(config))
     data = TASKS[config.task].build(config.data, config.seed, max(1, int(share * options.max_examples)))
@@ -144,8 +151,10 @@ def _evaluated(config: RunConfig, at: torch.device) -> tuple[float, float]:
                 value.cpu()
         return time.perf_counter() - start
 
-    _, _, splits_s, probes_s = (seconds(measure) for measure in (evaluated, probed, evaluated, probed))
-    return splits_s / share, probes_s / share
+    evaluations = [(seconds(evaluated) / share, seconds(probed) / share) for _ in range(3)][1:]
+    while len(evaluations) < REPETITIONS and sum(map(sum, evaluations)) < REPETITIONS * REPETITION_S:
+        evaluations.append((seconds(evaluated) / share, seconds(probed) / share))
+    return evaluations
 
 
 def pack_size(config: RunConfig, most: int, device: str = "cpu", threads: int = 1, share: float = 1.0) -> int:
@@ -183,15 +192,25 @@ def _fits(device: torch.device, share: float) -> bool:
 
 
 def _seconds_per_step(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> float:
-    """Of the pack, over PROBE_SECONDS after a warm-up."""
+    """Of the pack, over all repetitions."""
+    return statistics.fmean(_repeated_step(config, device, members, engine))
+
+
+def _repeated_step(config: RunConfig, device: torch.device, members: int, engine: Mode) -> tuple[float, ...]:
+    """Seconds of a step of the pack in each repetition, after a warm-up."""
     trained = on_noise(config, device, members, engine)
     trained.train(0, 1 if device.type == "cpu" else WARM_UP + 1)
-    start, done, count = time.perf_counter(), 0, 2
-    while done == 0 or time.perf_counter() - start < PROBE_SECONDS:
-        trained.train(0, count)
-        done += count
-        count = min(2 * count, CHUNK)
-    return (time.perf_counter() - start) / done
+    count, repetitions = 1, []
+    for _ in range(REPETITIONS):
+        start, done = time.perf_counter(), 0
+        while done == 0 or time.perf_counter() - start < REPETITION_S:
+            before = time.perf_counter()
+            trained.train(0, count)
+            done += count
+            if time.perf_counter() - before < REPETITION_S / 4:  # as long as chunks do not outgrow a repetition
+                count = min(2 * count, CHUNK)
+        repetitions.append((time.perf_counter() - start) / done)
+    return tuple(repetitions)
 
 
 def on_noise(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> Engine:

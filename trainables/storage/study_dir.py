@@ -5,6 +5,7 @@ studies/<name>/study.json          what it says, read and checked, with versions
 studies/<name>/code/<digest>/      code and data from outside that it named, now or before; kept here, never changed
 studies/<name>/trials.parquet      a row per trial (schema.TRIAL_COLUMNS)
 studies/<name>/extensions.json     lengths asked for after the fact
+studies/<name>/launches.json       what launches were foretold to take, and what they took
 studies/<name>/transplants.parquet states of one checkpoint in another (schema.TRANSPLANT_COLUMNS), measured anew
 studies/<name>/audit.json          how runs came out that were trained again (orchestrator/execution/audit.py)
 studies/<name>/report/             the page, its figures, answer.json
@@ -33,7 +34,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
 """What a study can be called."""
 FIXED = arrow_schema(TRIAL_COLUMNS)
 """The columns of trials.parquet that every study has; its axes follow."""
-FILES = ("study.yaml", "study.json", "extensions.json", "trials.parquet")
+FILES = ("study.yaml", "study.json", "extensions.json", "launches.json", "trials.parquet")
 OURS = re.compile(
     rf"studies/(?P<study>{NAME.pattern})"
     rf"/(?:{'|'.join(map(re.escape, FILES))}"
@@ -107,6 +108,11 @@ class StudyDir:
     def extensions(self) -> str:
         """Lengths asked for after the fact, by run."""
         return f"{self.folder}/extensions.json"
+
+    @property
+    def launches(self) -> str:
+        """What launches were foretold to take, and what they took, where something was foretold."""
+        return f"{self.folder}/launches.json"
 
     @property
     def transplants(self) -> str:

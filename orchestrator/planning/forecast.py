@@ -1,0 +1,62 @@
+"""What is foretold of a study's runs on this machine: measured while as many workers are busy as will train."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from grokstudy.orchestrator.planning.cost import Pace
+from grokstudy.orchestrator.planning.crew import Crew
+from grokstudy.orchestrator.planning.packing import PackSize
+from grokstudy.orchestrator.planning.seconds import Seconds
+from grokstudy.orchestrator.study.study import Study
+from grokstudy.trainables.bench.speed import evaluation_seconds, pack_size, state_bytes, step_seconds
+from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.plugins import code_of
+
+
+@contextlib.contextmanager
+def measured_pace(study: Study, workers: int, say: Callable[[str], None]) -> Iterator[Pace]:
+    """The pace of one of so many workers of this machine, each kind of run measured when it is first asked for.
+
+    What takes long is told to `say`.
+    """
+    threads, engine = threads_of(study), study.resources.engine
+    code = tuple({name: code_of(name) for name in study.code.values()}.values())
+    with Crew(workers, code) as crew:
+
+        def step(config: RunConfig, members: int) -> Seconds:
+            if engine == "compile" and config.trainable is None:
+                blocks = f"{config.depth} block applications of width {config.model.width}"
+                say(f"Compiling to measure {blocks}: half a minute the first time on a machine ...")
+            return Seconds.of(crew(step_seconds, config, "cpu", threads, engine, members))
+
+        def evaluation(config: RunConfig) -> Seconds:
+            return Seconds.of(crew(evaluation_seconds, config, "cpu", threads))
+
+        def state(config: RunConfig) -> int:
+            return crew(state_bytes, config)[0]
+
+        yield Pace(step, evaluation, state).remembered()
+
+
+def members_of(study: Study, measured: bool) -> PackSize:
+    """How many members a pack will have: as the study says, or what pays here; unless `measured`, one."""
+    fixed, threads = study.resources.pack, threads_of(study)
+    sizes: dict[Any, int] = {}
+
+    def size(config: RunConfig, most: int) -> int:
+        if not isinstance(fixed, str):
+            return min(fixed, most)
+        if measured and config.shape() not in sizes:
+            sizes[config.shape()] = pack_size(config, most, "cpu", threads)
+        return sizes.get(config.shape(), 1)
+
+    return size
+
+
+def threads_of(study: Study) -> int:
+    """Threads that torch may use in one worker."""
+    cpu = study.resources.cpu
+    return 1 if isinstance(cpu, str) else max(1, int(cpu))

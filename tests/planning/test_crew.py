@@ -1,0 +1,38 @@
+"""Processes that measure at the same time as this one."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from grokstudy.orchestrator.planning.crew import Crew
+
+
+def refuse_elsewhere(here: int) -> int:
+    """What only one process can measure."""
+    if os.getpid() != here:
+        os._exit(1)
+    return here
+
+
+def test_every_worker_measures_in_a_process_of_its_own() -> None:
+    with Crew(3) as crew:
+        first, again = crew(os.getpid), crew(os.getpid)
+    assert first[0] == os.getpid()
+    assert len({*first}) == 3
+    assert {*first} == {*again}, "they are started once"
+    for pid in first[1:]:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_where_another_process_fails_this_one_measures_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    with Crew(2) as crew:
+        assert crew(refuse_elsewhere, os.getpid()) == [os.getpid()]
+        assert crew(os.getpid) == [os.getpid()]
+    with Crew(2) as crew, pytest.raises(ValueError, match="invalid literal"):
+        crew(int, "none")
+    with Crew(2) as crew:
+        assert len({*crew(os.getpid)}) == 2
+    assert capfd.readouterr().err == ""
