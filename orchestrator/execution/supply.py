@@ -61,7 +61,7 @@ class Supply(Searcher):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Its bundle has come to an end."""
         self._has_settled = True
-        del self._at_work[trial_id]
+        self._at_work.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the run directories are the state."""

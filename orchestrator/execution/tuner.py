@@ -80,7 +80,7 @@ def launch(
     breaker = Breaker()
     stopping = Stopping(study, runs, store)
     runs = stopping.admitted(runs)
-    if not runs:
+    if not runs or (budget is not None and budget.gone):
         return False
     callback = LaunchCallback(on_progress, store, breaker, stopping)
     with ray_session(), _scratch() as scratch:
@@ -215,7 +215,7 @@ def _tuner(
         tune.with_resources(PackTrainable, granted(study)),
         param_space={"bundle": tune.grid_search(bundles)} if refill is None else None,
         tune_config=tune.TuneConfig(
-            scheduler=Gate(budget),
+            scheduler=Gate(budget, callback.running),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
             **chosen,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,60 @@ def test_a_search_is_one_launch_and_a_killed_driver_comes_to_the_same_points(stu
         train(study, killed, deaths=3)
     train(study, killed)
     assert points(study, whole) == points(study, killed)
+
+
+RAY = """\
+import sys
+from pathlib import Path
+
+from grokstudy.orchestrator.execution import tuner
+from grokstudy.orchestrator.execution.driver import Driver
+from grokstudy.orchestrator.study.load import load_study
+from grokstudy.trainables.storage.store import Store
+
+study, store = load_study(Path(sys.argv[1])), Store(sys.argv[2])
+driver = Driver(study, store)
+
+
+def execute(runs):
+    print("launched with", len(runs))
+    return tuner.launch(study, runs, store, lambda _: None, driver.more)
+
+
+driver.train(execute)
+"""
+
+
+def test_ray_tune_takes_the_points_of_one_process_in_one_launch(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(STUDY.format(search=SEARCHES["metric"]) + "resources: {pack: 1}\n")
+    words = [sys.executable, "-c", RAY, str(path), str(tmp_path / "ray")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    assert (done.returncode, done.stdout) == (0, "launched with 4\n"), done.stderr
+    study, alone = load_study(path), Store(tmp_path / "alone")
+    train(study, alone)
+    assert points(study, Store(tmp_path / "ray")) == points(study, alone)
+
+
+def test_nothing_is_told_of_a_point_with_a_run_at_work(tmp_path: Path) -> None:
+    """Between two attempts FAILED.json lies there, and a run that is told as failed is not asked about again."""
+    path = tmp_path / "search.yaml"
+    path.write_text(STUDY.format(search=SEARCHES["metric"]))
+    study, store = load_study(path), Store(tmp_path / "root")
+    driver = Driver(study, store)
+
+    def execute(runs: list[Run]) -> bool:
+        for run in runs:
+            RunDir(store, run.run_id).write("FAILED.json", {"error": "x", "traceback": "x", "attempt": 1, "step": 0})
+        first = min(runs, key=lambda run: run.trials[0].number)
+        assert driver.more({first.run_id}) == []
+        new = driver.more(set())
+        assert new is not None
+        assert {trial.number for run in new for trial in run.trials} == {2, 3}
+        assert driver.more({run.run_id for run in new}) == []
+        return False
+
+    driver.train(execute)
 
 
 def test_a_run_that_failed_is_told_as_failed_and_the_search_goes_on(tmp_path: Path) -> None:
