@@ -70,10 +70,10 @@ def launch(
     def bundled(runs: list[Run]) -> list[Bundle]:
         return make_bundles(study, runs, store, resources, workers, size, executor="local") if runs else []
 
-    def refill(at_work: Set[str]) -> list[Bundle]:
-        new = more(at_work) or []
-        stopping.begin(new)
-        return bundled(new)
+    def refill(at_work: Set[str]) -> list[Bundle] | None:
+        new = more(at_work)
+        stopping.begin(new or [])
+        return None if new is None else bundled(new)
 
     budget = budget or Budget()
     budget.workers = workers
@@ -135,12 +135,15 @@ class _Launch:
 
     def __init__(
         self, on_progress: OnProgress, breaker: Breaker, stopping: Stopping, bundles: deque[Bundle],
-        refill: Callable[[Set[str]], list[Bundle]], budget: Budget,
+        refill: Callable[[Set[str]], list[Bundle] | None], budget: Budget,
     ) -> None:  # fmt: skip
         self.on_progress, self.breaker, self.stopping, self.budget = on_progress, breaker, stopping, budget
         self.bundles, self._refill = bundles, refill
         self._at_work = set().union(*(bundle.run_ids for bundle in bundles))
         """Runs of bundles that wait or have a worker, less those that were heard to end."""
+        self._has_settled = True
+        """Whether a run has ended since `refill` was asked."""
+        self._is_last = False
         self._stillborn = 0
 
     def here(self) -> None:
@@ -153,7 +156,7 @@ class _Launch:
                         queue.freeze(frozen)
                         self._hear(queue.advance(0.0), queue.halt)
                 queue.checkpoint_now()
-            self._at_work -= bundle.run_ids
+            self._settle(bundle.run_ids)
             if queue.stopping:
                 raise KeyboardInterrupt
             if self.breaker.reason is not None:
@@ -168,12 +171,19 @@ class _Launch:
         return self.bundles.popleft() if self.bundles else None
 
     def _ask(self) -> None:
+        if self._is_last or not self._has_settled:
+            return
         new = self._refill(self._at_work)
-        self._at_work.update(*(bundle.run_ids for bundle in new))
-        self.bundles.extend(new)
+        self._has_settled, self._is_last = False, new is None
+        self._at_work.update(*(bundle.run_ids for bundle in new or []))
+        self.bundles.extend(new or [])
+
+    def _settle(self, run_ids: set[str]) -> None:
+        self._has_settled = True
+        self._at_work -= run_ids
 
     def in_processes(self, count: int) -> None:
-        """Train in processes, each given the next bundle when it has ended one."""
+        """Train in processes, each given the next bundle when it has ended one, or when others have ended theirs."""
         if len(self.bundles) < count:
             self._ask()
         first = self.bundles[0]
@@ -186,15 +196,16 @@ class _Launch:
                 workers[str(number)] = _start(number, first.gpu)
             with watchdog:
                 while workers and self.breaker.reason is None:
-                    for name, worker in list(workers.items()):
+                    for name, worker in workers.items():
                         if worker.bundle is None:
-                            bundle = self._next()
-                            if bundle is None:
-                                self._end(workers.pop(name))
-                                watchdog.forget(name)
-                                continue
-                            worker.give(bundle)
-                            watchdog.beat(name)
+                            watchdog.forget(name)
+                            if (bundle := self._next()) is not None:
+                                worker.give(bundle)
+                                watchdog.beat(name)
+                    is_over = self.budget.gone or self._is_last or not any(worker.bundle for worker in workers.values())
+                    for name, worker in list(workers.items()):
+                        if worker.bundle is None and is_over:
+                            self._end(workers.pop(name))
                     ready = wait([worker.connection for worker in workers.values()], timeout=1.0)
                     for name, worker in workers.items():
                         if worker.connection in ready:
@@ -221,7 +232,7 @@ class _Launch:
                 if (frozen := self._hear(lines, halt)) and not done:
                     worker.connection.send(frozen)
                 if done and worker.bundle is not None:
-                    self._at_work -= worker.bundle.run_ids
+                    self._settle(worker.bundle.run_ids)
                     worker.bundle = None
         except (EOFError, OSError):
             return False
@@ -253,7 +264,8 @@ class _Launch:
             self.breaker.reason = halt
         for line in lines:
             self.breaker.hear(line)
-        self._at_work -= have_ended(lines)
+        if settled := have_ended(lines) & self._at_work:
+            self._settle(settled)
         self.on_progress(lines)
         return self.stopping.hear(lines)
 

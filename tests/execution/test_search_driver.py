@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from grokstudy.orchestrator.execution import local
+from grokstudy.orchestrator.execution.bundle import Bundle
 from grokstudy.orchestrator.execution.driver import Driver, study_state
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.search.space import Point
@@ -52,7 +53,7 @@ def points(study: Study, store: Store) -> list[tuple[int, int, Point]]:
     return [(trial.number, trial.seed, trial.point) for trial in state.trials]
 
 
-def train(study: Study, store: Store, deaths: int = 0) -> int:
+def train(study: Study, store: Store, deaths: int = 0, workers: int = 1) -> int:
     """Train to the end; the driver dies after that many runs, and another takes over. Returns the launches."""
     launches = 0
     ended: set[str] = set()
@@ -67,7 +68,7 @@ def train(study: Study, store: Store, deaths: int = 0) -> int:
     def execute(runs: list[Run]) -> bool:
         nonlocal launches
         launches += 1
-        return local.launch(study, runs, store, heard, 1, False, driver.more)
+        return local.launch(study, runs, store, heard, workers, False, driver.more)
 
     driver.train(execute)
     return launches
@@ -113,6 +114,25 @@ def test_ray_tune_takes_the_points_of_one_process_in_one_launch(tmp_path: Path) 
     study, alone = load_study(path), Store(tmp_path / "alone")
     train(study, alone)
     assert points(study, Store(tmp_path / "ray")) == points(study, alone)
+
+
+def test_a_worker_that_waited_for_the_others_goes_on_with_the_next_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One point at a time, with two seeds: each of two workers trains one of them."""
+    path = tmp_path / "search.yaml"
+    search = SEARCHES["metric"].replace("trials: 5, batch: 2", "trials: 3, batch: 1")
+    path.write_text(STUDY.format(search=search) + "resources: {pack: 1}\n")
+    study, store, given = load_study(path), Store(tmp_path / "root"), list[str]()
+    give = local._Worker.give
+
+    def noted(worker: local._Worker, bundle: Bundle) -> None:
+        given.append(worker.process.name)
+        give(worker, bundle)
+
+    monkeypatch.setattr(local._Worker, "give", noted)
+    assert train(study, store, workers=2) == 1
+    assert sorted(given) == ["grokstudy-0"] * 3 + ["grokstudy-1"] * 3
 
 
 def test_nothing_is_told_of_a_point_with_a_run_at_work(tmp_path: Path) -> None:
