@@ -87,7 +87,8 @@ class Driver:
         self._sources = Sources(store, study.name)
         self._trainings = Trainings(store, study.resources.engine)
         self._extensions = extensions(store, study.name)
-        self._reached = reached_before(store, study.name) if trust else None
+        self._reached = reached_before(store, study.name) if trust else {}
+        """Runs that are known to be done, with their steps: the root is not asked about them again."""
         self._scores: dict[int, Score | None] = {}
         self._trials: list[Trial] = []
         self._open: dict[int, list[Trial]] = {}
@@ -194,7 +195,9 @@ class Driver:
         return trials_by_number
 
     def _ledger(self, trials: list[Trial]) -> Ledger:
-        return Ledger(self.store, runs_of(trials), self.study.scheduler.stops, self._reached)
+        ledger = Ledger(self.store, runs_of(trials), self.study.scheduler.stops, self._reached)
+        self._reached |= {run_id: state.step for run_id, state in ledger.states.items() if state.state == "done"}
+        return ledger
 
 
 def _waits(trials: list[Trial]) -> bool:
