@@ -42,7 +42,7 @@ from grokstudy.orchestrator.commands.notify import Notify, notified
 from grokstudy.orchestrator.commands.report import Drawn, draw_report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Set
 
     from rich.console import Console
 
@@ -275,9 +275,9 @@ def _train(driver: Driver, before: StudyState, request: Asked, budget: Budget, l
     def execute(runs: list[Run]) -> bool:
         shown = {run.run_id: run for run in runs}
 
-        def more() -> list[Run]:
-            new = driver.more()
-            shown.update({run.run_id: run for run in new})
+        def more(at_work: Set[str]) -> list[Run] | None:
+            new = driver.more(at_work)
+            shown.update({run.run_id: run for run in new or []})
             return new
 
         with Display(Board(shown, steps), console) as display:

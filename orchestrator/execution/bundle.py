@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -53,6 +54,15 @@ class Bundle:
     heard: bool = False
     """Whether a scheduler listens to its evaluations."""
 
+    def __str__(self) -> str:
+        """What Tune makes a trial's tag of."""
+        return f"{len(self.packs)} packs"
+
+    @property
+    def run_ids(self) -> set[str]:
+        """Of its runs."""
+        return {config.run_id for pack in self.packs for config in pack}
+
     @property
     def threads(self) -> int:
         """Threads that torch may use."""
@@ -80,6 +90,14 @@ class Bundle:
             return Pack(configs, store, self.device, self.threads, *how)
 
         return PackQueue(self.packs if packs is None else packs, store, open_pack, self.max_failures, self.heard)
+
+
+def have_ended(lines: list[dict[str, Any]]) -> set[str]:
+    """The runs that have come to an end by these lines of progress, which stands whatever happens to the worker.
+
+    Not those that failed: should its process die, another one has the whole bundle, and tries them again.
+    """
+    return {line["run_id"] for line in lines if line["outcome"] not in (None, "failed")}
 
 
 def make_bundles(

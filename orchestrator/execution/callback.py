@@ -6,12 +6,14 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import chain
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
 from grokstudy.orchestrator.execution.breaker import Breaker
@@ -23,8 +25,8 @@ from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 
 
-class LaunchCallback(tune.Callback):  # type: ignore[misc]
-    """Hears every report of every pack."""
+class LaunchCallback(TrialProgressCallback):  # type: ignore[misc]
+    """Hears every report of every pack, in the place of Tune's own, which prints bundles that were never begun."""
 
     def __init__(self, on_progress: OnProgress, store: Store, breaker: Breaker, stopping: Stopping) -> None:
         """Pass progress to `on_progress`, `breaker` and `stopping`; look at markers in `store`."""
@@ -102,14 +104,19 @@ class Brake(tune.Stopper):  # type: ignore[misc]
 class Gate(FIFOScheduler):  # type: ignore[misc]
     """Begins no more bundles once the budget is gone."""
 
-    def __init__(self, budget: Budget) -> None:
-        """Ask this budget."""
+    def __init__(self, budget: Budget, running: Collection[str]) -> None:
+        """Ask this budget; `running` names the trials that have a worker, or had one that died."""
         super().__init__()
-        self.budget = budget
+        self.budget, self.running = budget, running
 
     def choose_trial_to_run(self, tune_controller: Any, **options: Any) -> Any:
-        """The next in line."""
-        return None if self.budget.gone else super().choose_trial_to_run(tune_controller, **options)
+        """The next in line. Tune gives workers to those that wait without asking here, so they are ended."""
+        if not self.budget.gone:
+            return super().choose_trial_to_run(tune_controller, **options)
+        for trial in tune_controller.get_trials():
+            if trial.status == Trial.PENDING and trial.trial_id not in self.running:
+                tune_controller.stop_trial(trial)
+        return None
 
 
 def record_loss(folder: RunDir, error: Exception | None) -> None:

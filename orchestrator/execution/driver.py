@@ -6,7 +6,7 @@ settled in the root get their value at once, so resuming after an interruption i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from grokstudy.orchestrator.runs.outcomes import scores_of
@@ -87,11 +87,14 @@ class Driver:
         self._sources = Sources(store, study.name)
         self._trainings = Trainings(store, study.resources.engine)
         self._extensions = extensions(store, study.name)
-        self._reached = reached_before(store, study.name) if trust else None
+        self._reached = reached_before(store, study.name) if trust else {}
+        """Runs that are known to be done, with their steps: the root is not asked about them again."""
         self._scores: dict[int, Score | None] = {}
         self._trials: list[Trial] = []
         self._open: dict[int, list[Trial]] = {}
         self._launched: set[str] = set()
+        self._how = False, False
+        """Whether failed runs are tried again, and whether runs are only measured."""
 
     def state(self) -> StudyState:
         """Follow the searcher as far as the root has scores."""
@@ -106,13 +109,17 @@ class Driver:
         write_study(self.store, self.study, state.trials, state.ledger)
         return state
 
-    def more(self) -> list[Run]:
-        """While a launch is under way: the runs of points that can be asked for by now. For a worker without work."""
+    def more(self, at_work: Set[str]) -> list[Run] | None:
+        """While a launch is under way: the runs of points that can be asked for by now; None when none will be.
+
+        Nothing is said of points with a run that is `at_work`: one that is tried again has FAILED.json meanwhile.
+        """
         if self._searcher.finished:
-            return []
-        self._settle(self._ledger(self._open_trials))
+            return None
+        idle = {n: trials for n, trials in self._open.items() if at_work.isdisjoint(trial.run_id for trial in trials)}
+        self._settle(self._ledger([trial for trials in idle.values() for trial in trials]), idle)
         new = [trial for trials in self._ask().values() for trial in trials]
-        runs = self._todo(self._ledger(new), False, False) if new else []
+        runs = self._todo(self._ledger(new), *self._how) if new else []
         fresh = [run for run in runs if run.run_id not in self._launched]
         if new:
             write_study(self.store, self.study, self._trials, self._ledger(self._trials))
@@ -139,6 +146,7 @@ class Driver:
         return [run.only_measured() for run in runs if shares[run.run_id].measured] if only_measure else runs
 
     def _follow(self, execute: Execute | None, retry_failed: bool, only_measure: bool = False) -> StudyState:
+        self._how = retry_failed, only_measure
         ledger = None
         while True:
             self._ask()
@@ -154,16 +162,16 @@ class Driver:
                 ledger = self._ledger(self._open_trials)
                 if not again and any(ledger.states[run_id].open for run_id in self._launched & ledger.states.keys()):
                     execute = None  # it was cut short: train no more, follow what there is
-            if not self._settle(ledger) and not again:
+            if not self._settle(ledger, self._open) and not again:
                 break
         if ledger is None or len(ledger.runs) != len(runs_of(self._trials)):
             ledger = self._ledger(self._trials)
         complete = self._searcher.finished or (self.cut.first is not None and len(self._trials) >= self.cut.first)
         return StudyState(self._trials, list(ledger.runs.values()), ledger, complete)
 
-    def _settle(self, ledger: Ledger) -> bool:
-        """Score the points whose runs have ended; whether there was one."""
-        ended = {number: trials for number, trials in self._open.items() if not _is_open(trials, ledger)}
+    def _settle(self, ledger: Ledger, points: dict[int, list[Trial]]) -> bool:
+        """Score those of these points whose runs have ended; whether there was one."""
+        ended = {number: trials for number, trials in points.items() if not _is_open(trials, ledger)}
         if ended and not self._searcher.goals:
             self._scores |= dict.fromkeys(ended)
         elif ended:
@@ -187,7 +195,9 @@ class Driver:
         return trials_by_number
 
     def _ledger(self, trials: list[Trial]) -> Ledger:
-        return Ledger(self.store, runs_of(trials), self.study.scheduler.stops, self._reached)
+        ledger = Ledger(self.store, runs_of(trials), self.study.scheduler.stops, self._reached)
+        self._reached |= {run_id: state.step for run_id, state in ledger.states.items() if state.state == "done"}
+        return ledger
 
 
 def _waits(trials: list[Trial]) -> bool:

@@ -6,7 +6,7 @@ Where the work is over in about a minute and no cluster is asked for, starting R
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from grokstudy.trainables.config import RunConfig, eval_steps
 from grokstudy.trainables.storage.store import Store
 
 OnProgress = Callable[[list[dict[str, Any]]], None]
-More = Callable[[], list[Run]]
+More = Callable[[Set[str]], list[Run] | None]
+"""(ids of runs that workers have or are to have) -> runs of points that can be asked for now; None: none will be."""
 SHORT_S, MOMENT_S = 60.0, 15.0
 """Seconds of one core, roughly estimated, up to which work is not worth starting Ray for, or more than one process."""
 FLOPS, LEAST_STEP_S = 2e10, 0.003
@@ -81,19 +82,19 @@ class Executor:
 
     def launch(
         self, study: Study, runs: list[Run], store: Store, on_progress: OnProgress, say: Callable[[str], None],
-        more: More = lambda: [], budget: Budget | None = None,
+        more: More = lambda _: None, budget: Budget | None = None,
     ) -> bool:  # fmt: skip
         """Train these runs to their length, or until the scheduler ends them; whether paused ones are to go on now.
 
         Where Ray does not start, this machine trains without it, and says so. `more` is asked for runs when a worker
-        has no more work; Ray Tune takes what comes of it with the next launch.
+        has no more work.
         """
         from grokstudy.orchestrator.execution import local, tuner
 
         workers = self.workers
         if self.kind == "ray":
             try:
-                return tuner.launch(study, runs, store, on_progress, budget)
+                return tuner.launch(study, runs, store, on_progress, more, budget)
             except RayStartError as error:
                 workers = local.local_workers(study)
                 say(f"{error}\ntraining on this machine without Ray instead, as --local does")

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -22,7 +22,7 @@ from typing import Any
 
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
 from grokstudy.orchestrator.execution.budget import Budget
-from grokstudy.orchestrator.execution.bundle import HEARTBEAT_S, Bundle, make_bundles
+from grokstudy.orchestrator.execution.bundle import HEARTBEAT_S, Bundle, have_ended, make_bundles
 from grokstudy.orchestrator.execution.executor import More, OnProgress
 from grokstudy.orchestrator.execution.pack_queue import PackQueue
 from grokstudy.orchestrator.execution.resources import ResourcesError
@@ -43,7 +43,7 @@ STOP_WAIT_S = 60.0
 
 def launch(
     study: Study, runs: list[Run], store: Store, on_progress: OnProgress, workers: int, measured: bool = True,
-    more: More = lambda: [], budget: Budget | None = None,
+    more: More = lambda _: None, budget: Budget | None = None,
 ) -> bool:  # fmt: skip
     """Train these runs to their length, each with its retries, by so many workers; whether paused ones go on now.
 
@@ -70,10 +70,10 @@ def launch(
     def bundled(runs: list[Run]) -> list[Bundle]:
         return make_bundles(study, runs, store, resources, workers, size, executor="local") if runs else []
 
-    def refill() -> list[Bundle]:
-        new = more()
-        stopping.begin(new)
-        return bundled(new)
+    def refill(at_work: Set[str]) -> list[Bundle] | None:
+        new = more(at_work)
+        stopping.begin(new or [])
+        return None if new is None else bundled(new)
 
     budget = budget or Budget()
     budget.workers = workers
@@ -135,10 +135,15 @@ class _Launch:
 
     def __init__(
         self, on_progress: OnProgress, breaker: Breaker, stopping: Stopping, bundles: deque[Bundle],
-        refill: Callable[[], list[Bundle]], budget: Budget,
+        refill: Callable[[Set[str]], list[Bundle] | None], budget: Budget,
     ) -> None:  # fmt: skip
         self.on_progress, self.breaker, self.stopping, self.budget = on_progress, breaker, stopping, budget
         self.bundles, self._refill = bundles, refill
+        self._at_work = set().union(*(bundle.run_ids for bundle in bundles))
+        """Runs of bundles that wait or have a worker, less those that were heard to end."""
+        self._has_settled = True
+        """Whether a run has ended since `refill` was asked."""
+        self._is_last = False
         self._stillborn = 0
 
     def here(self) -> None:
@@ -151,6 +156,7 @@ class _Launch:
                         queue.freeze(frozen)
                         self._hear(queue.advance(0.0), queue.halt)
                 queue.checkpoint_now()
+            self._settle(bundle.run_ids)
             if queue.stopping:
                 raise KeyboardInterrupt
             if self.breaker.reason is not None:
@@ -161,13 +167,25 @@ class _Launch:
         if self.budget.gone:
             return None
         if not self.bundles:
-            self.bundles.extend(self._refill())
+            self._ask()
         return self.bundles.popleft() if self.bundles else None
 
+    def _ask(self) -> None:
+        if self._is_last or not self._has_settled:
+            return
+        new = self._refill(self._at_work)
+        self._has_settled, self._is_last = False, new is None
+        self._at_work.update(*(bundle.run_ids for bundle in new or []))
+        self.bundles.extend(new or [])
+
+    def _settle(self, run_ids: set[str]) -> None:
+        self._has_settled = True
+        self._at_work -= run_ids
+
     def in_processes(self, count: int) -> None:
-        """Train in processes, each given the next bundle when it has ended one."""
+        """Train in processes, each given the next bundle when it has ended one, or when others have ended theirs."""
         if len(self.bundles) < count:
-            self.bundles.extend(self._refill())
+            self._ask()
         first = self.bundles[0]
         count = min(count, len(self.bundles))
         workers: dict[str, _Worker] = {}
@@ -178,15 +196,16 @@ class _Launch:
                 workers[str(number)] = _start(number, first.gpu)
             with watchdog:
                 while workers and self.breaker.reason is None:
-                    for name, worker in list(workers.items()):
+                    for name, worker in workers.items():
                         if worker.bundle is None:
-                            bundle = self._next()
-                            if bundle is None:
-                                self._end(workers.pop(name))
-                                watchdog.forget(name)
-                                continue
-                            worker.give(bundle)
-                            watchdog.beat(name)
+                            watchdog.forget(name)
+                            if (bundle := self._next()) is not None:
+                                worker.give(bundle)
+                                watchdog.beat(name)
+                    is_over = self.budget.gone or self._is_last or not any(worker.bundle for worker in workers.values())
+                    for name, worker in list(workers.items()):
+                        if worker.bundle is None and is_over:
+                            self._end(workers.pop(name))
                     ready = wait([worker.connection for worker in workers.values()], timeout=1.0)
                     for name, worker in workers.items():
                         if worker.connection in ready:
@@ -212,7 +231,8 @@ class _Launch:
                 worker.spoke, self._stillborn = True, 0
                 if (frozen := self._hear(lines, halt)) and not done:
                     worker.connection.send(frozen)
-                if done:
+                if done and worker.bundle is not None:
+                    self._settle(worker.bundle.run_ids)
                     worker.bundle = None
         except (EOFError, OSError):
             return False
@@ -244,6 +264,8 @@ class _Launch:
             self.breaker.reason = halt
         for line in lines:
             self.breaker.hear(line)
+        if settled := have_ended(lines) & self._at_work:
+            self._settle(settled)
         self.on_progress(lines)
         return self.stopping.hear(lines)
 

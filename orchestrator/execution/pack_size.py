@@ -17,6 +17,8 @@ from grokstudy.trainables.config import RunConfig
 
 KIND = "ray.io/accelerator-type"
 """The label by which Ray names the kind of GPU of a node, such as L4 or H100."""
+UNMEASURED = "unmeasured"
+"""In the place of a kind: no node is of it, so that every worker measures."""
 MeasureSize = Callable[[RunConfig, int, str, int, float], int]
 """(configuration, most members, device, threads, share of the GPU) -> members that pay and fit."""
 
@@ -33,6 +35,18 @@ class Sizer:
         """Members that pay where most of them do."""
         self._found[config.shape()] = sizes = self._measured(config, most)
         return max(sizes.values())
+
+    def meanwhile(self, config: RunConfig, most: int) -> int:
+        """The same while workers train: nothing waits for the GPUs that they have, and nothing is measured twice.
+
+        Of a new shape, packs are as large as they can be, and each worker measures by itself what it makes of them.
+        """
+        found = self._found.setdefault(config.shape(), {})
+        if not found and not self._resources["gpu"]:
+            return self(config, most)
+        if found.keys() <= {UNMEASURED}:
+            found[UNMEASURED] = most
+        return max(found.values())
 
     def sizes(self, config: RunConfig) -> dict[str, int]:
         """What was found for runs of this shape; empty when nothing was measured."""

@@ -15,16 +15,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from grokstudy.orchestrator.execution.breaker import Breaker, HaltedError
 from grokstudy.orchestrator.execution.budget import Budget
 from grokstudy.orchestrator.execution.bundle import Bundle, make_bundles
-from grokstudy.orchestrator.execution.executor import OnProgress, RayStartError
+from grokstudy.orchestrator.execution.executor import More, OnProgress, RayStartError
 from grokstudy.orchestrator.execution.ray_cluster import check_cluster
 from grokstudy.orchestrator.execution.ray_node import NodeWatch, fewest_processes
 from grokstudy.orchestrator.execution.resources import check_resources, cluster_address, granted, workers_at_once
@@ -33,6 +33,9 @@ from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.storage.store import Store
+
+if TYPE_CHECKING:
+    from grokstudy.orchestrator.execution.supply import Refill
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -57,8 +60,13 @@ WARM, WARM_S = "import ray.dashboard.agent, ray._private.runtime_env.agent.main"
 """What Ray's agents import: once read, it comes from memory."""
 
 
-def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress, budget: Budget | None = None) -> bool:
+def launch(
+    study: Study, runs: list[Run], store: Store, on_progress: OnProgress, more: More = lambda _: None,
+    budget: Budget | None = None,
+) -> bool:  # fmt: skip
     """Train these runs to their length, each with its retries; whether paused ones are to go on now.
+
+    Where a worker has nothing to do, `more` is asked. Once the `budget` is gone no bundle is begun.
 
     A run that fails for good ends up as FAILED.json, not as an exception. Returns early, with runs unfinished, when
     the process receives SIGINT. Raises HaltedError when it is pointless to go on.
@@ -72,7 +80,7 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress,
     breaker = Breaker()
     stopping = Stopping(study, runs, store)
     runs = stopping.admitted(runs)
-    if not runs:
+    if not runs or (budget is not None and budget.gone):
         return False
     callback = LaunchCallback(on_progress, store, breaker, stopping)
     with ray_session(), _scratch() as scratch:
@@ -80,10 +88,23 @@ def launch(study: Study, runs: list[Run], store: Store, on_progress: OnProgress,
         resources = granted(study)
         sizer = Sizer(resources)
         budget = budget or Budget()
-        budget.workers = workers_at_once(study)
-        bundles = make_bundles(study, runs, store, resources, budget.workers, sizer, sizer.sizes, "ray")
+        workers = budget.workers = workers_at_once(study)
+
+        def refill(at_work: Set[str], busy: int) -> list[Bundle] | None:
+            new = more(at_work)
+            if not new:
+                return None if new is None else []
+            stopping.begin(new)
+            free = max(1, workers - busy)
+            return make_bundles(study, new, store, resources, free, sizer.meanwhile, sizer.sizes, "ray")
+
+        first = more({run.run_id for run in runs})
+        stopping.begin(first or [])
+        runs = [*runs, *(first or [])]
+        bundles = make_bundles(study, runs, store, resources, workers, sizer, sizer.sizes, "ray")
+        tuner = _tuner(study, bundles, None if first is None else refill, callback, scratch, budget)
         with callback.watchdog:
-            _tuner(study, bundles, callback, scratch, budget).fit()
+            tuner.fit()
     if breaker.reason is not None:
         raise HaltedError(breaker.reason)
     return stopping.conclude()
@@ -173,21 +194,31 @@ def ray_session() -> Iterator[None]:
             ray.shutdown()
 
 
-def _tuner(study: Study, bundles: list[Bundle], callback: Any, scratch: str, budget: Budget) -> Any:
+def _tuner(
+    study: Study, bundles: list[Bundle], refill: Refill | None, callback: Any, scratch: str, budget: Budget
+) -> Any:  # fmt: skip
+    """All bundles as a grid, or, where more may come, as a search that asks for these by `refill`."""
     from ray import tune
+    from ray.tune.search import ConcurrencyLimiter
 
     from grokstudy.orchestrator.execution.callback import Brake, Gate
+    from grokstudy.orchestrator.execution.supply import Supply
     from grokstudy.orchestrator.execution.worker import PackTrainable
 
-    resources = study.resources
+    most = study.resources.workers if isinstance(study.resources.workers, int) else None
+    chosen: dict[str, Any] = {"max_concurrent_trials": most}
+    if refill is not None:
+        supply = Supply(bundles, refill, callback.running, lambda: budget.gone or callback.breaker.reason is not None)
+        # a search without such a limit has one trial wait for a worker at a time, and so for a node
+        chosen = {"search_alg": ConcurrencyLimiter(supply, most or sys.maxsize), "num_samples": -1}
     return tune.Tuner(
         tune.with_resources(PackTrainable, granted(study)),
-        param_space={"bundle": tune.grid_search(bundles)},
+        param_space={"bundle": tune.grid_search(bundles)} if refill is None else None,
         tune_config=tune.TuneConfig(
-            scheduler=Gate(budget),
+            scheduler=Gate(budget, callback.running),
             reuse_actors=True,
-            max_concurrent_trials=resources.workers if isinstance(resources.workers, int) else None,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
+            **chosen,
         ),
         run_config=tune.RunConfig(
             name=study.name,

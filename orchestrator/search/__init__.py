@@ -3,7 +3,7 @@
 `SEARCHERS[kind](axes, options)` starts it. `next_points(scores)` gives the (number, point) pairs that can be asked for
 now, given the scores of points so far (None for one that failed); an empty list says that it waits for scores, or that
 the search is over (`finished`). A searcher keeps nothing on disk: a new driver starts it again with the same scores and
-gets the same points, in whatever order the scores came (docs/decisions/0011).
+gets the same points, in whatever order the scores came (docs/decisions/0013).
 `preview()` gives points to check before anything is trained: all of them, or the corners of where it may go.
 `Options` declares what stands beside `kind` in the study file. Contract tests run over every entry.
 """

@@ -2,7 +2,7 @@
 
 Optuna keeps nothing on disk here. Point i is asked for once the points up to i - `batch` have scores, which are told
 before it, in order of their numbers: what is proposed depends on scores alone, not on which run finished first, and
-`batch` points are on their way at any time (docs/decisions/0011). A new driver repeats the same sequence.
+`batch` points are on their way at any time (docs/decisions/0013). A new driver repeats the same sequence.
 
 Axes named in `grid` are swept in full: every combination of them has a search of its own over the other axes.
 An event that has not come by c steps is told as what to expect of a time beyond c, E[t | t > c] of a normal fitted to

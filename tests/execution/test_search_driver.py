@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grokstudy.orchestrator.execution import local
+from grokstudy.orchestrator.execution.bundle import Bundle
 from grokstudy.orchestrator.execution.driver import Driver, study_state
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.search.space import Point
@@ -50,7 +53,7 @@ def points(study: Study, store: Store) -> list[tuple[int, int, Point]]:
     return [(trial.number, trial.seed, trial.point) for trial in state.trials]
 
 
-def train(study: Study, store: Store, deaths: int = 0) -> int:
+def train(study: Study, store: Store, deaths: int = 0, workers: int = 1) -> int:
     """Train to the end; the driver dies after that many runs, and another takes over. Returns the launches."""
     launches = 0
     ended: set[str] = set()
@@ -65,7 +68,7 @@ def train(study: Study, store: Store, deaths: int = 0) -> int:
     def execute(runs: list[Run]) -> bool:
         nonlocal launches
         launches += 1
-        return local.launch(study, runs, store, heard, 1, False, driver.more)
+        return local.launch(study, runs, store, heard, workers, False, driver.more)
 
     driver.train(execute)
     return launches
@@ -78,6 +81,79 @@ def test_a_search_is_one_launch_and_a_killed_driver_comes_to_the_same_points(stu
         train(study, killed, deaths=3)
     train(study, killed)
     assert points(study, whole) == points(study, killed)
+
+
+RAY = """\
+import sys
+from pathlib import Path
+
+from grokstudy.orchestrator.execution import tuner
+from grokstudy.orchestrator.execution.driver import Driver
+from grokstudy.orchestrator.study.load import load_study
+from grokstudy.trainables.storage.store import Store
+
+study, store = load_study(Path(sys.argv[1])), Store(sys.argv[2])
+driver = Driver(study, store)
+
+
+def execute(runs):
+    print("launched with", len(runs))
+    return tuner.launch(study, runs, store, lambda _: None, driver.more)
+
+
+driver.train(execute)
+"""
+
+
+def test_ray_tune_takes_the_points_of_one_process_in_one_launch(tmp_path: Path) -> None:
+    path, search = tmp_path / "search.yaml", SEARCHES["metric"].replace("trials: 5", "trials: 4")
+    path.write_text(STUDY.format(search=search).replace("[0, 1]\n", "[0]\n") + "resources: {pack: 1}\n")
+    words = [sys.executable, "-c", RAY, str(path), str(tmp_path / "ray")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    assert (done.returncode, done.stdout) == (0, "launched with 2\n"), done.stderr
+    study, alone = load_study(path), Store(tmp_path / "alone")
+    train(study, alone)
+    assert points(study, Store(tmp_path / "ray")) == points(study, alone)
+
+
+def test_a_worker_that_waited_for_the_others_goes_on_with_the_next_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One point at a time, with two seeds: each of two workers trains one of them."""
+    path = tmp_path / "search.yaml"
+    search = SEARCHES["metric"].replace("trials: 5, batch: 2", "trials: 3, batch: 1")
+    path.write_text(STUDY.format(search=search) + "resources: {pack: 1}\n")
+    study, store, given = load_study(path), Store(tmp_path / "root"), list[str]()
+    give = local._Worker.give
+
+    def noted(worker: local._Worker, bundle: Bundle) -> None:
+        given.append(worker.process.name)
+        give(worker, bundle)
+
+    monkeypatch.setattr(local._Worker, "give", noted)
+    assert train(study, store, workers=2) == 1
+    assert sorted(given) == ["grokstudy-0"] * 3 + ["grokstudy-1"] * 3
+
+
+def test_nothing_is_told_of_a_point_with_a_run_at_work(tmp_path: Path) -> None:
+    """Between two attempts FAILED.json lies there, and a run that is told as failed is not asked about again."""
+    path = tmp_path / "search.yaml"
+    path.write_text(STUDY.format(search=SEARCHES["metric"]))
+    study, store = load_study(path), Store(tmp_path / "root")
+    driver = Driver(study, store)
+
+    def execute(runs: list[Run]) -> bool:
+        for run in runs:
+            RunDir(store, run.run_id).write("FAILED.json", {"error": "x", "traceback": "x", "attempt": 1, "step": 0})
+        first = min(runs, key=lambda run: run.trials[0].number)
+        assert driver.more({first.run_id}) == []
+        new = driver.more(set())
+        assert new is not None
+        assert {trial.number for run in new for trial in run.trials} == {2, 3}
+        assert driver.more({run.run_id for run in new}) == []
+        return False
+
+    driver.train(execute)
 
 
 def test_a_run_that_failed_is_told_as_failed_and_the_search_goes_on(tmp_path: Path) -> None:

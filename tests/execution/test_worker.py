@@ -146,6 +146,26 @@ def test_the_packs_of_a_bundle_are_trained_one_after_the_other(small: Small, sto
     assert [line["outcome"] for line in pack_queue.lines.values()] == ["finished"] * 4
 
 
+def test_a_shape_that_comes_while_workers_train_is_measured_by_them(
+    small: Small, store: Store, worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver would wait for a GPU that an idle worker may hold, and that worker for the driver."""
+    from grokstudy.orchestrator.execution.pack_size import Sizer
+
+    def measured(*_: object) -> int:
+        raise AssertionError("a GPU was waited for")
+
+    sizer, configs = Sizer({"cpu": 1.0, "gpu": 1.0}, measured), [small(seed=seed) for seed in range(8)]
+    assert [sizer.meanwhile(configs[0], most) for most in (2, 8)] == [2, 8]
+    monkeypatch.setattr(worker, "kind_here", lambda: "")
+    monkeypatch.setattr(worker, "pack_size", lambda config, most, *_: min(most, 3))
+    packs = worker._packs(bundle(store, configs, **sizer.sizes(configs[0]))["bundle"])
+    assert [len(pack) for pack in packs] == [3, 3, 2]
+    taken = itertools.count(1)
+    on_cpu = Sizer({"cpu": 1.0, "gpu": 0.0}, lambda *_: next(taken))
+    assert [on_cpu.meanwhile(configs[0], 8) for _ in range(3)] == [1, 1, 1], "measured once"
+
+
 @pytest.fixture(scope="module")
 def two_kinds() -> Iterator[Any]:
     """A head that trains nothing, and two nodes that claim a GPU each, of different kinds."""
