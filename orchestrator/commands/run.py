@@ -269,7 +269,7 @@ def _train(driver: Driver, before: StudyState, request: Asked, budget: Budget, l
     words += [measures_text(measured)] if measured else []
     settled = len(before.runs) - len(before.ledger.unsettled(request.retry_failed))
     console.print(f"{study.name}: {', '.join(words)}, {settled} already done; {executor}", highlight=False)
-    if executor.measured and before.complete and not before.waits:  # else more comes than is known now
+    if executor.foretells and before.complete and not before.waits:  # else more comes than is known now
         _foretell(driver, before, todo, shares, executor, launch, console)
 
     def execute(runs: list[Run]) -> bool:

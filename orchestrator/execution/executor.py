@@ -22,8 +22,8 @@ from grokstudy.trainables.storage.store import Store
 OnProgress = Callable[[list[dict[str, Any]]], None]
 More = Callable[[Set[str]], list[Run] | None]
 """(ids of runs that workers have or are to have) -> runs of points that can be asked for now; None: none will be."""
-SHORT_S, MOMENT_S = 60.0, 15.0
-"""Seconds of one core, roughly estimated, up to which work is not worth starting Ray for, or more than one process."""
+LONG_S, SHORT_S, MOMENT_S = 300.0, 60.0, 15.0
+"""Seconds of one core, roughly estimated, up to which work is not worth a forecast, starting Ray, a second process."""
 FLOPS, LEAST_STEP_S = 2e10, 0.003
 """What a core makes of matrix products in small models, and what a step takes at least; for a rough estimate."""
 
@@ -46,7 +46,9 @@ class Executor:
     """Of the local one."""
 
     measured: bool = True
-    """Whether it is worth measuring beforehand: how many members of a pack pay, and how long all will take."""
+    """Whether it is worth measuring how many members of a pack pay; for a moment's work that takes longer than it."""
+    foretells: bool = False
+    """Whether it is worth measuring how long all will take."""
 
     @classmethod
     def choose(cls, study: Study, left: Iterable[tuple[RunConfig, int]], local: bool | None) -> Executor:
@@ -55,12 +57,12 @@ class Executor:
             return cls("ray", 0)
         seconds = _rough_seconds(left)
         if local is False or (local is None and seconds > SHORT_S):
-            return cls("ray", 0, seconds > SHORT_S)
+            return cls("ray", 0, seconds > SHORT_S, seconds > LONG_S)
         from grokstudy.orchestrator.execution.local import local_workers
 
         is_given = isinstance(study.resources.workers, int)
         workers = 1 if seconds <= MOMENT_S and not is_given else local_workers(study)
-        return cls("local", workers, seconds > SHORT_S)
+        return cls("local", workers, seconds > SHORT_S, seconds > LONG_S)
 
     def __str__(self) -> str:
         """Told on the first line of a run."""
@@ -102,13 +104,13 @@ class Executor:
 
 
 def _rough_seconds(left: Iterable[tuple[RunConfig, int]]) -> float:
-    """Seconds of one core, without measuring anything; more than SHORT_S is not looked at closely."""
+    """Seconds of one core, without measuring anything; more than LONG_S is not looked at closely."""
     from grokstudy.trainables.models import step_flops
 
     seconds = 0.0
     for config, steps in left:
         step = max(step_flops(config.model, config.example, config.train.batch) / FLOPS, LEAST_STEP_S)
         seconds += step * (steps + 10 * len(eval_steps(config.eval, steps)))
-        if seconds > SHORT_S:
+        if seconds > LONG_S:
             break
     return seconds

@@ -61,7 +61,7 @@ def test_a_launch_that_is_cut_short_and_one_that_ends_are_kept(
     asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
-    monkeypatch.setattr(executor, "SHORT_S", 0.0)
+    monkeypatch.setattr(executor, "LONG_S", 0.0)
     assert asked("run", "--max-hours", "0").exit_code == 3
     (cut,) = launches(root, "two")
     assert cut["ended"]["cut_short"] is True
