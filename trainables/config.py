@@ -17,6 +17,7 @@ from typing import Any, Literal
 from grokstudy.trainables import plugins
 from grokstudy.trainables.functions import TRAINABLES, Trainable, declared_by
 from grokstudy.trainables.options import Problem, did_you_mean, fields_of, fits, flat, misfits, option
+from grokstudy.trainables.schema import SEEDS
 from grokstudy.trainables.tasks import DEFAULT, TASKS
 from grokstudy.trainables.tasks.base import Shape
 
@@ -143,8 +144,6 @@ class Eval:
     )
 
 
-SEEDS = ("seed", "init_seed", "order_seed")
-"""What is drawn by chance: all of it, and what may have a seed of its own."""
 SECTIONS: dict[str, type[Any]] = {"model": Model, "optim": Optim, "train": Train, "eval": Eval}
 
 

@@ -78,6 +78,8 @@ TRIAL_COLUMNS = (
 )
 """Every swept parameter follows as a column of its own, under its dotted name. Where trials start from other runs there
 are `start.from`, `start.run_id`, `start.step` and `start.note`, too; where seeds are crossed, SEED_PARTS."""
+SEEDS = ("seed", "init_seed", "order_seed")
+"""Keys of a configuration: the seed of all that is drawn by chance, and of what may have a seed of its own."""
 SEED_PARTS = ("seed.graph", "seed.init", "seed.order")
 """The seeds that a combination is made of."""
 

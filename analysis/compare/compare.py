@@ -16,6 +16,7 @@ from grokstudy.analysis.compare.select import Side, train_different_tasks
 from grokstudy.analysis.labels import FOREMOST, in_reading_order, plain
 from grokstudy.analysis.statistics import survival
 from grokstudy.analysis.tables.families import IN_DISTRIBUTION
+from grokstudy.trainables.schema import SEEDS
 
 VALUES = 4
 """Most values of one setting that are listed."""
@@ -77,8 +78,8 @@ _EVENT_COLUMNS = ("trial_id", "side", "event", "state", "time", "lower", "seed")
 
 
 def settings(sides: Sequence[Side]) -> pl.DataFrame:
-    """Settings in which the sides differ: one row each, one column per side. The seed is not one."""
-    keys = dict.fromkeys(key for side in sides for config in side.config for key in config if key != "seed")
+    """Settings in which the sides differ: one row each, one column per side. Seeds are none."""
+    keys = dict.fromkeys(key for side in sides for config in side.config for key in config if key not in SEEDS)
     rows = [{"setting": key, **{side.name: _values(side, key) for side in sides}} for key in sorted(keys)]
     differing = [row for row in rows if len({row[side.name] for side in sides}) > 1]
     return pl.DataFrame(differing, schema={"setting": pl.String, **{side.name: pl.String for side in sides}})

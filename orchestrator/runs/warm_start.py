@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 from grokstudy.orchestrator.runs.state import Ledger, RunState
 from grokstudy.orchestrator.runs.trials import NoStart, Run, Trial
 from grokstudy.orchestrator.study.sections import StartFrom
-from grokstudy.trainables.config import SEEDS, RunConfig, Start
+from grokstudy.trainables.config import RunConfig, Start
 from grokstudy.trainables.messages import shown
 from grokstudy.trainables.options import did_you_mean
+from grokstudy.trainables.schema import SEEDS
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.study_dir import StudyDir

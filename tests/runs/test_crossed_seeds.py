@@ -10,6 +10,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from grokstudy.analysis.compare.compare import settings
+from grokstudy.analysis.compare.select import side
 from grokstudy.analysis.contrasts import findings
 from grokstudy.analysis.tables.study import load
 from grokstudy.orchestrator.cli import app
@@ -117,5 +119,7 @@ def test_the_spread_is_told_and_runs_have_their_seeds_in_their_names(path: Path,
     assert together > 0
     assert graph**2 == pytest.approx(max(0.0, both.var(ddof=1) - together**2 / 2))
     assert told["share"].sum() == pytest.approx(1.0)
+    sides = [side(str(tmp_path), f"crossed:seed={seed}") for seed in (0, 1_002_000)]
+    assert settings(sides).is_empty(), "seeds are no settings"
     (unseen,) = spread.filter(pl.col("event") == "never").to_dicts()
     assert (unseen["came"], unseen["n"], unseen["spread"]) == (0, 4, None)
