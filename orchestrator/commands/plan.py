@@ -72,6 +72,7 @@ def plan(
         code_json,
         code_text,
         cost_json,
+        figure_line,
         plan_text,
         starts_json,
         starts_text,
@@ -124,9 +125,9 @@ def plan(
         }
         emit(json.dumps(document, indent=1))
     else:
-        line = "" if often is None else f"\n  {'evaluation':<11} {often}"
-        line += "" if sharp is None else f"\n  {'precision':<11} {sharp}"
-        say(plan_text(read, made, state.complete) + line + code_text(read) + extensions_text(longer))
+        figures = {"evaluation": often, "precision": sharp}
+        lines = "".join(f"\n{figure_line(name, str(said))}" for name, said in figures.items() if said is not None)
+        say(plan_text(read, made, state.complete) + lines + code_text(read) + extensions_text(longer))
         if lost is not None:
             say(str(lost))
         if line := older_text(older_runs(store, state.ledger.unsettled())):

@@ -63,7 +63,15 @@ def plan_text(study: Study, plan: Plan, complete: bool) -> str:
     if any(event.metric in TRAINED_ON for event in study.events.values()):
         lines["circuit"] = EARLIER
     title = textwrap.fill(printable(f"{study.name}: {study.hypothesis}".strip()), min(79, width() or 79))
-    return "\n".join([title, *(f"  {k:<11} {v}" for k, v in lines.items() if v)])
+    return "\n".join([title, *(figure_line(name, text) for name, text in lines.items() if text)])
+
+
+def figure_line(name: str, text: str) -> str:
+    """A figure of the plan, broken below itself where a terminal is narrower."""
+    limit, lines = width(), f"  {name:<11} {text}".splitlines()
+    if limit is None:
+        return "\n".join(lines)
+    return "\n".join(textwrap.fill(line, max(limit - 1, 30), subsequent_indent=" " * 14) for line in lines)
 
 
 def cost_json(study: Study, plan: Plan) -> dict[str, float | None]:
