@@ -143,6 +143,9 @@ class Fixed:
         first = self.inputs[..., :1]
         return Batch(self.inputs, torch.zeros_like(first), first)
 
+    def tables(self) -> list[Tensor]:
+        return []
+
     def keep(self, rows: Tensor) -> None:
         self.inputs = self.inputs[rows]
 

@@ -23,7 +23,7 @@ from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.tasks.base import Batch, StoredRows
 from grokstudy.trainables.tasks.copy_retrieve import BOS, EOS, PAD, SEP, SPECIAL, CopyOptions, CopyRetrieve
-from grokstudy.trainables.training import stepper
+from grokstudy.trainables.training import program
 from grokstudy.trainables.training.batches import Drawn, TrainingSet
 from grokstudy.trainables.training.evaluate import evaluate
 from grokstudy.trainables.training.pack import Pack
@@ -293,7 +293,8 @@ def test_a_compiled_step_draws_and_trains_as_a_plain_one(
     kind: str, positions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a break, else a warning would be an error here."""
-    monkeypatch.setattr(stepper, "BACKEND", "aot_eager")
+    monkeypatch.setattr(program, "_compiled", {})
+    monkeypatch.setattr(program, "_made", lambda graph, *_: graph)
     config = run(kind, positions=positions)
     plain, compiled = train(config, Store(tmp_path / "a")), train(config, Store(tmp_path / "b"), engine="compile")
     asked, found = (np.asarray(table(done, "steps")["loss"]) for done in (plain, compiled))

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from grokstudy.trainables.bench.speed import on_noise
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.training import program
 from grokstudy.trainables.training import stepper as capture
 from grokstudy.trainables.training.engine import Engine
 from grokstudy.trainables.training.optimizer import AdamW, rates
@@ -103,7 +104,8 @@ def curve(config: RunConfig, mode: Mode = "auto", members: int = 2, count: int =
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_the_whole_step_compiles_without_a_break(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "BACKEND", "aot_eager")
+    monkeypatch.setattr(program, "_compiled", {})
+    monkeypatch.setattr(program, "_made", lambda graph, *_: graph)
     np.testing.assert_allclose(curve(small(), "compile"), curve(small()), rtol=1e-5)
 
 
@@ -113,7 +115,8 @@ def test_where_compiling_fails_one_warning_says_so_and_the_numbers_stay(
     def no_compiler(*_: object) -> None:
         raise RuntimeError("no compiler here")
 
-    monkeypatch.setattr(capture, "BACKEND", no_compiler)
+    monkeypatch.setattr(program, "_compiled", {})
+    monkeypatch.setattr(program, "_made", no_compiler)
     with pytest.warns(UserWarning, match=r"torch.compile failed .*no compiler here.*one by one") as said:
         found = curve(small(), "compile")
     assert len(said) == 1
@@ -159,7 +162,7 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine], Engine]:
 
     def prepare(engine: Engine) -> Engine:
         monkeypatch.setattr(Tape, "engine", engine, raising=False)
-        engine.steps = Stepper("auto", engine.update, engine.steps.parts, torch.device("cuda"))
+        engine.steps = Stepper("auto", engine.update, torch.device("cuda"))
         return engine
 
     return prepare
@@ -207,7 +210,7 @@ def test_an_impossible_engine_is_told(small: Small, mode: Mode, message: str) ->
     ],
 )  # fmt: skip
 def test_what_each_engine_does(mode: Mode, device: str, compiled: bool, captured: bool) -> None:
-    steps = Stepper(mode, lambda: None, (lambda flat, _: flat, lambda flat, _, __: flat), torch.device(device))
+    steps = Stepper(mode, lambda: None, torch.device(device))
     assert (steps.compiled, steps.captured) == (compiled, captured)
 
 

@@ -29,6 +29,9 @@ class Source(Protocol):
     def __call__(self, word_MB: Tensor) -> Batch:
         """The examples of these words."""
 
+    def tables(self) -> list[Tensor]:
+        """What is looked up: (M, N, x), of any length N."""
+
     def keep(self, rows: Tensor) -> None:
         """Drop all members but these."""
 
@@ -55,6 +58,10 @@ class Table:
             None if weight_MNA is None else weight_MNA[member, index_MB],
         )  # fmt: skip
 
+    def tables(self) -> list[Tensor]:
+        """What is looked up."""
+        return [x for x in (self.inputs_MNx, self.at_MNA, self.target_MNAx, self.weight_MNA) if x is not None]
+
     def keep(self, rows: Tensor) -> None:
         """Drop all members but these."""
         for name in ("size_M", "inputs_MNx", "at_MNA", "target_MNAx", "weight_MNA"):
@@ -74,6 +81,10 @@ class Drawn:
     def __call__(self, word_MB: Tensor) -> Batch:
         """Draw the examples."""
         return self.task.draw(self.options, self.values, None, word_MB)
+
+    def tables(self) -> list[Tensor]:
+        """Nothing is stored."""
+        return []
 
     def keep(self, rows: Tensor) -> None:
         """Drop all members but these."""
@@ -96,6 +107,10 @@ class WithOffset:
         return Batch(
             torch.cat([tokens, place_MBT[..., None]], dim=3), batch.at_MBA, batch.target_MBAx, batch.weight_MBA
         )
+
+    def tables(self) -> list[Tensor]:
+        """What the source looks up."""
+        return self.source.tables()
 
     def keep(self, rows: Tensor) -> None:
         """Drop all members but these."""

@@ -59,7 +59,8 @@ class Engine:
         self.rates_KRM = torch.zeros(CHUNK, len(optimizer.RATES), members, device=self.device)
         self.ring_K3M = torch.zeros(CHUNK, 3, members, device=self.device)
         self.landing_K3M = torch.empty_like(self.ring_K3M, device="cpu", pin_memory=self.device.type == "cuda")
-        self.steps = Stepper(self.mode, self.update, (self.losses, self.optimizer.step), self.device)
+        changed = (self.flat_MP, *self.optimizer.changed(), self.ring_K3M, self.next_1)
+        self.steps = Stepper(self.mode, self.update, self.device, changed, self.training.source.tables())
 
     def train(self, start: int, stop: int) -> NDArray[np.float32]:
         """Carry out the updates start .. stop - 1, at most CHUNK; returns STEP_METRICS of each as (4, K, M)."""
@@ -85,11 +86,11 @@ class Engine:
         """One step: the next row of the chunk. Nothing in here knows the number of the step."""
         word_MB = self.word_KMB.index_select(0, self.next_1)[0]
         rates_RM = self.rates_KRM.index_select(0, self.next_1)[0]
-        loss_M = self.steps.losses(self.flat_MP, word_MB)
+        loss_M = self.losses(self.flat_MP, word_MB)
         (grad_MP,) = torch.autograd.grad(loss_M.sum(), self.flat_MP)
         with torch.no_grad():
             weight_norm_M = torch.linalg.vector_norm(self.flat_MP, dim=1)
-            grad_norm_M = self.steps.apply(self.flat_MP.detach(), grad_MP, rates_RM)
+            grad_norm_M = self.optimizer.step(self.flat_MP.detach(), grad_MP, rates_RM)
             row_13M = torch.stack([loss_M, grad_norm_M, weight_norm_M])[None]
             self.ring_K3M.index_copy_(0, self.next_1, row_13M)
             self.next_1.add_(1)

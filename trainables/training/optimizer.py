@@ -111,6 +111,10 @@ class Optimizer(ABC):
         """The weights to evaluate: their average, or the weights themselves."""
         return flat_MP.detach() if self.average_MP is None else self.average_MP
 
+    def changed(self) -> list[Tensor]:
+        """The tensors here that an update writes."""
+        return [x for x in (self.mean_MP, self.square_MP, self.average_MP) if x is not None]
+
     def checkpoint(self, flat_MP: Tensor, row: int, step: int) -> Checkpoint:
         """The state of one member."""
         average_P = None if self.average_MP is None or self.ema_M1[row] == 0 else self.average_MP[row]

@@ -1,63 +1,60 @@
 """How the steps of a chunk are carried out: one by one, as a CUDA graph, or compiled. No number depends on which.
 
 `graph` runs a few steps as they are, on a stream of their own as capturing wants it, records one and replays it from
-then on: one launch per step in place of several hundred. `compile` also lets torch.compile fuse what lies between the
-matrix products. Where either fails, one warning says so and the steps are carried out one by one.
+then on: one launch per step in place of several hundred. `compile` also lets torch's Inductor fuse what lies between
+the matrix products (program.py). Where either fails, one warning says so and the steps are carried out one by one.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from grokstudy.trainables.training.program import program
 
 Mode = Literal["auto", "eager", "graph", "compile"]
 """How to run, not what: no part of a run's identity. `auto` is `graph` on a GPU and `eager` elsewhere."""
 MODES: tuple[Mode, ...] = get_args(Mode)
 WARM_UP = 3
 """Steps before the one that is captured: libraries make their plans and workspaces in them."""
-BACKEND = "inductor"
-
-Losses = Callable[[Tensor, Tensor], Tensor]
-Apply = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Stepper:
-    """Carries out steps: `update` calls the parts of a step, `losses` and `apply`, that it finds here.
-
-    The parts are compiled, or as they were given.
-    """
+    """Carries out steps of `update`, as it was given, captured or compiled."""
 
     def __init__(
-        self, mode: Mode, update: Callable[[], None], parts: tuple[Losses, Apply], device: torch.device
-    ) -> None:
-        """Nothing is compiled or captured before the first steps. Raises ValueError for a mode not possible here."""
+        self, mode: Mode, update: Callable[[], None], device: torch.device, changed: Sequence[Tensor] = (),
+        tables: Sequence[Tensor] = (),
+    ) -> None:  # fmt: skip
+        """`changed`: the tensors that an update writes; `tables` (M, N, x) it looks up in, N being no matter.
+
+        Nothing is compiled or captured before the first steps.
+
+        Raises ValueError for a mode not possible here.
+        """
         if mode not in MODES:
             raise ValueError(f"engine: {mode!r} is unknown; it is one of {', '.join(MODES)}")
         if mode == "graph" and device.type != "cuda":
             raise ValueError(f"engine: graph needs a CUDA device, and this is {device.type}; leave it at auto")
-        self.update, self.parts = update, parts
-        self.losses, self.apply = parts
+        self.update, self.changed, self.tables = update, changed, tables
         self.compiled, self.captured = mode == "compile", device.type == "cuda" and mode != "eager"
         self.graph: torch.cuda.CUDAGraph | None = None
         self.side: torch.cuda.Stream | None = None
         self.done = 0
-        if self.compiled:
-            torch.compiler.reset()  # a pack that got smaller is a new shape, and only so many are kept
-            self.losses, self.apply = (torch.compile(p, fullgraph=True, dynamic=False, backend=BACKEND) for p in parts)
 
     def __call__(self, count: int) -> None:
         """Carry out so many steps."""
         for _ in range(count):
+            if self.compiled and self.done == 0:
+                self._compile()
             if self.captured and self.graph is None and self.done >= WARM_UP:
                 self._capture()
             if self.graph is not None:
                 self.graph.replay()
-            elif self.compiled and self.done == 0:
-                self._compile()
             elif self.captured:  # later: until then beside the default stream, as capturing wants it
                 self.side = beside(self.update, self.side)
             else:
@@ -65,14 +62,12 @@ class Stepper:
             self.done += 1
 
     def _compile(self) -> None:
-        """The first compiled step. Nothing has changed yet where compiling fails, so the step is done without."""
+        """Compile what updates, or go on without."""
         try:
-            self.update()
+            self.update = program(self.update, self.changed, self.tables)
         except Exception as error:
             _warn("torch.compile failed", error)
-            self.losses, self.apply = self.parts
             self.compiled = False
-            self.update()
 
     def _capture(self) -> None:
         """Record one step without carrying it out."""
