@@ -68,6 +68,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what a study would take, and what would settle events that have not come. Trains nothing, writes nothing."""
+    read = read_study(study, cpu, gpu, workers, settings, root if code_as_before else None)  # before torch is imported
     from grokstudy.orchestrator.console.describe import (
         code_json,
         code_text,
@@ -87,7 +88,6 @@ def plan(
     from grokstudy.orchestrator.runs.state import older_runs, older_text
     from grokstudy.trainables.storage.store import Store
 
-    read = read_study(study, cpu, gpu, workers, settings, root if code_as_before else None)
     store = Store(root)
     driver = Driver(read, store, Cut(steps, first))
     state = driver.state()

@@ -129,6 +129,10 @@ class Asked:
 
 def settle(request: Asked) -> None:
     """What the command does, and `measure` with it."""
+    heed_signals()
+    with _told_when_interrupted("nothing was trained yet"):
+        code = request.root if request.code_as_before else None
+        study = read_study(request.study, request.cpu, request.gpu, request.workers, request.settings, code)
     from grokstudy.orchestrator.execution.driver import Cut, Driver
     from grokstudy.orchestrator.execution.launch import Launch
     from grokstudy.orchestrator.execution.simulator import late_warning
@@ -136,10 +140,7 @@ def settle(request: Asked) -> None:
     from grokstudy.orchestrator.tracking.follow import followed
     from grokstudy.trainables.storage.store import Store
 
-    heed_signals()
     with _told_when_interrupted("nothing was trained yet"):
-        code = request.root if request.code_as_before else None
-        study = read_study(request.study, request.cpu, request.gpu, request.workers, request.settings, code)
         driver = Driver(study, Store(request.root), Cut(request.steps, request.first))
         before = driver.state()
         if not request.yes:

@@ -43,13 +43,13 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Try searchers and schedulers on the curves that a study has recorded: steps spent, events found and missed."""
+    read, store = read_study(study), existing(root)
     from grokstudy.orchestrator.console.tables import table, width
     from grokstudy.orchestrator.execution.simulator import Policy, recorded_trials
     from grokstudy.orchestrator.execution.simulator import simulate as play
     from grokstudy.orchestrator.schedulers import SCHEDULERS
     from grokstudy.orchestrator.search import SEARCHERS
 
-    read, store = read_study(study), existing(root)
     if event not in read.events:
         stop(f"--event {event}: is no event of {read.name}; its events: {', '.join(read.events)}")
     if figure is not None and figure.suffix not in (".svg", ".pdf", ".png"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,22 @@ def asked(*words: str | Path) -> Result:
 def test_the_manual_is_what_the_help_says() -> None:
     told = (ROOT / "docs/commands.md").read_text()
     assert told == manual(), "run: python -m grokstudy.orchestrator.manual > docs/commands.md"
+
+
+def test_a_typo_is_told_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    """Else a person waits three seconds for a missing letter."""
+    path = tmp_path / "typo.yaml"
+    path.write_text("base: {trian: {steps: 5}}\n")
+    code = (
+        "import sys; from typer.testing import CliRunner; from grokstudy.orchestrator.cli import app\n"
+        "for command in ('plan', 'run', 'measure', 'simulate', 'submit'):\n"
+        f"    done = CliRunner().invoke(app, [command, {str(path)!r}])\n"
+        "    assert done.exit_code == 2 and 'trian: is unknown' in done.output, (command, done.output)\n"
+        "    heavy = {'torch', 'ray', 'mlflow', 'polars', 'optuna'} & set(sys.modules)\n"
+        "    assert not heavy, (command, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_new_writes_a_valid_study_once(tmp_path: Path) -> None:
