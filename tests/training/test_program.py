@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -91,9 +92,9 @@ def compilations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry per compilation; nothing was compiled before."""
     count, compile_ = [], torch._inductor.standalone_compile
 
-    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
+    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor], **options: Any) -> object:
         count.append(len(inputs))
-        return compile_(graph, [*inputs])
+        return compile_(graph, [*inputs], **options)
 
     monkeypatch.setattr(torch._inductor, "standalone_compile", counting)
     monkeypatch.setattr(program, "_compiled", {})

@@ -24,6 +24,7 @@ from grokstudy.trainables.storage.checkpoint import Checkpoint
 from grokstudy.trainables.training import optimizer
 from grokstudy.trainables.training.batches import TrainingSet
 from grokstudy.trainables.training.losses import LOSSES
+from grokstudy.trainables.training.program import apart
 from grokstudy.trainables.training.stepper import Mode, Stepper
 
 CHUNK = 100
@@ -85,6 +86,8 @@ class Engine:
     def update(self) -> None:
         """One step: the next row of the chunk. Nothing in here knows the number of the step."""
         word_MB = self.word_KMB.index_select(0, self.next_1)[0]
+        if torch.compiler.is_compiling():
+            word_MB = apart(word_MB)
         rates_RM = self.rates_KRM.index_select(0, self.next_1)[0]
         loss_M = self.losses(self.flat_MP, word_MB)
         (grad_MP,) = torch.autograd.grad(loss_M.sum(), self.flat_MP)

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from filelock import FileLock
 from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -68,6 +70,20 @@ def traced(step: Callable[[], None], changed: Sequence[Tensor]) -> tuple[GraphMo
             for x, value in zip(changed, before, strict=True):
                 x.copy_(value)
     return tape.graph()
+
+
+@torch.library.custom_op("grokstudy::apart", mutates_args=())
+def apart(x: Tensor) -> Tensor:
+    """A copy that Inductor makes before what uses it.
+
+    Looked up in the middle of a large kernel instead, the words of a drawn task came out of bounds (torch 2.13, GCC 12).
+    """
+    return x.clone()
+
+
+@apart.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
 
 
 class _Tape(TorchDispatchMode):
@@ -152,9 +168,9 @@ def _made(graph: GraphModule, inputs: list[Tensor], long: list[bool], key: str) 
         if path.exists():
             with contextlib.suppress(Exception):  # a file that cannot be read is made again
                 return CompiledArtifact.load(path=str(path), format="binary")
-        _shape(graph, inputs, long)
-        with torch.no_grad():
-            compiled = torch._inductor.standalone_compile(graph, [*inputs])
+        shaped = _shaped(inputs, long)
+        with torch.no_grad(), tracing(TracingContext(shaped[0].fake_mode)):
+            compiled = torch._inductor.standalone_compile(graph, [*shaped], dynamic_shapes="from_tracing_context")
         with contextlib.suppress(Exception):  # without the file the next process compiles again
             part = path.with_suffix(".part")
             compiled.save(path=str(part), format="binary")
@@ -162,15 +178,15 @@ def _made(graph: GraphModule, inputs: list[Tensor], long: list[bool], key: str) 
     return compiled
 
 
-def _shape(graph: GraphModule, inputs: list[Tensor], long: list[bool]) -> None:
-    """Say of each input what is fixed: everything, but for the length of tables."""
+def _shaped(inputs: list[Tensor], long: list[bool]) -> list[FakeTensor]:
+    """Inputs without values, every size of which is fixed but for the length of tables."""
     from torch._dynamo.source import ConstantSource
-    from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-    without_values = FakeTensorMode(shape_env=ShapeEnv())
-    places = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    for place, x, is_long in zip(places, inputs, long, strict=True):
+    without_values, shaped = FakeTensorMode(shape_env=ShapeEnv()), []
+    for number, (x, is_long) in enumerate(zip(inputs, long, strict=True)):
         sizes = [DimDynamic.DYNAMIC if is_long and axis == 1 else DimDynamic.STATIC for axis in range(x.dim())]
         context = StatelessSymbolicContext(dynamic_sizes=sizes)  # type: ignore[var-annotated]
-        place.meta["val"] = without_values.from_tensor(x, symbolic_context=context, source=ConstantSource(place.name))
+        source = ConstantSource(f"x{number}")
+        shaped.append(without_values.from_tensor(x, symbolic_context=context, source=source))
+    return shaped
