@@ -76,7 +76,7 @@ def traced(step: Callable[[], None], changed: Sequence[Tensor]) -> tuple[GraphMo
 def apart(x: Tensor) -> Tensor:
     """A copy that Inductor makes before what uses it.
 
-    Looked up in the middle of a large kernel instead, the words of a drawn task came out of bounds (torch 2.13, GCC 12).
+    Looked up inside a large kernel instead, the words of a drawn task came out of bounds (torch 2.13, GCC 12).
     """
     return x.clone()
 
