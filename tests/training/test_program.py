@@ -49,7 +49,7 @@ def test_a_graph_does_what_the_step_does_and_noting_it_changes_nothing() -> None
     before = state(noted)
     graph, inputs = program.traced(noted.step, noted.changed)
     assert all(torch.equal(x, y) for x, y in zip(state(noted), before, strict=True))
-    assert [x for x in inputs if x is noted.table_1N3 or x is noted.weight_3 or x is noted.norm_1]
+    assert {id(noted.table_1N3), id(noted.weight_3), id(noted.norm_1)} <= {id(x) for x in inputs}
     for _ in range(3):
         with torch.no_grad():
             graph(*inputs)
@@ -69,6 +69,22 @@ def test_the_state_is_there_again_when_a_step_fails_halfway() -> None:
         program.traced(failing, descent.changed)
     assert all(torch.equal(x, y) for x, y in zip(state(descent), before, strict=True))
     assert not torch.compiler.is_compiling()
+
+
+def test_what_fails_when_it_is_tried_is_told_before_a_step_is_made_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that steps go on one by one, from where they are."""
+    descent = Descent(20)
+    before = state(descent)
+
+    def failing(*inputs: Tensor) -> None:
+        descent.weight_3.add_(1)
+        raise RuntimeError("index out of bounds")
+
+    monkeypatch.setattr(program, "_compiled", {})
+    monkeypatch.setattr(program, "_made", lambda *_: failing)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        descent.compiled()
+    assert all(torch.equal(x, y) for x, y in zip(state(descent), before, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def program(step: Callable[[], None], changed: Sequence[Tensor], tables: Sequenc
     """The step, compiled. `changed`: the tensors that it writes; they are left as they are.
 
     `tables` (M, N, x) may be of any length N in the program, so that runs of more or fewer examples share one.
-    Raises what torch raises where a step cannot be compiled.
+    Raises what torch raises where a step cannot be compiled, or where what was compiled fails when it is tried.
     """
     graph, inputs = traced(step, changed)
     long = [any(x is table for table in tables) and x.shape[1] > 1 for x in inputs]
@@ -52,6 +52,8 @@ def program(step: Callable[[], None], changed: Sequence[Tensor], tables: Sequenc
         with torch.no_grad():
             compiled(*inputs)
 
+    with _undone(changed):
+        carry_out()
     return carry_out
 
 
@@ -60,16 +62,22 @@ def traced(step: Callable[[], None], changed: Sequence[Tensor]) -> tuple[GraphMo
 
     Raises RuntimeError for an operation that waits for a value.
     """
-    before = [x.detach().clone() for x in changed]
     tape = _Tape()
+    with _undone(changed), _compiling(), tape:
+        step()
+    return tape.graph()
+
+
+@contextlib.contextmanager
+def _undone(changed: Sequence[Tensor]) -> Iterator[None]:
+    """Give these tensors back the values that they had, however it ends."""
+    before = [x.detach().clone() for x in changed]
     try:
-        with _compiling(), tape:
-            step()
+        yield
     finally:
         with torch.no_grad():
             for x, value in zip(changed, before, strict=True):
                 x.copy_(value)
-    return tape.graph()
 
 
 @torch.library.custom_op("grokstudy::apart", mutates_args=())
@@ -107,17 +115,20 @@ class _Tape(TorchDispatchMode):
 
     def graph(self) -> tuple[GraphModule, list[Tensor]]:
         """What was noted, as a graph without values, and the tensors that no operation made, in order of first use."""
-        known, made, inputs = set[int](), set[int](), list[Tensor]()
+        known, inputs = set[int](), list[Tensor]()
+        given, made = {0}, set[int]()  # addresses of memory; that of an empty tensor is 0
         for func, args, kwargs, result in self.noted:
             for x in _tensors((args, kwargs)):
                 if id(x) not in known:
-                    if x.untyped_storage().data_ptr() in made:
+                    if (address := x.untyped_storage().data_ptr()) in made:
                         raise RuntimeError(f"{func} takes a tensor that came about unseen")
                     inputs.append(x)
+                    given.add(address)
                     known.add(id(x))
-            old = {x.untyped_storage().data_ptr() for x in inputs}
-            made |= {x.untyped_storage().data_ptr() for x in _tensors(result)} - old - {0}
-            known.update(map(id, _tensors(result)))
+            for x in _tensors(result):
+                known.add(id(x))
+                if (address := x.untyped_storage().data_ptr()) not in given:
+                    made.add(address)
         graph = Graph()
         nodes = {id(x): graph.placeholder(f"x{number}") for number, x in enumerate(inputs)}
 
