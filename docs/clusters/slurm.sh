@@ -22,7 +22,7 @@ export PATH="$PWD/.venv/bin:$PATH" RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n')
 export RAY_AUTH_TOKEN
 
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | awk 'NR == 1')  # `head` would end scontrol by SIGPIPE, and us
 address=$(getent ahostsv4 "$first" | awk 'NR == 1 { print $1 }'):6379
 gpus=()
 if [ -n "${SLURM_GPUS_ON_NODE:-}" ]; then

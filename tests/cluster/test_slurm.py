@@ -101,7 +101,7 @@ def test_the_script_starts_ray_on_every_node_and_runs_what_was_asked(
     assert submit(str(study), "--root", "/lab/my results", "--steps", "50", "--slurm")[0] == 0
     script, *words = given(tmp_path, "sbatch")[3:]
     words = [str(study), "/lab/my results", "--steps", "50"]  # $* in the note has lost where a word ends
-    stand_in(bin_, "scontrol", "echo node1; echo node2\n")
+    stand_in(bin_, "scontrol", "echo node1; for n in {2..20000}; do echo node$n; done\n")  # more than a pipe holds
     stand_in(bin_, "getent", "echo '10.0.0.1 STREAM node1'\n")
     stand_in(bin_, "srun", 'shift; exec "$@"\n')
     stand_in(bin_, "ray", HANDED_ON)
