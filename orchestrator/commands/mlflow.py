@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import shlex
+import signal
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +17,8 @@ from grokstudy.orchestrator.commands.complete import studies as studies_of_root
 from grokstudy.trainables.messages import first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.connection import Connection
 
     from grokstudy.analysis.tables.parquet import Skipped
     from grokstudy.orchestrator.runs.status import RunRecord
@@ -118,7 +122,58 @@ def try_to_sync(store: Store, name: str) -> str | None:
     try:
         return sync_study(store, name)[0].uri
     except Exception as error:
-        again = shlex.join(["grokstudy", "mlflow", "sync", name, "--root", store.uri])
-        message = f"warning: MLflow was not brought up to date: {first_line(error)}; do it later with\n  {again}"
-        say(message, err=True)
+        _warn(store, name, first_line(error))
         return None
+
+
+def _warn(store: Store, name: str, why: str) -> None:
+    again = shlex.join(["grokstudy", "mlflow", "sync", name, "--root", store.uri])
+    say(f"warning: MLflow was not brought up to date: {why}; do it later with\n  {again}", err=True)
+
+
+@contextlib.contextmanager
+def syncing_beside(store: Store, name: str) -> Iterator[Callable[[], str | None]]:
+    """Sync in a process of its own meanwhile; what is given syncs what has come since, and is as `try_to_sync`.
+
+    Most of a sync is importing MLflow and making its data base, and needs nothing of the report.
+    """
+    from grokstudy.orchestrator.tracking.follow import PATIENCE_S
+
+    spawn = multiprocessing.get_context("spawn")
+    ours, its = spawn.Pipe()
+    process = spawn.Process(target=_sync_twice, args=(its, store.uri, name), daemon=True)
+    process.start()
+    its.close()
+
+    def again() -> str | None:
+        uri, why = None, "the process that does it ended"
+        with contextlib.suppress(OSError, EOFError):
+            ours.send(None)
+            uri, why = ours.recv()
+        if uri is None:
+            _warn(store, name, why)
+        return uri
+
+    try:
+        yield again
+    finally:
+        ours.close()  # it ends after the sync under way: making MLflow's data base is better not cut short
+        process.join(PATIENCE_S)
+        process.terminate()
+
+
+def _sync_twice(asked: Connection, root: str, name: str) -> None:
+    from grokstudy.trainables.storage.store import Store
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends this
+    store = Store(root)
+    with contextlib.suppress(Exception):  # it is told the second time
+        sync_study(store, name)
+    try:
+        asked.recv()
+    except EOFError:  # the command was interrupted
+        return
+    try:
+        asked.send((sync_study(store, name)[0].uri, ""))
+    except Exception as error:
+        asked.send((None, first_line(error)))

@@ -37,7 +37,7 @@ from grokstudy.orchestrator.commands.common import (
     warn_of,
 )
 from grokstudy.orchestrator.commands.ends import heed_signals, leave_at_once
-from grokstudy.orchestrator.commands.mlflow import try_to_sync
+from grokstudy.orchestrator.commands.mlflow import syncing_beside, try_to_sync
 from grokstudy.orchestrator.commands.notify import Notify, notified
 from grokstudy.orchestrator.commands.report import Drawn, draw_report
 
@@ -335,13 +335,14 @@ def _conclude(driver: Driver, state: StudyState, request: Asked) -> None:
         if not request.silent:
             say(f"{study.name}: all {len(state.runs)} runs are settled")
         return
-    with _told_when_interrupted("the runs are settled, the answer was not drawn"):
-        store.delete(StudyDir(store, study.name).page)  # one of before must not pass for this answer
-        if not request.silent:
-            say("")
-        drawn = draw_report(store, study.name, quiet=request.silent)
-    with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", _sync_command(driver)):
-        uri = try_to_sync(store, study.name)
+    with syncing_beside(store, study.name) as sync:
+        with _told_when_interrupted("the runs are settled, the answer was not drawn"):
+            store.delete(StudyDir(store, study.name).page)  # one of before must not pass for this answer
+            if not request.silent:
+                say("")
+            drawn = draw_report(store, study.name, quiet=request.silent)
+        with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", _sync_command(driver)):
+            uri = sync()
     if not request.silent:
         say(f"report:  {drawn.page}\nmetrics: {store.path('metrics')} (Parquet)")
         if uri is not None:

@@ -96,7 +96,7 @@ class Executor:
         workers = self.workers
         if self.kind == "ray":
             try:
-                return tuner.launch(study, runs, store, on_progress, more, budget)
+                return tuner.launch(study, runs, store, on_progress, self.measured, more, budget)
             except RayStartError as error:
                 workers = local.local_workers(study)
                 say(f"{error}\ntraining on this machine without Ray instead, as --local does")

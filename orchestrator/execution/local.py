@@ -30,7 +30,7 @@ from grokstudy.orchestrator.execution.stopping import Stopping
 from grokstudy.orchestrator.execution.watchdog import LIMIT_S, Watchdog
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
-from grokstudy.trainables.bench.speed import pack_size
+from grokstudy.trainables.bench.speed import remembered_pack_size
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.machine import cores
 from grokstudy.trainables.storage.store import Store
@@ -55,15 +55,12 @@ def launch(
     it is pointless to go on, ResourcesError where the study asks for more GPUs than there are.
     """
     resources = local_resources(study)
-    sizes: dict[Any, int] = {}
 
     def size(config: RunConfig, most: int) -> int:
         if not measured:
             return 1
-        if config.shape() not in sizes:
-            device, threads = "cuda" if resources["gpu"] else "cpu", max(1, int(resources["cpu"]))
-            sizes[config.shape()] = pack_size(config, most, device, threads, min(resources["gpu"], 1.0))
-        return sizes[config.shape()]
+        device, threads = "cuda" if resources["gpu"] else "cpu", max(1, int(resources["cpu"]))
+        return remembered_pack_size(config, most, device, threads, min(resources["gpu"], 1.0))
 
     stopping = Stopping(study, runs, store)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from grokstudy.trainables.bench.speed import pack_size
+from grokstudy.trainables.bench.speed import remembered_pack_size
 from grokstudy.trainables.config import RunConfig
 
 KIND = "ray.io/accelerator-type"
@@ -26,7 +26,7 @@ MeasureSize = Callable[[RunConfig, int, str, int, float], int]
 class Sizer:
     """Measures on the GPUs of the cluster; remembers what it found per shape of a model."""
 
-    def __init__(self, resources: Mapping[str, float], probe: MeasureSize = pack_size) -> None:
+    def __init__(self, resources: Mapping[str, float], probe: MeasureSize = remembered_pack_size) -> None:
         """For workers with these `cpu` and `gpu`."""
         self._resources, self._probe = resources, probe
         self._found: dict[Any, dict[str, int]] = {}
@@ -56,7 +56,7 @@ class Sizer:
         cpu, gpu = self._resources["cpu"], self._resources["gpu"]
         threads = max(1, int(cpu))
         if not gpu:
-            return {"": self._probe(config, most, "cpu", threads, 1.0)}
+            return {"": self._probe(config, most, "cpu", threads, 0.0)}
         remote = ray.remote(num_cpus=cpu, num_gpus=gpu)(_with_kind)
         places = [{KIND: kind} for kind in kinds()] or [{}]  # no GPU yet: the first that comes
         calls = [

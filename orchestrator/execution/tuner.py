@@ -61,12 +61,13 @@ WARM, WARM_S = "import ray.dashboard.agent, ray._private.runtime_env.agent.main"
 
 
 def launch(
-    study: Study, runs: list[Run], store: Store, on_progress: OnProgress, more: More = lambda _: None,
-    budget: Budget | None = None,
+    study: Study, runs: list[Run], store: Store, on_progress: OnProgress, measured: bool = True,
+    more: More = lambda _: None, budget: Budget | None = None,
 ) -> bool:  # fmt: skip
     """Train these runs to their length, each with its retries; whether paused ones are to go on now.
 
-    Where a worker has nothing to do, `more` is asked. Once the `budget` is gone no bundle is begun.
+    Unless `measured`, runs of a pack of size `auto` train alone where there is no GPU. Where a worker has nothing to
+    do, `more` is asked. Once the `budget` is gone no bundle is begun.
 
     A run that fails for good ends up as FAILED.json, not as an exception. Returns early, with runs unfinished, when
     the process receives SIGINT. Raises HaltedError when it is pointless to go on.
@@ -86,7 +87,7 @@ def launch(
     with ray_session(), _scratch() as scratch:
         check_resources(study)
         resources = granted(study)
-        sizer = Sizer(resources)
+        sizer = Sizer(resources) if measured or resources["gpu"] else Sizer(resources, lambda *_: 1)
         budget = budget or Budget()
         workers = budget.workers = workers_at_once(study)
 

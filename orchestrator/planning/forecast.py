@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from grokstudy.orchestrator.planning.cost import Pace
 from grokstudy.orchestrator.planning.crew import Crew
 from grokstudy.orchestrator.planning.packing import PackSize
 from grokstudy.orchestrator.planning.seconds import Seconds
 from grokstudy.orchestrator.study.study import Study
-from grokstudy.trainables.bench.speed import evaluation_seconds, pack_size, state_bytes, step_seconds
+from grokstudy.trainables.bench.speed import evaluation_seconds, remembered_pack_size, state_bytes, step_seconds
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.plugins import code_of
 
@@ -44,14 +43,11 @@ def measured_pace(study: Study, workers: int, say: Callable[[str], None]) -> Ite
 def members_of(study: Study, measured: bool) -> PackSize:
     """How many members a pack will have: as the study says, or what pays here; unless `measured`, one."""
     fixed, threads = study.resources.pack, threads_of(study)
-    sizes: dict[Any, int] = {}
 
     def size(config: RunConfig, most: int) -> int:
         if not isinstance(fixed, str):
             return min(fixed, most)
-        if measured and config.shape() not in sizes:
-            sizes[config.shape()] = pack_size(config, most, "cpu", threads)
-        return sizes.get(config.shape(), 1)
+        return remembered_pack_size(config, most, "cpu", threads, share=0.0) if measured else 1
 
     return size
 

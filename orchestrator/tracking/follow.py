@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+
+from grokstudy.trainables.machine import cores
 
 EVERY_S = 60.0
 """Between two syncs, and before the first: a study that takes less is synced at its end alone."""
@@ -16,19 +20,34 @@ PATIENCE_S = 30.0
 """How long a sync that is stopped has to end by itself: making MLflow's data base is better not cut short."""
 
 
+SHARE = 0.01
+"""Of a machine whose cores are all busy, the most that syncing may take from training."""
+
+
 def yield_to_training() -> threading.Event:
-    """Let this process run only when nobody else wants the cores, where the system can do that.
+    """Leave the cores to those who want them, but for `SHARE`; cores that nobody wants are used.
 
     Gives what SIGTERM sets: to end after the sync under way.
     """
     termination = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: termination.set())
-    with contextlib.suppress(OSError):
-        if hasattr(os, "SCHED_IDLE"):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        else:
-            os.nice(19)
+    # Not SCHED_IDLE: with every core busy, a sync was then not through after nine minutes.
+    nice = niceness(cores())
+    os.nice(nice)
+    if os.getsid(0) == os.getpid():  # else it is of the person's shell, and of what else runs there
+        # Linux weighs sessions against each other, and processes only within theirs, where this file is.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(nice))
     return termination
+
+
+def niceness(machine_cores: int) -> int:
+    """The least at which a process gets no more than `SHARE` of so many cores that are all busy (of one: .0144).
+
+    A level is a factor of 1.25 in the time that a process gets beside another on its core (Linux, sched-nice-design).
+    """
+    of_one = min(SHARE * machine_cores, 0.5)
+    return min(19, max(1, math.ceil(math.log(1 / of_one - 1, 1.25))))
 
 
 @contextlib.contextmanager

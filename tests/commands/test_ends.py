@@ -76,7 +76,7 @@ def interrupting(*numbers: signal.Signals) -> Callable[..., None]:
     [
         ("read_study", "nothing was trained yet", "grokstudy run "),
         ("draw_report", "the runs are settled, the answer was not drawn", "grokstudy run "),
-        ("try_to_sync", "the answer is drawn, MLflow was not", "grokstudy mlflow sync tiny --root "),
+        ("syncing_beside", "the answer is drawn, MLflow was not", "grokstudy mlflow sync tiny --root "),
     ],
 )
 def test_every_phase_of_a_run_is_interrupted_with_a_word(
@@ -89,9 +89,11 @@ def test_every_phase_of_a_run_is_interrupted_with_a_word(
     told: str,
     again: str,
 ) -> None:
-    monkeypatch.setattr(run_command, phase, interrupting(number))
-    if phase == "try_to_sync":
+    if phase == "syncing_beside":
+        monkeypatch.setattr(run_command, phase, lambda *_: contextlib.nullcontext(interrupting(number)))
         monkeypatch.setattr(run_command, "draw_report", lambda *_, **__: Drawn("", [], []))
+    else:
+        monkeypatch.setattr(run_command, phase, interrupting(number))
     assert ended(monkeypatch, "run", study, "--local", "--root", tmp_path / "root") == 3
     said = capsys.readouterr().err
     assert f"interrupted ({told}" in said
@@ -115,7 +117,7 @@ def test_an_interrupted_answer_is_drawn_by_the_same_command(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "root/studies/tiny/report/index.html"
-    monkeypatch.setattr(run_command, "try_to_sync", lambda *_: None)
+    monkeypatch.setattr(run_command, "syncing_beside", lambda *_: contextlib.nullcontext(lambda: None))
     words: list[str | Path] = ["run", study, "--local", "--root", tmp_path / "root"]
     assert ended(monkeypatch, *words, "--steps", "10") == 0
     with monkeypatch.context() as interrupted:

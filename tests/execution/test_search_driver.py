@@ -98,7 +98,7 @@ driver = Driver(study, store)
 
 def execute(runs):
     print("launched with", len(runs))
-    return tuner.launch(study, runs, store, lambda _: None, driver.more)
+    return tuner.launch(study, runs, store, lambda _: None, more=driver.more)
 
 
 driver.train(execute)

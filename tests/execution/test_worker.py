@@ -131,6 +131,26 @@ def test_a_disturbed_measurement_makes_no_pack_on_a_cpu(
     torch.set_num_threads(before)
 
 
+def test_what_pays_is_measured_once_for_a_shape(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again only where more members may be had than before, and as many as could be had had paid."""
+    measured: list[int] = []
+
+    def measure(config: RunConfig, most: int, *_: object) -> int:
+        measured.append(most)
+        return min(4, 2 ** int(math.log2(most)))
+
+    monkeypatch.setattr(speed, "_pack_sizes", {})
+    monkeypatch.setattr(speed, "pack_size", measure)
+
+    def pay(most: int, width: int = 16, threads: int = 1) -> int:
+        return speed.remembered_pack_size(small(model={"width": width}), most, "cpu", threads, 0.0)
+
+    assert [pay(1), pay(3), pay(2), pay(3), pay(100), pay(200), pay(3)] == [1, 2, 2, 2, 4, 4, 3]
+    assert measured == [3, 100]
+    assert [pay(100, width=32), pay(100, threads=2)] == [4, 4]
+    assert measured == [3, 100, 100, 100]
+
+
 def test_the_packs_of_a_bundle_are_trained_one_after_the_other(small: Small, store: Store) -> None:
     opened = []
 

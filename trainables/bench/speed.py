@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -180,6 +181,20 @@ def pack_size(config: RunConfig, most: int, device: str = "cpu", threads: int = 
             break
         members, speed = 2 * members, doubled
     return members
+
+
+_pack_sizes: dict[Any, tuple[int, int]] = {}
+"""(shape, device, threads, share) -> what was found, and the most that was asked for."""
+
+
+def remembered_pack_size(config: RunConfig, most: int, device: str, threads: int, share: float) -> int:
+    """`pack_size`, measured once in a process for runs of one shape."""
+    key = config.shape(), device, threads, share
+    found, tried_to = _pack_sizes.get(key, (1, 1))
+    if tried_to < most and 2 * found > tried_to:  # it was the most, and not what pays
+        found, tried_to = pack_size(config, most, device, threads, share), most
+        _pack_sizes[key] = found, tried_to
+    return min(found, most)
 
 
 def _fits(device: torch.device, share: float) -> bool:
