@@ -23,7 +23,8 @@ class Resources:
     )
     max_failures: int = option(2, "crashes of one run that are retried", ge=0)
     engine: Literal["auto", "eager", "compile"] = option(
-        "auto", "how steps are carried out: auto is a CUDA graph on a GPU and eager elsewhere; compile is torch.compile"
+        "auto",
+        "how steps are carried out: auto is a CUDA graph on a GPU and eager elsewhere; compile is one program a step",
     )
     checkpoint_mb: float | Literal["all"] = option(
         "all", "megabytes of checkpoints that a run keeps, the newest two in any case; or all that the rules keep", gt=0

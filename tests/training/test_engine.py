@@ -117,7 +117,7 @@ def test_where_compiling_fails_one_warning_says_so_and_the_numbers_stay(
 
     monkeypatch.setattr(program, "_compiled", {})
     monkeypatch.setattr(program, "_made", no_compiler)
-    with pytest.warns(UserWarning, match=r"torch.compile failed .*no compiler here.*one by one") as said:
+    with pytest.warns(UserWarning, match=r"compiling a step failed .*no compiler here.*one by one") as said:
         found = curve(small(), "compile")
     assert len(said) == 1
     assert np.array_equal(found, curve(small()))

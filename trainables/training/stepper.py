@@ -66,7 +66,7 @@ class Stepper:
         try:
             self.update = program(self.update, self.changed, self.tables)
         except Exception as error:
-            _warn("torch.compile failed", error)
+            _warn("compiling a step failed", error)
             self.compiled = False
 
     def _capture(self) -> None:
