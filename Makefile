@@ -67,6 +67,7 @@ bench: setup  ## benchmarks: one JSON line per figure, each a comparison made si
 	$(BIN)/python -m benchmarks.writing
 	$(BIN)/python -m benchmarks.processes
 	$(BIN)/python -m benchmarks.probes
+	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.scheduling 100
 	$(BIN)/python -m benchmarks.scale 100 1000
 	$(BIN)/python -m benchmarks.mlflow_sync 50

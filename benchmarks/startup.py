@@ -5,7 +5,7 @@
 Each way is a process of its own, from its start to its end, that trains the same forty runs of 50 steps (width 16, the
 default task) and keeps the loss of every step and the accuracy of each split before and after:
 
-- `loop`: one run after the other, a decoder out of nn.Linear, a CSV file a run;
+- `loop`: one run after the other, the good module of `anchors`, a CSV file a run;
 - `joblib`: the same function, by `Parallel` over the cores;
 - `optuna`: the same, as an objective over a grid of seeds;
 - `tune`: the same, as a trainable of `Tuner`, a core each;
@@ -42,7 +42,7 @@ def train(seed: int, folder: str = ".") -> dict[str, float]:
     import torch
     import torch.nn.functional as F
 
-    from benchmarks.loops import PlainDecoder
+    from benchmarks.anchors import GoodDecoder
     from grokstudy.trainables.config import RunConfig
     from grokstudy.trainables.tasks import TASKS
 
@@ -54,24 +54,20 @@ def train(seed: int, folder: str = ".") -> dict[str, float]:
     }
     tokens, at, answer = splits.pop("train")
     torch.manual_seed(seed)
-    model = PlainDecoder(config)
+    model = GoodDecoder(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay)
-
-    def logits(tokens: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-        all_logits: torch.Tensor = model(tokens)
-        return all_logits[torch.arange(len(tokens)), at]
 
     @torch.no_grad()
     def accuracies() -> dict[str, float]:
         return {
-            name: (logits(tokens, at).argmax(-1) == answer).float().mean().item()
+            name: (model(tokens, at).argmax(-1) == answer).float().mean().item()
             for name, (tokens, at, answer) in splits.items()
         }
 
     rows: list[dict[str, float]] = [{"step": 0, **accuracies()}]
     for step in range(1, STEPS + 1):
         word = torch.randint(len(answer), (config.train.batch,))
-        loss = F.cross_entropy(logits(tokens[word], at[word]), answer[word])
+        loss = F.cross_entropy(model(tokens[word], at[word]), answer[word])
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -139,17 +135,17 @@ def seconds(name: str, folder: Path) -> float:
 
 
 def main(rounds: int) -> None:
-    """All ways in turn, a few rounds; the first round warms what a machine keeps, and is not counted."""
+    """All ways in turn, a few rounds, after two that warm what a machine keeps of files that are read."""
     from benchmarks.scratch import scratch
     from grokstudy.trainables.bench.measure import figure
 
     folder = scratch()
+    for name in ("local", "ray"):
+        seconds(name, folder / f"{name}-first")
     took: dict[str, list[float]] = {name: [] for name in (*THEIRS, *OURS)}
-    for number in range(rounds + 1):
+    for number in range(rounds):
         for name, walls in took.items():
-            wall = seconds(name, folder / f"{name}-{number}")
-            if number:
-                walls.append(wall)
+            walls.append(seconds(name, folder / f"{name}-{number}"))
     about = {"runs": RUNS, "steps": STEPS}
     for name, walls in took.items():
         figure(name, walls, "seconds from start to end", **about)

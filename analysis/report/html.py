@@ -5,9 +5,12 @@ Everything that a template is given is escaped, and rid of control characters fi
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
     from grokstudy.analysis.figures.theme import Figure
 
+COMPLETE = "\n// complete\n"
+"""The end of a script that was kept whole."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -49,12 +54,28 @@ def _shown(value: Any) -> Any:
 
 @cache
 def library() -> Any:
-    """The charting library: vega, vega-lite and vega-embed in one script."""
+    """The charting library: vega, vega-lite and vega-embed in one script, put together once on a machine."""
     import vl_convert
     from markupsafe import Markup
 
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        if (script := _kept_library().read_text(encoding="utf-8")).endswith(COMPLETE):
+            return Markup(script)
     bundle: Any = vl_convert.javascript_bundle  # its type stub asks for an argument that has a default
-    return Markup(str(bundle()).replace("</script", "<\\/script"))
+    script = str(bundle()).replace("</script", "<\\/script") + COMPLETE
+    with contextlib.suppress(OSError, RuntimeError):  # then the next report takes two seconds longer, too
+        kept = _kept_library()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        mine = kept.with_suffix(f".{os.getpid()}")
+        mine.write_text(script, encoding="utf-8")
+        mine.replace(kept)
+    return Markup(script)
+
+
+def _kept_library() -> Path:
+    """In the cache of this user; raises RuntimeError for one who has no home."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(home, "grokstudy", f"charts-{version('vl-convert-python')}.js")
 
 
 def _json(spec: Mapping[str, Any]) -> Any:

@@ -137,7 +137,7 @@ def test_what_pays_is_measured_once_for_a_shape(small: Small, monkeypatch: pytes
 
     def measure(config: RunConfig, most: int, *_: object) -> int:
         measured.append(most)
-        return min(4, 2 ** int(math.log2(most)))
+        return min(4, 1 << int(math.log2(most)))
 
     monkeypatch.setattr(speed, "_pack_sizes", {})
     monkeypatch.setattr(speed, "pack_size", measure)
