@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import shlex
 import signal
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,12 +54,12 @@ def mlflow(
     While somebody trains there, runs under way are shown as running.
     """
     from grokstudy.orchestrator.execution.lock import driver_of
-    from grokstudy.orchestrator.tracking.follow import yield_to_training
+    from grokstudy.orchestrator.tracking.follow import pause, yield_to_training
     from grokstudy.trainables.storage.study_dir import study_names
 
     store, words = existing(root), list(studies or [])
     named = words[1:] if words[:1] == ["sync"] else words
-    termination = yield_to_training() if every is not None else None
+    termination, spent = yield_to_training() if every is not None else None, 0.0
     while True:
         driver = driver_of(store)
         driven = {name: driver is not None and driver["study"] == name for name in study_names(store)}
@@ -69,7 +70,10 @@ def mlflow(
             if termination is None or driver is None:
                 raise
             done = {}
-        if termination is None or driver is None or termination.wait(every):
+        if termination is None or driver is None:
+            break
+        before, spent = spent, time.process_time()
+        if termination.wait(pause(every or 0.0, spent - before)):
             break
         rebuild = rebuild and not done
     if as_json:

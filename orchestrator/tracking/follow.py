@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import signal
 import subprocess
@@ -21,33 +20,28 @@ PATIENCE_S = 30.0
 
 
 SHARE = 0.01
-"""Of a machine whose cores are all busy, the most that syncing may take from training."""
+"""Of the machine's cores, what syncing may take from training."""
 
 
 def yield_to_training() -> threading.Event:
-    """Leave the cores to those who want them, but for `SHARE`; cores that nobody wants are used.
+    """Leave the cores to those who want them.
 
-    Gives what SIGTERM sets: to end after the sync under way.
+    A busy core gives this process a hundredth or two of its time, which gets a sync done: at SCHED_IDLE it was not
+    through after nine minutes. Gives what SIGTERM sets: to end after the sync under way.
     """
     termination = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: termination.set())
-    # Not SCHED_IDLE: with every core busy, a sync was then not through after nine minutes.
-    nice = niceness(cores())
-    os.nice(nice)
+    os.nice(19)
     if os.getsid(0) == os.getpid():  # else it is of the person's shell, and of what else runs there
         # Linux weighs sessions against each other, and processes only within theirs, where this file is.
         with contextlib.suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(nice))
+            Path("/proc/self/autogroup").write_text("19")
     return termination
 
 
-def niceness(machine_cores: int) -> int:
-    """The least at which a process gets no more than `SHARE` of so many cores that are all busy (of one: .0144).
-
-    A level is a factor of 1.25 in the time that a process gets beside another on its core (Linux, sched-nice-design).
-    """
-    of_one = min(SHARE * machine_cores, 0.5)
-    return min(19, max(1, math.ceil(math.log(1 / of_one - 1, 1.25))))
+def pause(every: float, spent: float) -> float:
+    """Seconds until the next sync, after one that took so many seconds of processor: no more than `SHARE` in all."""
+    return max(every, spent / (SHARE * cores()))
 
 
 @contextlib.contextmanager

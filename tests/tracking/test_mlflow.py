@@ -265,17 +265,29 @@ def test_following_begins_late_and_ends_with_the_training(monkeypatch: pytest.Mo
     ]
 
 
-@pytest.mark.parametrize(("machine_cores", "level"), [(2, 18), (4, 15), (8, 11), (16, 8), (256, 1)])
-def test_following_takes_a_hundredth_of_a_busy_machine(machine_cores: int, level: int) -> None:
-    """By the kernel's table of weights (kernel/sched/core.c, sched_prio_to_weight), where level 0 is 1024."""
-    weights = {1: 820, 7: 215, 8: 172, 10: 110, 11: 87, 14: 45, 15: 36, 17: 23, 18: 18}
-    assert follow.niceness(machine_cores) == level
-    least, more = (weights[of] / (1024 + weights[of]) / machine_cores for of in (level, max(1, level - 1)))
-    assert least <= follow.SHARE < more or level == 1
+def test_following_takes_a_hundredth_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "cores", lambda: 2)
+    assert follow.pause(60.0, 5.5) == pytest.approx(275.0), "5.5 s of the 550 that two cores have meanwhile"
+    assert follow.pause(60.0, 1.0) == 60.0
 
 
-def test_following_on_one_core_is_as_nice_as_can_be() -> None:
-    assert follow.niceness(1) == 19
+def test_the_command_waits_by_what_a_sync_took(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    class Told(threading.Event):
+        def wait(self, seconds: float | None = None) -> bool:
+            waited.append(seconds or 0.0)
+            return len(waited) == 3
+
+    clock = iter([7.0, 8.5, 8.75])
+    monkeypatch.setattr(follow, "yield_to_training", Told)
+    monkeypatch.setattr(follow, "cores", lambda: 4)
+    monkeypatch.setattr("grokstudy.orchestrator.commands.mlflow.time.process_time", lambda: next(clock))
+    driver = {"study": "regimes", "host": socket.gethostname(), "pid": os.getppid(), "token": "x", "beat": 3}
+    Store(root).write_json("driver.json", driver)
+    done = CliRunner().invoke(app, ["mlflow", "sync", "regimes", "--root", str(root), "--every", "30"])
+    assert done.exit_code == 0, done.stderr
+    assert waited == pytest.approx([7 / 0.04, 1.5 / 0.04, 30.0])
 
 
 def test_the_command_ends_when_nobody_trains(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
