@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from grokstudy.trainables.plugins import Code
 
 _Result = TypeVar("_Result")
+PATIENCE_S = 2.0
+"""How long a process may take to end."""
 
 
 class Crew:
@@ -70,10 +72,12 @@ class Crew:
         return words
 
     def _dismiss(self) -> None:
-        for connection, process in self._others.items():
-            process.kill()  # it has nothing to put away
+        for connection in self._others:
+            connection.close()  # it ends by itself, and puts away what libraries made, such as semaphores
+        for process in self._others.values():
+            process.join(PATIENCE_S)
+            process.kill()  # in the middle of a measurement
             process.join()
-            connection.close()
         self._others = {}
 
 

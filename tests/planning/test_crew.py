@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -36,3 +38,15 @@ def test_where_another_process_fails_this_one_measures_alone(capfd: pytest.Captu
     with Crew(2) as crew:
         assert len({*crew(os.getpid)}) == 2
     assert capfd.readouterr().err == ""
+
+
+def test_what_libraries_make_in_a_process_is_put_away() -> None:
+    """Inductor makes a semaphore where steps are compiled; Python names those that are left, as it ends."""
+    lock = "import multiprocessing; kept = multiprocessing.Lock()"
+    script = f"""\
+from grokstudy.orchestrator.planning.crew import Crew
+with Crew(2) as crew:
+    crew(exec, {lock!r}, {{}})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
