@@ -121,10 +121,10 @@ def sync_study(store: Store, name: str, rebuild: bool = False, driven: bool = Fa
     return synced, [*tables.warnings, *map(str, skipped.values())]
 
 
-def try_to_sync(store: Store, name: str) -> str | None:
-    """Sync at the end of a run: the tracking URI, or a warning and None. A finished study does not fail by its view."""
+def try_to_sync(store: Store, name: str) -> Synced | None:
+    """Sync at the end of a run; a warning, and None, where that fails. A finished study does not fail by its view."""
     try:
-        return sync_study(store, name)[0].uri
+        return sync_study(store, name)[0]
     except Exception as error:
         _warn(store, name, first_line(error))
         return None
@@ -136,7 +136,7 @@ def _warn(store: Store, name: str, why: str) -> None:
 
 
 @contextlib.contextmanager
-def syncing_beside(store: Store, name: str) -> Iterator[Callable[[], str | None]]:
+def syncing_beside(store: Store, name: str) -> Iterator[Callable[[], Synced | None]]:
     """Sync in a process of its own meanwhile; what is given syncs what has come since, and is as `try_to_sync`.
 
     Most of a sync is importing MLflow and making its data base, and needs nothing of the report.
@@ -149,14 +149,14 @@ def syncing_beside(store: Store, name: str) -> Iterator[Callable[[], str | None]
     process.start()
     its.close()
 
-    def again() -> str | None:
-        uri, why = None, "the process that does it ended"
+    def again() -> Synced | None:
+        synced, why = None, "the process that does it ended"
         with contextlib.suppress(OSError, EOFError):
             ours.send(None)
-            uri, why = ours.recv()
-        if uri is None:
+            synced, why = ours.recv()
+        if synced is None:
             _warn(store, name, why)
-        return uri
+        return synced
 
     try:
         yield again
@@ -178,6 +178,6 @@ def _sync_twice(asked: Connection, root: str, name: str) -> None:
     except EOFError:  # the command was interrupted
         return
     try:
-        asked.send((sync_study(store, name)[0].uri, ""))
+        asked.send((sync_study(store, name)[0], ""))
     except Exception as error:
         asked.send((None, first_line(error)))

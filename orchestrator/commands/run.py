@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from grokstudy.orchestrator.runs.siblings import Share
     from grokstudy.orchestrator.runs.trials import Run
     from grokstudy.orchestrator.study.study import Study
+    from grokstudy.orchestrator.tracking.mlflow_sync import Synced
 
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again, too.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask when the study file contradicts runs trained before.")]
@@ -342,14 +343,22 @@ def _conclude(driver: Driver, state: StudyState, request: Asked) -> None:
                 say("")
             drawn = draw_report(store, study.name, quiet=request.silent)
         with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", _sync_command(driver)):
-            uri = sync()
+            synced = sync()
     if not request.silent:
         say(f"report:  {drawn.page}\nmetrics: {store.path('metrics')} (Parquet)")
-        if uri is not None:
-            server = shlex.join([str(Path(sys.executable).parent / "mlflow"), "ui", "--backend-store-uri", uri])
-            say(f"MLflow:  {uri if uri.startswith('http') else server}")
+        if synced is not None:
+            _say_where_mlflow_is(synced)
         _say_what_next(study, drawn)
     warn_of(drawn.warnings)
+
+
+def _say_where_mlflow_is(synced: Synced) -> None:
+    served = synced.uri.startswith("http")
+    if not served:
+        server = shlex.join([str(Path(sys.executable).parent / "mlflow"), "ui", "--backend-store-uri", synced.uri])
+        say(f"MLflow:  {server}")
+    address = synced.uri.rstrip("/") if served else "http://127.0.0.1:5000"
+    say(f"{'MLflow:' if served else '':8} {address}/{synced.page}")
 
 
 def _sync_command(driver: Driver) -> str:

@@ -94,7 +94,7 @@ class Tracker:
             )
             for run in page:
                 tags = run.data.tags
-                yield Shown(run.info.run_id, tags.get(KEY, ""), tags.get(STAMP), run.info.status)
+                yield Shown(run.info.run_id, tags.get(KEY, ""), tags.get(STAMP), run.info.status, self.experiment)
             token = page.token
             if not token:
                 return

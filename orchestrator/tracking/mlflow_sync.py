@@ -58,6 +58,13 @@ class Synced:
     removed: int
     restored: bool = False
     """Whether the experiment had been deleted in MLflow, and was brought back."""
+    experiment: str | None = None
+    """MLflow's id of it; None where nothing is shown yet."""
+
+    @property
+    def page(self) -> str:
+        """The runs in MLflow, below its address; not asked for, MLflow 3.17 opens as it does for traces of agents."""
+        return f"#/experiments/{self.experiment}/runs?workflowType=machine_learning"
 
 
 def tracking_uri(store: Store) -> str:
@@ -117,7 +124,8 @@ def sync(
         _write(tracker, known, batch, curves)
     if study not in known or known[study].stamp != parent.stamp:
         parent.describe(tracker, parent_id)
-    return Synced(uri, len(todo), len(shown) - len(todo), len(gone), tracker.restored)
+    experiment = known[study].experiment if study in known else tracker.experiment
+    return Synced(uri, len(todo), len(shown) - len(todo), len(gone), tracker.restored, experiment)
 
 
 def _artifacts(store: Store, uri: str) -> str | None:

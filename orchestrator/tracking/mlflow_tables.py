@@ -70,6 +70,8 @@ class Shown(NamedTuple):
     key: str
     stamp: str | None
     status: str
+    experiment: str
+    """MLflow's id of it."""
 
 
 def is_database(uri: str) -> bool:
@@ -124,7 +126,8 @@ def _shown(connection: Any, experiment: str, artifacts: str | None) -> list[Show
         .where(runs.c.experiment_id == rows[0][0], runs.c.lifecycle_stage == "active")
         .order_by(runs.c.start_time, runs.c.run_uuid)
     )
-    return [Shown(*row) for row in connection.execute(query)]
+    found = connection.execute(query)
+    return [Shown(mlflow_id, own, made_of, status, str(rows[0][0])) for mlflow_id, own, made_of, status in found]
 
 
 def replace_in(

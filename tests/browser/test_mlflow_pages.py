@@ -14,6 +14,7 @@ from servers import mlflow_server
 from synthetic import REGIMES, build_tracked, run_id
 
 from grokstudy.orchestrator.commands.mlflow import sync_study
+from grokstudy.orchestrator.tracking.mlflow_sync import Synced
 from grokstudy.trainables.storage.store import Store
 
 pytestmark = pytest.mark.slow
@@ -24,11 +25,12 @@ PATIENCE_MS = 90_000
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, dict[str, str]]]:
     """A server over a study's own mlflow.db: its address, the experiment, and MLflow's id of each of our keys."""
     root = build_tracked(tmp_path_factory.mktemp("served"), seeds=2)
-    uri = sync_study(Store(root), "regimes")[0].uri
-    client = MlflowClient(uri)
+    synced = sync_study(Store(root), "regimes")[0]
+    client = MlflowClient(synced.uri)
     experiment = client.get_experiment_by_name("grokstudy").experiment_id
     runs = {run.data.tags["grokstudy.key"]: run.info.run_id for run in client.search_runs([experiment])}
-    with mlflow_server(root, uri) as address:
+    assert synced.page.startswith(f"#/experiments/{experiment}/")
+    with mlflow_server(root, synced.uri) as address:
         yield address.uri, experiment, runs
 
 
@@ -61,6 +63,20 @@ def test_runs_are_listed_under_their_study(tab: Any, served: tuple[str, str, dic
     tab.screenshot(path=shots / "mlflow_runs.png")
     for regime in REGIMES:
         assert tab.get_by_text(f"seed 0 {regime}").count()
+
+
+def test_the_page_that_run_names_is_of_model_training(
+    tab: Any, served: tuple[str, str, dict[str, str]], shots: Path
+) -> None:
+    """A browser that was never there is in MLflow's other mode, whatever kind the experiment is of."""
+    address, experiment, _ = served
+    page = Synced("", 0, 0, 0, experiment=experiment).page
+    tab.goto(f"{address}/{page}")
+    tab.get_by_text("regimes", exact=True).first.wait_for(timeout=PATIENCE_MS)
+    clear(tab)
+    tab.screenshot(path=shots / "mlflow_mode.png")
+    assert tab.get_by_text("Model registry").count()
+    assert not tab.get_by_text("Judges").count()
 
 
 def test_six_runs_can_be_compared(tab: Any, served: tuple[str, str, dict[str, str]], shots: Path) -> None:

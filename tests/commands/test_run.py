@@ -92,7 +92,8 @@ def test_run_ends_with_the_answer_and_where_everything_lies(
     assert "natural" in done.stdout
     assert "both_hops" in done.stdout
     assert str(root / "studies/tiny/report/index.html") in done.stdout
-    assert f"mlflow ui --backend-store-uri sqlite:///{root / 'mlflow.db'}" in done.stdout
+    assert f"mlflow ui --backend-store-uri sqlite:///{root / 'mlflow.db'}\n  " in done.stdout
+    assert " http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning\n" in done.stdout
     last = done.stdout.rstrip().split("In short: ")[1]
     assert "\nNext: open the report in a browser" in last
     assert last.splitlines()[-1].startswith("  grokstudy new my_question --like ")
