@@ -53,7 +53,7 @@ def mlflow(
 
     While somebody trains there, runs under way are shown as running.
     """
-    from grokstudy.orchestrator.execution.lock import driver_of
+    from grokstudy.orchestrator.execution.lock import trained_study
     from grokstudy.orchestrator.tracking.follow import pause, yield_to_training
     from grokstudy.trainables.storage.study_dir import study_names
 
@@ -61,16 +61,16 @@ def mlflow(
     named = words[1:] if words[:1] == ["sync"] else words
     termination, spent = yield_to_training() if every is not None else None, 0.0
     while True:
-        driver = driver_of(store)
-        driven = {name: driver is not None and driver["study"] == name for name in study_names(store)}
+        trained = trained_study(store)
+        driven = {name: name == trained for name in study_names(store)}
         names = [study_name(name) for name in named] or list(driven)
         try:
             done = {name: _synced(store, name, rebuild, driven.get(name, False)) for name in names}
         except typer.Exit:  # what is wrong was said; it may be right the next time
-            if termination is None or driver is None:
+            if termination is None or trained is None:
                 raise
             done = {}
-        if termination is None or driver is None:
+        if termination is None or trained is None:
             break
         before, spent = spent, time.process_time()
         if termination.wait(pause(every or 0.0, spent - before)):

@@ -21,6 +21,7 @@ def serve(study: Study = None, root: Root = "results", port: Port = 0) -> None:
     The page is on loopback, for who has the token in the printed address; it reads the root and nothing else.
     """
     from grokstudy.orchestrator.console.serve import LiveServer
+    from grokstudy.orchestrator.execution.lock import trained_study
     from grokstudy.trainables.storage.study_dir import StudyDir
 
     store, first = existing(root), study and study_name(study)
@@ -30,7 +31,7 @@ def serve(study: Study = None, root: Root = "results", port: Port = 0) -> None:
         except (ValueError, FileNotFoundError) as error:
             stop(str(error))
     try:
-        server = LiveServer(store, port, lambda: writer_of(store), first)
+        server = LiveServer(store, port, lambda: (trained_study(store), writer_of(store)), first)
     except OSError as error:
         stop(f"port {port}: {error.strerror or error}; choose another with --port, or 0 for a free one")
     say(f"{store.uri}: open\n  {server.address}\nCtrl-C ends it; training goes on.")

@@ -32,7 +32,7 @@ def status(
     """Show how far a study is, read from the root alone: one look of `watch`, and what needs attention."""
     from grokstudy.orchestrator.console.describe import failures_text, starts_json, starts_text, status_text
     from grokstudy.orchestrator.execution.driver import study_state
-    from grokstudy.orchestrator.execution.lock import driver_of
+    from grokstudy.orchestrator.execution.lock import driver_of, trained_study
     from grokstudy.orchestrator.runs.status import study_status
     from grokstudy.orchestrator.runs.study_dir import trial_table
     from grokstudy.trainables.storage.store import Store
@@ -47,7 +47,8 @@ def status(
         return
     if not failed:
         trials = trial_table(state.trials, state.ledger).to_pylist()
-        say(status_text(read, study_status(store, trials, states=state.ledger.states), driver))
+        driven = trained_study(store) == read.name
+        say(status_text(read, study_status(store, trials, states=state.ledger.states, driven=driven), driver))
         if lines := starts_text(state.trials):
             say(lines)
     elif not state.ledger.counts().get("failed"):

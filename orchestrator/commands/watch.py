@@ -50,12 +50,12 @@ def watch(
 
 def _looks(folder: StudyDir, every: float, once: bool) -> Iterator[Look]:
     """Look again and again."""
+    from grokstudy.orchestrator.execution.lock import trained_study
     from grokstudy.orchestrator.runs.status import study_status
 
     def look(before: StudyStatus | None) -> StudyStatus:
-        return study_status(
-            folder.store, folder.read_trials("run_id", "trial_id", "horizon", "seed").to_pylist(), before
-        )
+        trials = folder.read_trials("run_id", "trial_id", "horizon", "seed").to_pylist()
+        return study_status(folder.store, trials, before, driven=trained_study(folder.store) == folder.name)
 
     began = time.monotonic()
     first = now = look(None)

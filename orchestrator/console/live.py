@@ -32,11 +32,14 @@ class LiveStudy:
         self._state: tuple[float, dict[str, Any]] | None = None
         self._figures: tuple[float, str, list[dict[str, Any]]] | None = None
 
-    def state(self, driver: str | None) -> dict[str, Any]:
-        """Everything but the figures, as JSON has it. Raises ValueError for files that cannot be read."""
+    def state(self, trained: str | None, driver: str | None) -> dict[str, Any]:
+        """Everything but the figures, as JSON has it; `trained` is the study that somebody trains now, `driver` who.
+
+        Raises ValueError for files that cannot be read.
+        """
         with self._lock:
             if self._state is None or time.monotonic() - self._state[0] > FRESH_S:
-                self._state = time.monotonic(), self._look()
+                self._state = time.monotonic(), self._look(trained == self.folder.name)
             return {**self._state[1], "driver": driver}
 
     def figures(self) -> list[dict[str, Any]]:
@@ -48,13 +51,13 @@ class LiveStudy:
                 drawn = self._figures = time.monotonic(), revision, self._draw()
             return drawn[2]
 
-    def _look(self) -> dict[str, Any]:
+    def _look(self, driven: bool) -> dict[str, Any]:
         from grokstudy.analysis.answer import answer
         from grokstudy.analysis.summary import sentences
         from grokstudy.analysis.tables.study import load
 
         trials = self.folder.read_trials("run_id", "trial_id", "horizon", "seed").to_pylist()
-        now = self._before = study_status(self.folder.store, trials, self._before)
+        now = self._before = study_status(self.folder.store, trials, self._before, driven=driven)
         tables = load(self.folder.store.uri, self.folder.name)
         frame = answer(tables)
         regimes = {run.run_id: run.regime for run in now.runs}

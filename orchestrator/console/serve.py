@@ -33,12 +33,16 @@ SAFE = {
 """Headers of every answer."""
 
 
+Driver = tuple[str | None, str | None]
+"""The study that somebody trains now, and who, in words."""
+
+
 class LiveServer(ThreadingHTTPServer):
     """Serves the studies of one root. `address` is what a person opens."""
 
     daemon_threads = True
 
-    def __init__(self, store: Store, port: int, driver: Callable[[], str | None], first: str | None = None) -> None:
+    def __init__(self, store: Store, port: int, driver: Callable[[], Driver], first: str | None = None) -> None:
         """Take the port (0: any that is free). `driver` says who trains; `first` is the study shown at first."""
         super().__init__((HOST, port), _Handler)
         self.store, self.driver, self.first = store, driver, first
@@ -94,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif live is None:
                 self._send(404, f"{study or path}: there is none here")
             elif path == "/state":
-                self._send(200, json.dumps(live.state(self.server.driver())), "application/json")
+                self._send(200, json.dumps(live.state(*self.server.driver())), "application/json")
             else:
                 self._send(200, json.dumps(live.figures()), "application/json")
         except (ValueError, OSError) as error:  # a file that is being written, or is damaged: the page says so

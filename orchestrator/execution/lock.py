@@ -91,6 +91,12 @@ def _holder(store: Store) -> dict[str, Any] | None:
     return holder
 
 
+def trained_study(store: Store) -> str | None:
+    """The study that somebody trains in the root now, told without waiting."""
+    driver = driver_of(store)
+    return None if driver is None else str(driver["study"])
+
+
 def driver_of(store: Store) -> dict[str, Any] | None:
     """Who drives this root now, told without waiting; None when nobody does, as far as this host can see."""
     holder = _holder(store)

@@ -88,6 +88,8 @@ class StudyStatus:
     runs: tuple[RunStatus, ...]
     accuracy: Mapping[str, Mapping[str, float]]
     """run_id -> split -> newest accuracy that is safe."""
+    driven: bool = False
+    """Whether somebody drives it now, so that what is interrupted is on its way."""
 
     @property
     def steps(self) -> int:
@@ -119,7 +121,7 @@ class StudyStatus:
 
 def study_status(
     store: Store, trials: Iterable[Mapping[str, Any]], before: StudyStatus | None = None,
-    states: Mapping[str, RunState] | None = None,
+    states: Mapping[str, RunState] | None = None, driven: bool = False,
 ) -> StudyStatus:  # fmt: skip
     """Look now; what runs that had ended `before` have reached is not read again."""
     runs = tuple(run_statuses(store, trials, states))
@@ -127,7 +129,7 @@ def study_status(
     same = set() if before is None else {run.run_id for run in before.runs if run.ended}
     begun_ids = [run.run_id for run in runs if run.state.state != "missing" and run.run_id not in same]
     looked_into = begun_ids if len(runs) <= MOST_LOOKED_INTO else []
-    return StudyStatus(runs, {**known, **{run_id: _newest(store, run_id) for run_id in looked_into}})
+    return StudyStatus(runs, {**known, **{run_id: _newest(store, run_id) for run_id in looked_into}}, driven)
 
 
 def _newest(store: Store, run_id: str) -> dict[str, float]:

@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(root: Path) -> Iterator[LiveServer]:
-    server = LiveServer(Store(root), 0, lambda: None, "regimes")
+    server = LiveServer(Store(root), 0, lambda: (None, None), "regimes")
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     yield server

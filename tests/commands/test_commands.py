@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -143,6 +145,18 @@ def test_watch_counts_runs_by_state_and_shows_accuracy(root: Path) -> None:
     told = json.loads(asked("watch", "regimes", "--root", root, "--once", "--json").stdout)
     assert told["over"] is False
     assert told["rows"][3]["test_oo"] > 0.8
+
+
+def test_what_is_being_trained_is_not_called_interrupted(root: Path) -> None:
+    """MLflow shows it as running, too."""
+    driver = {"study": "regimes", "host": socket.gethostname(), "pid": os.getppid(), "token": "x", "beat": 3}
+    Store(root).write_json("driver.json", driver)
+    shown = asked("watch", "regimes", "--root", root, "--once").stdout.splitlines()[1].split()
+    Store(root).write_json("driver.json", {**driver, "study": "another"})
+    other = asked("watch", "regimes", "--root", root, "--once").stdout.splitlines()[1].split()
+    Store(root).delete("driver.json")
+    assert shown[1:4] == ["done", "failed", "running"]
+    assert other[1:4] == ["done", "failed", "interrupted"]
 
 
 def test_watch_ends_when_every_run_has(tmp_path: Path) -> None:
