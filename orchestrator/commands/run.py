@@ -40,6 +40,7 @@ from grokstudy.orchestrator.commands.ends import heed_signals, leave_at_once
 from grokstudy.orchestrator.commands.mlflow import syncing_beside, try_to_sync
 from grokstudy.orchestrator.commands.notify import Notify, notified
 from grokstudy.orchestrator.commands.report import Drawn, draw_report
+from grokstudy.trainables.messages import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Set
@@ -311,7 +312,8 @@ def _foretell(
     try:
         with measured_pace(driver.study, min(workers, len(todo)), lambda message: say(message, err=True)) as pace:
             foretold = makespan_seconds(work_seconds(todo, steps, shares, size, workers, pace), workers)
-    except Exception:  # of a task or probe from outside, too: each run's worker says what is wrong with it
+    except Exception as error:  # of a task or probe from outside, too: each run's worker says what is wrong with it
+        console.print(f"nothing is foretold: {first_line(error)}", highlight=False, markup=False)
         return
     measured = f"measured for {duration(time.monotonic() - began)}"
     console.print(f"foretold to take {foretold} ({measured})", highlight=False)

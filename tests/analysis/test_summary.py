@@ -66,7 +66,7 @@ def test_many_settings_are_counted_and_not_listed(tmp_path: Path) -> None:
 def test_a_study_of_other_events_and_one_without_runs_have_their_sentence(tmp_path: Path) -> None:
     build(tmp_path, seeds=1, events={"late": {"metric": "accuracy", "split": "test_ii", "at_least": 0.8}})
     (said,) = sentences(answer(load(tmp_path, "regimes")))
-    assert said.startswith("Most runs came to late: 1 of 1 (95 % 0.21 to 1.00) in natural, at step ")
+    assert said.startswith("The only run came to late: 1 of 1 (95 % 0.21 to 1.00) in natural, at step ")
     write_study(tmp_path, "waiting", [trial_row("waiting", 0, STEPS, 0, state="missing")], axes=[])
     assert sentences(answer(load(tmp_path, "waiting"))) == ["No run has ended yet."]
     write_study(tmp_path, "none", [], axes=["depth"])
