@@ -68,9 +68,9 @@ def _most(named: Mapping[str, Row]) -> str:
     return "The only run" if all(row["seeds"] == 1 for row in named.values()) else "Most runs"
 
 
-def verb(event: str) -> str:
-    """What a run did that came to an event."""
-    return {ANSWER: "answered"}.get(event, f"came to {event.replace('_', ' ')}")
+def verb(event: str, came: str = "came") -> str:
+    """What a run did that came to an event; with "come", what it had done."""
+    return {ANSWER: "answered"}.get(event, f"{came} to {event.replace('_', ' ')}")
 
 
 def _came(named: Mapping[str, Row], event: str) -> str:
@@ -126,9 +126,9 @@ def _absent(named: Mapping[str, Row], event: str, both: bool) -> str:
     within = " to ".join(steps_text(length) for length in (lengths[:1] + lengths[-1:] if len(lengths) > 1 else lengths))
     parts = [f"{share_cell(row, event)} in {name}" for name, row in absent.items()]
     where = f" in {len(absent)} of {len(named)} settings" if len(absent) > MOST else f": {_listed(parts)}"
-    text = f"{_most(absent)} had not {verb(event)} within {within} steps{where}"
+    text = f"{_most(absent)} had not {verb(event, 'come')} within {within} steps{where}"
     if ALL in absent:
-        text = f"{share_cell(absent[ALL], event)} of the runs had {verb(event)} within {within} steps"
+        text = f"{share_cell(absent[ALL], event)} of the runs had {verb(event, 'come')} within {within} steps"
     latent = [f"{row[f'{CIRCUIT}_observed']} of {_n(row, CIRCUIT)}{'' if name == ALL else f' in {name}'}"
               for name, row in absent.items() if both and _n(row, CIRCUIT) and _mostly(row, CIRCUIT)]  # fmt: skip
     return f"{text}; the circuit formed all the same in {_listed(latent)}." if latent else f"{text}."
