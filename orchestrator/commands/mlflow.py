@@ -171,13 +171,19 @@ def _sync_twice(asked: Connection, root: str, name: str) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends this
     store = Store(root)
-    with contextlib.suppress(Exception):  # it is told the second time
+    synced, why = None, ""
+    try:
         sync_study(store, name)
+    except FileNotFoundError:  # the report of before goes meanwhile
+        pass
+    except Exception as error:  # a server that does not answer is not waited for twice
+        why = first_line(error)
     try:
         asked.recv()
     except EOFError:  # the command was interrupted
         return
     try:
-        asked.send((sync_study(store, name)[0], ""))
+        synced = None if why else sync_study(store, name)[0]
     except Exception as error:
-        asked.send((None, first_line(error)))
+        why = first_line(error)
+    asked.send((synced, why))
