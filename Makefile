@@ -28,8 +28,8 @@ test: setup check  ## format, lint, types, imports, all tests
 	./scripts/system-packages.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: setup  ## tests that take no Ray, no training, no server: under a minute
-	$(BIN)/python -m pytest -m "not slow"
+test-fast: setup  ## tests that take no Ray, no server, no long training
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-faults: setup  ## kill, stop, starve and tear real processes and files; ends with the table of docs/reliability.md
 	mkdir -p test-output && rm -f test-output/faults.jsonl
