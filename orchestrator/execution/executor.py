@@ -26,8 +26,8 @@ LONG_S, SHORT_S, MOMENT_S = 300.0, 60.0, 10.0
 """Seconds of one core, roughly estimated, up to which work is not worth a forecast, starting Ray, a second process."""
 FLOPS, FLOPS_A_WIDTH, BLOCK_S = 7e10, 6e8, 0.0014
 """What a core makes of matrix products at most, and for each number of a model's width; what starting the operations
-of a block takes in a step. Within a third of 24 measured shapes (width 16 to 128, 64 and 512 examples, 2 to 8 blocks)
-on two machines without AVX-512."""
+of a block takes in a step. Within 40 % of 24 measured shapes (width 16 to 128, 64 and 512 examples, 2 to 8 blocks) on
+a machine without AVX-512."""
 
 
 class RayStartError(HaltedError):
