@@ -58,7 +58,7 @@ gallery: setup  ## train what is missing of the families' studies in GALLERY (re
 clean:  ## remove the environment (results stay)
 	rm -rf $(VENV)
 
-bench: setup  ## benchmarks: one JSON line per figure, each a comparison made side by side (about 50 minutes on 2 cores)
+bench: setup  ## benchmarks: one JSON line per figure, each a comparison made side by side (about an hour on 2 cores)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m trainables bench
 	$(BIN)/python -m benchmarks.engine

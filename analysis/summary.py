@@ -63,9 +63,10 @@ def _mostly(row: Row, event: str) -> bool:
     return 2 * (row[f"{event}_observed"] or 0) > _n(row, event)
 
 
-def _most(named: Mapping[str, Row]) -> str:
-    """Who did or did not: of one run there is no majority."""
-    return "The only run" if all(row["seeds"] == 1 for row in named.values()) else "Most runs"
+def _most(named: Mapping[str, Row], did: str, who: str = "most runs") -> str:
+    """What most runs did; of one run a setting there is no majority, and it is said without them."""
+    text = did if all(row["seeds"] == 1 for row in named.values()) else f"{who} {did}"
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def verb(event: str, came: str = "came") -> str:
@@ -82,7 +83,7 @@ def _came(named: Mapping[str, Row], event: str) -> str:
         return f"{share_cell(came[ALL], event)} of the runs {verb(event)}, at step {time_cell(came[ALL], event)}."
     parts = [f"{share_cell(row, event)} in {name}, at step {time_cell(row, event)}" for name, row in came.items()]
     share = f" in {len(came)} of {len(named)} settings" if len(named) > MOST else ""
-    return f"{_most(came)} {verb(event)}{share}: {_listed(parts)}."
+    return f"{_most(came, verb(event))}{share}: {_listed(parts)}."
 
 
 def _order(named: Mapping[str, Row]) -> str:
@@ -126,7 +127,7 @@ def _absent(named: Mapping[str, Row], event: str, both: bool) -> str:
     within = " to ".join(steps_text(length) for length in (lengths[:1] + lengths[-1:] if len(lengths) > 1 else lengths))
     parts = [f"{share_cell(row, event)} in {name}" for name, row in absent.items()]
     where = f" in {len(absent)} of {len(named)} settings" if len(absent) > MOST else f": {_listed(parts)}"
-    text = f"{_most(absent)} had not {verb(event, 'come')} within {within} steps{where}"
+    text = f"{_most(absent, 'not ' + verb(event, 'come'), 'most runs had')} within {within} steps{where}"
     if ALL in absent:
         text = f"{share_cell(absent[ALL], event)} of the runs had {verb(event, 'come')} within {within} steps"
     latent = [f"{row[f'{CIRCUIT}_observed']} of {_n(row, CIRCUIT)}{'' if name == ALL else f' in {name}'}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grokstudy.trainables.messages import printable
+from grokstudy.trainables.storage.store import write_local
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,23 +59,24 @@ def library() -> Any:
     import vl_convert
     from markupsafe import Markup
 
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
-        if (script := _kept_library().read_text(encoding="utf-8")).endswith(COMPLETE):
+    kept = _kept_library()
+    with contextlib.suppress(OSError, ValueError):
+        if kept is not None and (script := kept.read_text(encoding="utf-8")).endswith(COMPLETE):
             return Markup(script)
     bundle: Any = vl_convert.javascript_bundle  # its type stub asks for an argument that has a default
     script = str(bundle()).replace("</script", "<\\/script") + COMPLETE
-    with contextlib.suppress(OSError, RuntimeError):  # then the next report takes two seconds longer, too
-        kept = _kept_library()
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        mine = kept.with_suffix(f".{os.getpid()}")
-        mine.write_text(script, encoding="utf-8")
-        mine.replace(kept)
+    with contextlib.suppress(OSError):  # then the next report takes two seconds longer, too
+        if kept is not None:
+            write_local(kept, script.encode())
     return Markup(script)
 
 
-def _kept_library() -> Path:
-    """In the cache of this user; raises RuntimeError for one who has no home."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+def _kept_library() -> Path | None:
+    """In the cache of this user; None for one who has no home."""
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    except RuntimeError:
+        return None
     return Path(home, "grokstudy", f"charts-{version('vl-convert-python')}.js")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import shlex
 import signal
 import time
@@ -131,8 +130,13 @@ def try_to_sync(store: Store, name: str) -> Synced | None:
 
 
 def _warn(store: Store, name: str, why: str) -> None:
-    again = shlex.join(["grokstudy", "mlflow", "sync", name, "--root", store.uri])
+    again = sync_command(store, name)
     say(f"warning: MLflow was not brought up to date: {why}; do it later with\n  {again}", err=True)
+
+
+def sync_command(store: Store, name: str) -> str:
+    """What a person types to sync a study."""
+    return shlex.join(["grokstudy", "mlflow", "sync", name, "--root", store.uri])
 
 
 @contextlib.contextmanager
@@ -141,6 +145,8 @@ def syncing_beside(store: Store, name: str) -> Iterator[Callable[[], Synced | No
 
     Most of a sync is importing MLflow and making its data base, and needs nothing of the report.
     """
+    import multiprocessing
+
     from grokstudy.orchestrator.tracking.follow import PATIENCE_S
 
     spawn = multiprocessing.get_context("spawn")

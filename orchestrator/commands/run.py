@@ -37,7 +37,7 @@ from grokstudy.orchestrator.commands.common import (
     warn_of,
 )
 from grokstudy.orchestrator.commands.ends import heed_signals, leave_at_once
-from grokstudy.orchestrator.commands.mlflow import syncing_beside, try_to_sync
+from grokstudy.orchestrator.commands.mlflow import sync_command, syncing_beside, try_to_sync
 from grokstudy.orchestrator.commands.notify import Notify, notified
 from grokstudy.orchestrator.commands.report import Drawn, draw_report
 from grokstudy.trainables.messages import first_line
@@ -165,7 +165,7 @@ def settle(request: Asked) -> None:
         after = driver.state()
         launch.end(after.ledger.states)
     if following and not after.idle():
-        with _told_when_interrupted("MLflow still shows runs as running", _sync_command(driver)):
+        with _told_when_interrupted("MLflow still shows runs as running", sync_command(driver.store, study.name)):
             try_to_sync(driver.store, study.name)
     if request.only_measure and driver.untrained(after.ledger):
         raise typer.Exit(INTERRUPTED)
@@ -344,7 +344,9 @@ def _conclude(driver: Driver, state: StudyState, request: Asked) -> None:
             if not request.silent:
                 say("")
             drawn = draw_report(store, study.name, quiet=request.silent)
-        with _told_when_interrupted("the answer is drawn, MLflow was not brought up to date", _sync_command(driver)):
+        with _told_when_interrupted(
+            "the answer is drawn, MLflow was not brought up to date", sync_command(store, study.name)
+        ):
             synced = sync()
     if not request.silent:
         say(f"report:  {drawn.page}\nmetrics: {store.path('metrics')} (Parquet)")
@@ -361,10 +363,6 @@ def _say_where_mlflow_is(synced: Synced) -> None:
         say(f"MLflow:  {server}")
     address = synced.uri.rstrip("/") if served else "http://127.0.0.1:5000"
     say(f"{'MLflow:' if served else '':8} {address}/{synced.page}")
-
-
-def _sync_command(driver: Driver) -> str:
-    return shlex.join(["grokstudy", "mlflow", "sync", driver.study.name, "--root", driver.store.uri])
 
 
 def _say_what_next(study: Study, drawn: Drawn) -> None:

@@ -34,6 +34,7 @@ def show(run: RunId, root: Root = "results", as_json: Json = False) -> None:
 
 def _facts(store: Store, run_id: str) -> dict[str, Any]:
     """What is known of a run; empty or null for what is not."""
+    from grokstudy.orchestrator.execution.lock import trained_study
     from grokstudy.orchestrator.runs.status import study_status
     from grokstudy.trainables.config import RunConfig
     from grokstudy.trainables.options import flat
@@ -50,11 +51,13 @@ def _facts(store: Store, run_id: str) -> dict[str, Any]:
     ]
     options = flat(about.get("config") or {})
     default = flat(RunConfig().to_dict())
-    status = study_status(store, [{key: row[key] for key in row if key != "study"} for row in rows])
+    driven = trained_study(store) in [row["study"] for row in rows]
+    trials = [{key: row[key] for key in row if key != "study"} for row in rows]
+    status = study_status(store, trials, driven=driven)
     state = status.runs[0].state if status.runs else None
     return {
         "run": run_id,
-        "state": None if state is None else state.state,
+        "state": None if state is None else status.word(state.state),
         "step": None if state is None else state.step,
         "asked": status.asked or options.get("train.steps"),
         "error": None if state is None else state.error,

@@ -20,13 +20,12 @@ def headline(now: StudyStatus, speed: float = 0.0) -> str:
 def rows(now: StudyStatus) -> list[dict[str, Any]]:
     """One row per regime: runs per state, and the median newest accuracy. Of a driven study none is interrupted."""
     states = [state for state in STATES if any(run.state.state == state for run in now.runs)]
-    words = {"interrupted": "running"} if now.driven else {}
     recorded = list(dict.fromkeys(split for accuracy in now.accuracy.values() for split in accuracy))
     splits = [split for split in of_splits(recorded)[1] if split in recorded]
     return [
         {
             "regime": regime,
-            **{words.get(state, state): sum(run.state.state == state for run in group) for state in states},
+            **{now.word(state): sum(run.state.state == state for run in group) for state in states},
             **{split: _median(now, group, split) for split in splits},
         }
         for regime, group in now.by_regime().items()

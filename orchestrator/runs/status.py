@@ -91,6 +91,10 @@ class StudyStatus:
     driven: bool = False
     """Whether somebody drives it now, so that what is interrupted is on its way."""
 
+    def word(self, state: str) -> str:
+        """A state as people are told it."""
+        return "running" if self.driven and state == "interrupted" else state
+
     @property
     def steps(self) -> int:
         """Steps that are safe."""

@@ -66,7 +66,10 @@ def test_many_settings_are_counted_and_not_listed(tmp_path: Path) -> None:
 def test_a_study_of_other_events_and_one_without_runs_have_their_sentence(tmp_path: Path) -> None:
     build(tmp_path, seeds=1, events={"late": {"metric": "accuracy", "split": "test_ii", "at_least": 0.8}})
     (said,) = sentences(answer(load(tmp_path, "regimes")))
-    assert said.startswith("The only run came to late: 1 of 1 (95 % 0.21 to 1.00) in natural, at step ")
+    assert said.startswith("Came to late: 1 of 1 (95 % 0.21 to 1.00) in natural, at step ")
+    build(tmp_path / "none", seeds=1, events={"so_late": {"metric": "accuracy", "split": "test_ii", "at_least": 1.0}})
+    (said,) = sentences(answer(load(tmp_path / "none", "regimes")))
+    assert said.startswith("Not come to so late within 3000 steps")
     build(tmp_path / "never", seeds=2, events={"so_late": {"metric": "accuracy", "split": "test_ii", "at_least": 1.0}})
     (said,) = sentences(answer(load(tmp_path / "never", "regimes")))
     assert said.startswith("Most runs had not come to so late within 3000 steps")

@@ -149,12 +149,16 @@ def test_watch_counts_runs_by_state_and_shows_accuracy(root: Path) -> None:
 
 def test_what_is_being_trained_is_not_called_interrupted(root: Path) -> None:
     """MLflow shows it as running, too."""
+    begun = run_id(2)
     driver = {"study": "regimes", "host": socket.gethostname(), "pid": os.getppid(), "token": "x", "beat": 3}
     Store(root).write_json("driver.json", driver)
     shown = asked("watch", "regimes", "--root", root, "--once").stdout.splitlines()[1].split()
+    said = json.loads(asked("show", begun, "--root", root, "--json").stdout)["state"]
     Store(root).write_json("driver.json", {**driver, "study": "another"})
     other = asked("watch", "regimes", "--root", root, "--once").stdout.splitlines()[1].split()
+    said_of_other = json.loads(asked("show", begun, "--root", root, "--json").stdout)["state"]
     Store(root).delete("driver.json")
+    assert (said, said_of_other) == ("running", "interrupted")
     assert shown[1:4] == ["done", "failed", "running"]
     assert other[1:4] == ["done", "failed", "interrupted"]
 

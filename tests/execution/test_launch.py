@@ -86,6 +86,19 @@ def test_a_launch_that_is_cut_short_and_one_that_ends_are_kept(
 
 
 @pytest.mark.slow
+def test_why_nothing_is_foretold_is_said_and_all_is_trained(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> tuple[float, ...]:
+        raise ValueError("no [such] probe\nhere")
+
+    monkeypatch.setattr(executor, "LONG_S", 0.0)
+    monkeypatch.setattr(forecast, "step_seconds", fail)
+    done = asked("run")
+    assert done.exit_code == 0, done.output
+    assert "nothing is foretold: no [such] probe" in done.stdout
+    assert "2/2 runs done" in done.stdout or "all 2 runs are settled" in done.stdout
+
+
+@pytest.mark.slow
 def test_nothing_is_measured_or_kept_of_a_moments_work(
     asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

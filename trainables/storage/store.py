@@ -163,7 +163,7 @@ class Store:
 
     def _put(self, full: str, data: bytes) -> None:
         if self.local:
-            _write_local(Path(full), data)
+            write_local(Path(full), data)
             return
         with self.fs.open_output_stream(full) as out:
             out.write(data)
@@ -225,7 +225,8 @@ def _temporary(path: str) -> bool:
     return path.rpartition("/")[2].startswith(".tmp-")
 
 
-def _write_local(path: Path, data: bytes) -> None:
+def write_local(path: Path, data: bytes) -> None:
+    """Write a whole file of this machine, visible only once complete. Raises OSError at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
     try:
