@@ -11,7 +11,7 @@ from typing import Any
 from grokstudy.analysis.labels import steps_text
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.storage.run_dir import RunDir
-from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.store import DamagedError, Store
 from grokstudy.trainables.storage.study_dir import StudyDir
 
 EXECUTORS = {"ray": "Ray Tune", "local": "workers without Ray"}
@@ -115,9 +115,9 @@ def _compared(launches: list[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> st
 def _audited(store: Store, study: str, runs: set[str]) -> str:
     """What came of the last audit; nothing where it was of runs that the study asks for no more."""
     try:
-        audit = store.read_json(StudyDir(store, study).audit) or {}
-        of = {str(row["run_id"]) for row in audit.get("runs", [])}
-    except (OSError, ValueError, TypeError, KeyError):
-        return ""  # torn: the next audit writes it again
-    known = audit.get("label") and of and of <= runs
+        audit = StudyDir(store, study).find_audit() or {"label": None, "runs": []}
+    except DamagedError:
+        return ""  # the next audit writes it again
+    of = {str(row["run_id"]) for row in audit["runs"]}
+    known = audit["label"] and of and of <= runs
     return f"audited: {audit['label']} ({len(of)} of {len(runs)} runs trained again)" if known else ""

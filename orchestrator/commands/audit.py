@@ -24,6 +24,9 @@ Fraction = Annotated[
     float, typer.Option("--fraction", min=0.0, max=1.0, help="Share of the study's runs; at least one is trained.")
 ]
 Length = Annotated[int | None, typer.Option("--steps", min=1, help="Train no further than this.", show_default=False)]
+Engine = Annotated[
+    str, typer.Option("--engine", help="as-trained, which is each run's own, or one for all: eager, compile, auto.")
+]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")]
 
 
@@ -32,6 +35,7 @@ def audit(
     root: Root = "results",
     fraction: Fraction = 0.05,
     steps: Length = None,
+    engine: Engine = "as-trained",
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -44,17 +48,21 @@ def audit(
     from grokstudy.orchestrator.console.tables import table, width
     from grokstudy.orchestrator.execution.audit import CONDITIONS, draw
     from grokstudy.orchestrator.execution.audit import audit as carry_out
-    from grokstudy.orchestrator.runs.repetition import LABELS
+    from grokstudy.trainables.storage.study_dir import AUDIT_LABELS
     from grokstudy.trainables.training.pack import chosen_device
+    from grokstudy.trainables.training.stepper import MODES
 
     store, name = existing(root), study_name(study)
     try:
+        mode = next((mode for mode in MODES if mode == engine), None)
+        if mode is None and engine != "as-trained":
+            raise ValueError(f"--engine: {engine!r} is unknown; it is as-trained or one of {', '.join(MODES)}")
         gpu = chosen_device(device).type == "cuda"
         sample = draw(store, name, fraction, steps)
         if not (quiet or as_json):
             ways = " and ".join(map(str, CONDITIONS))
             say(f"{name}: trains {len(sample.runs)} of {sample.of} runs again, {sample.steps:,} steps {ways}")
-        result = carry_out(store, sample, gpu)
+        result = carry_out(store, sample, gpu, mode)
     except (FileNotFoundError, ValueError, RuntimeError) as error:
         stop(str(error))
     if as_json:
@@ -64,6 +72,7 @@ def audit(
             {
                 "run": row["run_id"],
                 "again": row["condition"],
+                "engine": row["engine"],
                 "steps": row["steps"],
                 "verdict": row["verdict"] or "not trained to its end",
                 "first difference": row["first"],
@@ -75,5 +84,5 @@ def audit(
             for reason in filter(None, [*row["beyond"], row["error"]]):
                 say(f"run {row['run_id']} {row['condition']}: {reason}")
         say(f"{name}: {result['label'] or 'not known'}, from {result['sampled']} of {result['of']} runs")
-    if result["label"] == LABELS[-1] or any(row["error"] for row in result["runs"]):
+    if result["label"] == AUDIT_LABELS[-1] or any(row["error"] for row in result["runs"]):
         raise typer.Exit(SOME_FAILED)

@@ -1,8 +1,9 @@
 """An audit: a sample of a study's runs, trained again elsewhere. The one writer of `studies/<name>/audit.json`.
 
 The root does not say in which pack and on how many threads a run was trained, so each is trained again in two ways of
-which one at least is another: alone on one thread, and in a pack of two on two threads. Both happen in a process of
-their own and in roots that are thrown away; what is recorded is only read. Verdicts: `orchestrator/runs/repetition.py`.
+which one at least is another: alone on one thread, and in a pack of two on two threads; by the engine that trained it,
+unless another is asked for, since each rounds in its own way. All of it happens in a process of its own and in roots
+that are thrown away; what is recorded is only read. Verdicts: `orchestrator/runs/repetition.py`.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ import multiprocessing
 import os
 import signal
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from grokstudy.analysis.tables.study import NO_START, RESULT_STATES, StudyTables, load
 from grokstudy.orchestrator.execution.bundle import HEARTBEAT_S, Bundle
-from grokstudy.orchestrator.runs.repetition import LABELS, beyond_seeds, verdict
+from grokstudy.orchestrator.runs.repetition import beyond_seeds, verdict
 from grokstudy.trainables.config import NUMERICS, RunConfig
 from grokstudy.trainables.plugins import code_of
 from grokstudy.trainables.storage.retention import KEEP
 from grokstudy.trainables.storage.run_dir import OURS, RunDir
 from grokstudy.trainables.storage.store import Store
-from grokstudy.trainables.storage.study_dir import StudyDir
+from grokstudy.trainables.storage.study_dir import AUDIT_LABELS, StudyDir
+from grokstudy.trainables.training.stepper import Mode, engine_again
 from grokstudy.trainables.versions import git_commit, installed
 
 Json = dict[str, Any]
@@ -57,6 +60,8 @@ class Sampled:
     run: RunDir
     config: RunConfig
     """With the length to which it is trained again."""
+    engine: Mode
+    """How its steps were carried out."""
     partner: RunConfig
     """What is beside it in a pack: a run of the study that has its shape, else itself with the next seed."""
 
@@ -105,7 +110,9 @@ def draw(store: Store, study: str, fraction: float, steps: int | None = None) ->
         config = _shortened(configs[run_id], _length(RunDir(store, run_id), horizon, steps))
         alike = [other for key, other in configs.items() if key != run_id and other.shape() == config.shape()]
         partner = next(iter(alike), RunConfig.from_dict({**config.to_dict(), "seed": config.seed + 1}))
-        runs.append(Sampled(trial_id, RunDir(store, run_id), config, partner.with_steps(config.train.steps)))
+        run = RunDir(store, run_id)
+        engine = engine_again(run.read("run.json") or {})
+        runs.append(Sampled(trial_id, run, config, engine, partner.with_steps(config.train.steps)))
     return Sample(tables if steps is None else tables.until(steps), tuple(runs), len(longest))
 
 
@@ -135,18 +142,28 @@ def _shortened(config: RunConfig, steps: int) -> RunConfig:
     return config.with_steps(steps)
 
 
-def audit(store: Store, sample: Sample, gpu: bool) -> Json:
-    """Train the sample again, compare, and write down what came of it; returns that."""
+def audit(store: Store, sample: Sample, gpu: bool, engine: Mode | None = None) -> Json:
+    """Train the sample again, by this engine where one is given, compare, and write down what came of it.
+
+    Returns that.
+    """
+    if engine is not None:
+        sample = replace(sample, runs=tuple(replace(sampled, engine=engine) for sampled in sample.runs))
+    engines = sorted({sampled.engine for sampled in sample.runs})
     name = sample.tables.name
     with tempfile.TemporaryDirectory(prefix="grokstudy-audit-") as aside:
         roots = {condition: Store(f"{aside}/{condition.members}") for condition in CONDITIONS}
-        bundles = [_bundle(sample, condition, root, gpu) for condition, root in roots.items()]
+        bundles = [
+            _bundle(name, [sampled for sampled in sample.runs if sampled.engine == of], condition, root, gpu)
+            for condition, root in roots.items()
+            for of in engines
+        ]
         code = _in_a_process(bundles)
         rows = [_row(sample, one, condition, roots[condition], code) for one in sample.runs for condition in roots]
     known = [row["verdict"] for row in rows if row["verdict"] is not None]
     result = {
         "study": name,
-        "label": max(known, key=LABELS.index, default=None),
+        "label": max(known, key=AUDIT_LABELS.index, default=None),
         "runs": rows,
         "sampled": len(sample.runs),
         "of": sample.of,
@@ -157,20 +174,20 @@ def audit(store: Store, sample: Sample, gpu: bool) -> Json:
     return result
 
 
-def _bundle(sample: Sample, condition: Condition, root: Store, gpu: bool) -> Bundle:
-    """What the process is given, with the runs that others start from."""
+def _bundle(study: str, runs: Sequence[Sampled], condition: Condition, root: Store, gpu: bool) -> Bundle:
+    """What the process is given of the runs of one engine, with the runs that others start from."""
     packs = []
-    for sampled in sample.runs:
+    for sampled in runs:
         _put_sources(sampled.run.store, root, sampled.config)
         in_pack = condition.members > 1 and sampled.config.trainable is None  # a training function trains one alone
         if in_pack:
             _put_sources(sampled.run.store, root, sampled.partner)
         packs.append([sampled.config, sampled.partner] if in_pack else [sampled.config])
-    folder = StudyDir(sample.runs[0].run.store, sample.tables.name)
+    folder = StudyDir(runs[0].run.store, study)
     code = {name: code_of(name) for name in folder.code_names().values()}
     return Bundle(
         code=tuple(code.values()), root=root.uri, packs=packs, sizes=[{}] * len(packs), cpu=float(condition.threads),
-        gpu=float(gpu), max_failures=0, keep=KEEP, engine="auto",
+        gpu=float(gpu), max_failures=0, keep=KEEP, engine=runs[0].engine,
     )  # fmt: skip
 
 
@@ -223,7 +240,7 @@ def _row(sample: Sample, sampled: Sampled, condition: Condition, root: Store, co
     about = (sampled.run.read("run.json") or {}).get("versions") or {}
     how = Condition(1, condition.threads) if config.trainable is not None else condition
     row = {"run_id": run.run_id, "trial_id": sampled.trial_id, "condition": str(how), **asdict(how)}
-    row |= {"steps": config.train.steps, "recorded_torch": about.get("torch")}
+    row |= {"engine": sampled.engine, "steps": config.train.steps, "recorded_torch": about.get("torch")}
     unknown: Json = {"verdict": None, "first": None, "beyond": []}
     if not run.has("DONE.json"):
         failed = run.read("FAILED.json")

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from grokstudy.orchestrator.root.archive_gate import check_contents, check_entries, content_of, is_ours, studies_in
-from grokstudy.orchestrator.root.traces import TELLING, without_traces
+from grokstudy.orchestrator.root.traces import TELLING, audit_without_traces, without_traces
 from grokstudy.orchestrator.root.verify import study_runs
 from grokstudy.trainables.storage.run_dir import RunDir, run_of
 from grokstudy.trainables.storage.store import Store
-from grokstudy.trainables.storage.study_dir import StudyDir
+from grokstudy.trainables.storage.study_dir import FILES, StudyDir
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,10 @@ def export(store: Store, study: str, out: Path, with_hosts: bool = False) -> int
 def _impersonal(store: Store, path: str) -> bytes:
     """A file as it may be given away."""
     run_id, name = run_of(path), PurePosixPath(path).name
-    return store.read(path) if run_id is None or name not in TELLING else without_traces(RunDir(store, run_id), name)
+    if run_id is None:
+        study = StudyDir(store, PurePosixPath(path).parts[1])
+        return audit_without_traces(study.find_audit() or {}) if path == study.audit else store.read(path)
+    return without_traces(RunDir(store, run_id), name) if name in TELLING else store.read(path)
 
 
 def check(path: Path) -> None:
@@ -102,7 +105,7 @@ def _put(store: Store, tar: tarfile.TarFile, entries: list[tarfile.TarInfo]) -> 
 def _check_absent(store: Store, study: StudyDir, tar: tarfile.TarFile) -> None:
     """The root has nothing of a study of this name, but for what an import of this very file has left there."""
     names = set(tar.getnames())
-    for path in (study.spec, study.text, study.trials, study.extensions, study.launches):
+    for path in (f"{study.folder}/{name}" for name in FILES):
         if store.exists(path) and (path not in names or store.read(path) != content_of(tar, tar.getmember(path))):
             remedy = f"import into another --root, or move {store.path(study.folder)} away first"
             raise ValueError(f"{store.uri}: there is a study {study.name!r} already; {remedy}")
@@ -112,7 +115,7 @@ LAST = (
     *("metrics/.*", "runs/.*/checkpoints/.*", "runs/.*/lease.json", "runs/.*/(DONE|FAILED).json", "runs/.*/run.json"),
     *(
         "studies/.*/code/.*",
-        "studies/.*/(trials.parquet|extensions.json|launches.json)",
+        "studies/.*/(trials.parquet|extensions.json|launches.json|transplants.parquet|audit.json)",
         "studies/.*/study.yaml",
         "studies/.*/study.json",
     ),

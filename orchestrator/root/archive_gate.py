@@ -85,12 +85,13 @@ def check_contents(path: Path, tar: tarfile.TarFile, entries: list[tarfile.TarIn
 
 
 def _runs_of(path: Path, study: StudyDir) -> list[str]:
-    """The runs that a study asks for; its two files are there and can be read."""
+    """The runs that a study asks for; its two files are there, and what can be looked into can be read."""
     for needed in (study.spec, study.trials):
         if not study.store.exists(needed):
             _refuse(path, needed, "is missing")
     study.find_spec()
     study.trial_rows()
+    study.find_audit()
     return study_runs(study)
 
 

@@ -1,13 +1,15 @@
 """What the markers of a run tell of the machine that trained it: its name, and where its files lay.
 
 An export leaves it out unless asked: run.json without its host, FAILED.json without the host's name and with the last
-names of paths alone.
+names of paths alone, as the errors of an audit.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from grokstudy.trainables.storage.run_dir import RunDir
 
@@ -27,7 +29,17 @@ def without_traces(run: RunDir, name: str) -> bytes:
     else:
         host = str(about.get("host") or "")
         marker = {key: _cleaned(value, host) if isinstance(value, str) else value for key, value in marker.items()}
-    return (json.dumps(marker, indent=1, sort_keys=True) + "\n").encode()
+    return _encoded(marker)
+
+
+def audit_without_traces(audit: Mapping[str, Any]) -> bytes:
+    """The content of `audit.json`."""
+    runs = [{**row, "error": row.get("error") and _cleaned(str(row["error"]), "")} for row in audit["runs"]]
+    return _encoded({**audit, "runs": runs})
+
+
+def _encoded(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _cleaned(text: str, host: str) -> str:

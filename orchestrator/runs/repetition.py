@@ -18,9 +18,8 @@ from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import records
 from grokstudy.trainables.storage.continuity import KEYS, due
 from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.study_dir import AUDIT_LABELS
 
-LABELS = ("bitwise", "statistical", "not reproducible")
-"""From the best to the worst."""
 ROUNDING = 1e-4
 """Largest relative difference with which a run that only rounds otherwise can begin to differ."""
 DIFFERENCES = pl.Schema(
@@ -60,7 +59,7 @@ def verdict(record: RunDir, repetition: RunDir, config: RunConfig, until: int, b
     large = begin.filter(~at_rounding())
     reasons = [f"begins beyond rounding: {_words(row)}" for row in large.head(1).iter_rows(named=True)]
     reasons += beyond
-    return Verdict(LABELS[2 if reasons else 1], _words(begin.row(0, named=True)), tuple(reasons))
+    return Verdict(AUDIT_LABELS[2 if reasons else 1], _words(begin.row(0, named=True)), tuple(reasons))
 
 
 def differences(record: RunDir, repetition: RunDir, config: RunConfig, until: int) -> pl.DataFrame:

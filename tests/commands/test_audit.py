@@ -81,7 +81,7 @@ def test_an_honest_root_is_reproducible_and_its_report_says_so(root: Path) -> No
     assert (told["sampled"], told["of"]) == (1, 2)
     alone, packed = told["runs"]
     assert (alone["members"], alone["threads"], packed["members"], packed["threads"]) == (1, 1, 2, 2)
-    assert alone["steps"] == LENGTH
+    assert (alone["engine"], alone["steps"]) == ("auto", LENGTH)
     assert {alone["verdict"], packed["verdict"]} <= {"bitwise", "statistical"}, told
     assert told["label"] in {alone["verdict"], packed["verdict"]}
     store = Store(root)
@@ -92,6 +92,35 @@ def test_an_honest_root_is_reproducible_and_its_report_says_so(root: Path) -> No
     assert f"audited: {told['label']} (1 of 2 runs trained again)" in methods(store, load(root, "two"), {})
 
 
+def test_a_run_is_trained_again_by_its_engine_or_by_the_one_asked_for(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, given = Store(shutil.copytree(root, tmp_path / "root")), list[Bundle]()
+    compiled = draw(store, "two", 0.05).runs[0].run
+    compiled.write("run.json", {**(compiled.read("run.json") or {}), "engine": "compile"})
+
+    def take(bundles: list[Bundle]) -> int:
+        given.extend(bundles)
+        return 1
+
+    monkeypatch.setattr(audit, "_in_a_process", take)
+    for engine, expected in {"as-trained": {"auto", "compile"}, "eager": {"eager"}, "compile": {"compile"}}.items():
+        given.clear()
+        done = asked("audit", "two", "--root", store.uri, "--fraction", "1", "--engine", engine, "--json")
+        assert {bundle.engine for bundle in given} == expected
+        trained = {(run_id, bundle.engine, bundle.cpu) for bundle in given for run_id in told_ids(bundle)}
+        assert trained == {(row["run_id"], row["engine"], row["threads"]) for row in json.loads(done.stdout)["runs"]}
+        assert (compiled.run_id, "eager" if engine == "eager" else "compile", 1) in trained
+    unknown = asked("audit", "two", "--root", store.uri, "--engine", "fast")
+    assert unknown.exit_code == 2
+    assert "--engine: 'fast' is unknown; it is as-trained or one of auto, eager, graph, compile" in unknown.stderr
+
+
+def told_ids(bundle: Bundle) -> list[str]:
+    """The runs of a bundle that are held against their records: the first of each pack."""
+    return [pack[0].run_id for pack in bundle.packs]
+
+
 @pytest.mark.usefixtures("here")
 def test_one_changed_loss_is_told_with_its_step(root: Path, tmp_path: Path) -> None:
     hurt = shutil.copytree(root, tmp_path / "root")
@@ -100,7 +129,7 @@ def test_one_changed_loss_is_told_with_its_step(root: Path, tmp_path: Path) -> N
     done = asked("audit", "two", "--root", hurt, "--steps", "8")
     assert done.exit_code == 1, done.output
     said = " ".join(done.stdout.split())
-    assert f"{sampled.run.run_id} alone on 1 thread 8 not reproducible step 7, steps.loss: " in said
+    assert f"{sampled.run.run_id} alone on 1 thread auto 8 not reproducible step 7, steps.loss: " in said
     assert "begins beyond rounding: step 7, steps.loss: " in said
     assert "two: not reproducible, from 1 of 2 runs" in said
 

@@ -22,6 +22,7 @@ from grokstudy.orchestrator.root.import_curves import import_external
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
+from grokstudy.trainables.storage.study_dir import FILES, StudyDir
 
 Files = dict[str, bytes]
 
@@ -59,7 +60,7 @@ def test_a_trained_study_is_resumed_up_to_its_last_file(origin: Store, tmp_path:
     assert files(there) == files(origin)
 
 
-@pytest.mark.parametrize("name", ["study.yaml", "study.json", "trials.parquet", "extensions.json", "launches.json"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_study_of_the_same_name_is_left_alone(origin: Store, tmp_path: Path, name: str) -> None:
     export(origin, "s", tmp_path / "s.tar")
     there = Store(tmp_path / "there")
@@ -104,6 +105,8 @@ def test_what_is_not_a_whole_study_of_ours_is_refused_before_the_first_write(ori
         "run.json: not valid JSON": {**good, run: b"\xff"},
         "belongs to run other": {**good, run: b'{"run_id": "other"}'},
         "belongs to run None": {**good, run: b"{}"},
+        "audit.json: is no audit": {**good, "studies/s/audit.json": b'{"label": "fine", "runs": []}'},
+        "s/audit.json: is no audit as": {**good, "studies/s/audit.json": b'{"label": "bitwise", "runs": [1]}'},
         "DONE.json: step is missing": {**good, run.replace("run.json", "DONE.json"): b"{}"},
         "is a run that no study of the file asks for": {**good, f"{other}/run.json": good[run]},
         "'runs/x/run.json' is not a file of a study": {**good, "runs/x/run.json": b"{}"},
@@ -145,6 +148,7 @@ def test_every_file_of_a_study_has_a_place_in_the_order_of_writing() -> None:
     names = ["metrics/evals/run_id=a/part-000000000.parquet", "runs/a/checkpoints/step-1.pt", "runs/a/lease.json"]
     names += ["runs/a/DONE.json", "runs/a/run.json", "studies/s/trials.parquet", "studies/s/study.yaml"]
     names += ["studies/s/study.json"]
+    assert {archive._order(f"studies/s/{name}")[0] for name in FILES} == {6, 7, 8}
     assert sorted(names, key=archive._order) == names
 
 
@@ -170,6 +174,8 @@ def test_an_export_tells_nothing_of_hosts_and_folders_unless_asked(
     run.write("run.json", {**(run.read("run.json") or {}), "host": "node-17"})
     run.write("FAILED.json", {"error": TOLD.splitlines()[-1], "traceback": TOLD, "step": 3, "attempt": 1})
     Store(root).write_json("driver.json", {"host": "node-17"})
+    row = {"run_id": run.run_id, "verdict": None, "error": "OSError: /scratch/alice/results/runs/x: no room"}
+    Store(root).write_json("studies/s/audit.json", {"label": None, "runs": [row, {**row, "error": None}]})
     words = ["export", "s", str(out), "--root", str(root), *(["--with-hosts"] if kept else [])]
     assert CliRunner().invoke(app, words).exit_code == 0
     secrets = [b"node-17", b"alice", b"My Name", b"bucket"]
@@ -180,3 +186,5 @@ def test_an_export_tells_nothing_of_hosts_and_folders_unless_asked(
     assert (moved.read("FAILED.json") or {})["traceback"] == (TOLD if kept else CLEANED)
     assert (moved.read("run.json") or {}).get("host") == ("node-17" if kept else None)
     assert moved.config() == run.config()
+    errors = [row["error"] for row in (StudyDir(moved.store, "s").find_audit() or {})["runs"]]
+    assert errors == [row["error"] if kept else "OSError: x: no room", None]

@@ -34,13 +34,17 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
 """What a study can be called."""
 FIXED = arrow_schema(TRIAL_COLUMNS)
 """The columns of trials.parquet that every study has; its axes follow."""
-FILES = ("study.yaml", "study.json", "extensions.json", "launches.json", "trials.parquet")
+AUDIT_LABELS = ("bitwise", "statistical", "not reproducible")
+"""What an audit can say of a run and of a study, from the best to the worst."""
+MEASURED = ("transplants.parquet", "audit.json")
+"""What was measured of its runs after they had ended, each where it was asked for."""
+FILES = ("study.yaml", "study.json", "extensions.json", "launches.json", "trials.parquet", *MEASURED)
 OURS = re.compile(
     rf"studies/(?P<study>{NAME.pattern})"
     rf"/(?:{'|'.join(map(re.escape, FILES))}"
     rf"|code/[0-9a-f]{{16}}/(?:(?:[^\W\d]\w*/)*[^\W\d]\w*\.py|{plugins.DATA_PATH}))"
 )
-"""Every path that a study's file can have; transplants, audit and report are made anew and not counted."""
+"""Every path that a study's file can have; the report is made anew and not counted."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,18 @@ class StudyDir:
     def find_spec(self) -> dict[str, Any] | None:
         """study.json; None when it is not there. Raises DamagedError."""
         return self.store.read_json(self.spec)
+
+    def find_audit(self) -> dict[str, Any] | None:
+        """What came of the last audit; None where there was none. Raises DamagedError for what is no audit."""
+        audit = self.store.read_json(self.audit)
+        if audit is None:
+            return None
+        rows, label = audit.get("runs"), audit.get("label")
+        known = label is None or label in AUDIT_LABELS
+        if not (known and isinstance(rows, list) and all(isinstance(row, dict) and "run_id" in row for row in rows)):
+            remedy = f"grokstudy audit {self.name} writes it again"
+            raise DamagedError(f"{self.store.path(self.audit)}: is no audit as grokstudy writes it; {remedy}")
+        return audit
 
     def read_spec(self) -> dict[str, Any]:
         """study.json. Raises FileNotFoundError naming the studies that there are."""

@@ -8,8 +8,8 @@ the matrix products (program.py). Where either fails, one warning says so and th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,6 +21,11 @@ Mode = Literal["auto", "eager", "graph", "compile"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 WARM_UP = 3
 """Steps before the one that is captured: libraries make their plans and workspaces in them."""
+
+
+def engine_again(described: Mapping[str, Any]) -> Mode:
+    """How to train a run again that run.json describes: compiled steps round differently, captured ones do not."""
+    return "compile" if described.get("engine") == "compile" else "auto"
 
 
 class Stepper:

@@ -31,7 +31,7 @@ from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.tasks import TASKS
 from grokstudy.trainables.training.batches import TrainingSet
 from grokstudy.trainables.training.engine import CHUNK, Engine
-from grokstudy.trainables.training.stepper import Mode
+from grokstudy.trainables.training.stepper import Mode, engine_again
 
 
 def check_start(config: RunConfig, store: Store) -> None:
@@ -102,4 +102,4 @@ def _source(config: RunConfig, start: Start, store: Store) -> tuple[RunConfig, M
     if (described.get("numerics"), source.numerics) != (NUMERICS, NUMERICS) and start.step not in checkpoint.steps(run):
         old = f"was trained by numerics {described.get('numerics')}, these are {NUMERICS}"
         raise ValueError(f"start.run_id: run {start.run_id} {old}, so it cannot be repeated; train it anew")
-    return source, "compile" if described.get("engine") == "compile" else "auto"
+    return source, engine_again(described)
