@@ -311,7 +311,8 @@ def _foretell(
     steps = {run_id: state.step for run_id, state in before.ledger.states.items()}
     try:
         with measured_pace(driver.study, min(workers, len(todo)), lambda message: say(message, err=True)) as pace:
-            foretold = makespan_seconds(work_seconds(todo, steps, shares, size, workers, pace), workers)
+            packs = work_seconds(todo, steps, shares, size, workers, pace)
+            foretold = makespan_seconds(packs, workers) + pace.start()
     except Exception as error:  # of a task or probe from outside, too: each run's worker says what is wrong with it
         console.print(f"nothing is foretold: {first_line(error)}", highlight=False, markup=False)
         return

@@ -34,6 +34,8 @@ class Pace:
     """Of one evaluation with its probes."""
     state: Callable[[RunConfig], int]
     """Bytes of one checkpoint."""
+    start: Callable[[], Seconds] = lambda: NONE
+    """Of the workers until they train, as far as that is known once the others were asked for."""
 
     def seconds(self, stretch: Stretch, jumped: int = 0, members: int = 1) -> Seconds:
         """Of training a run from one step to another, evaluations included; of a pack, the part of one member.
@@ -53,7 +55,7 @@ class Pace:
                 steps[key] = self.step(config, members)
             return steps[key]
 
-        return Pace(step, _once(self.evaluation, evaluation_kind), _once(self.state, step_kind))
+        return Pace(step, _once(self.evaluation, evaluation_kind), _once(self.state, step_kind), self.start)
 
 
 def step_kind(config: RunConfig) -> Hashable:
@@ -182,7 +184,7 @@ def make_plan(
     ours = [run.config for run in (*runs, *todo) if run.config.trainable is None]
     parameters = [parameter_count(config.model, config.example) for config in ours]
     packs = work_seconds(todo, steps, shares, size, workers, pace)
-    foretold = makespan_seconds(packs, workers)
+    foretold = makespan_seconds(packs, workers) + pace.start()
     shared = sum((shares[run.run_id] for run in todo), Share())
     carried_out = shared.trained + shared.replayed
     checkpoints = sum(_checkpoint_bytes(run.config, pace.state(run.config), events, budget, every) for run in todo)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -27,6 +28,8 @@ class Crew:
     def __init__(self, size: int, code: tuple[Code, ...] = ()) -> None:
         """Nothing is started yet. `code` from outside is what their configurations name."""
         self.size, self._code = size, code
+        self.start_s = 0.0
+        """What it took until the others had their libraries; 0 before, and where there are none."""
         self._others: dict[Connection, BaseProcess] = {}
 
     def __enter__(self) -> Crew:
@@ -40,12 +43,14 @@ class Crew:
 
         Where another process fails, this one measures alone from then on.
         """
+        began, are_there = time.monotonic(), len(self._others) == self.size - 1
         while len(self._others) < self.size - 1:
             self._start()
         try:
             for connection in self._others:
                 connection.send((measure, arguments))
             self._heard()  # all have read it, for which the first time they import what it needs
+            self.start_s = self.start_s if are_there else time.monotonic() - began
             for connection in self._others:
                 connection.send(None)
             return [measure(*arguments), *self._heard()]

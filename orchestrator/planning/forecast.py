@@ -37,7 +37,10 @@ def measured_pace(study: Study, workers: int, say: Callable[[str], None]) -> Ite
         def state(config: RunConfig) -> int:
             return crew(state_bytes, config)[0]
 
-        yield Pace(step, evaluation, state).remembered()
+        def start() -> Seconds:  # measured once, and as sure as that
+            return Seconds(crew.start_s, crew.start_s, crew.start_s)
+
+        yield Pace(step, evaluation, state, start).remembered()
 
 
 def members_of(study: Study, measured: bool) -> PackSize:

@@ -16,6 +16,7 @@ from grokstudy.analysis.tables.study import load
 from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.execution import executor
 from grokstudy.orchestrator.planning import forecast
+from grokstudy.orchestrator.planning.crew import Crew
 from grokstudy.orchestrator.root.archive import export, receive
 from grokstudy.orchestrator.root.verify import verify
 from grokstudy.orchestrator.runs.study_dir import begin_launch, end_launch
@@ -54,6 +55,17 @@ def test_the_plan_has_an_interval_of_time_and_of_cost(asked: Any) -> None:
     told = asked("plan").stdout
     assert "about 1m40s (1m08s to 2m12s) on 1 worker of this machine" in told
     assert "1.00 (0.68 to 1.32), 0.0 hours of workers at 36" in told
+
+
+def test_the_start_of_the_workers_is_counted_once(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(Crew):
+        def __call__(self, *of: Any) -> Any:
+            found, self.start_s = super().__call__(*of), 7.0
+            return found
+
+    monkeypatch.setattr(forecast, "Crew", Late)
+    plan = json.loads(asked("plan", "--json").stdout)
+    assert [plan[key] for key in ("seconds", "seconds_low", "seconds_high")] == [107.0, 75.0, 139.0]
 
 
 @pytest.mark.slow

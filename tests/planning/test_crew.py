@@ -20,7 +20,10 @@ def refuse_elsewhere(here: int) -> int:
 
 def test_every_worker_measures_in_a_process_of_its_own() -> None:
     with Crew(3) as crew:
-        first, again = crew(os.getpid), crew(os.getpid)
+        assert crew.start_s == 0
+        first, start_s = crew(os.getpid), crew.start_s
+        again = crew(os.getpid)
+        assert crew.start_s == start_s > 0
     assert first[0] == os.getpid()
     assert len({*first}) == 3
     assert {*first} == {*again}, "they are started once"
@@ -37,6 +40,9 @@ def test_where_another_process_fails_this_one_measures_alone(capfd: pytest.Captu
         crew(int, "none")
     with Crew(2) as crew:
         assert len({*crew(os.getpid)}) == 2
+    with Crew(1) as crew:
+        assert crew(os.getpid) == [os.getpid()]
+        assert crew.start_s == 0, "it trains in this process, which is there"
     assert capfd.readouterr().err == ""
 
 
