@@ -14,10 +14,9 @@ from grokstudy.orchestrator.commands.common import (
     Root,
     StudyName,
     emit,
-    existing,
+    existing_study,
     say,
     stop,
-    study_name,
 )
 
 Fraction = Annotated[
@@ -45,6 +44,8 @@ def audit(
     Each run of the sample is trained alone on one thread and in a pack of two on two threads, in another process and
     outside the root, and its rows are held against the recorded ones. Exit code 1 if it is not reproducible.
     """
+    folder = existing_study(root, study)
+    store, name = folder.store, folder.name
     from grokstudy.orchestrator.console.tables import table, width
     from grokstudy.orchestrator.execution.audit import CONDITIONS, draw
     from grokstudy.orchestrator.execution.audit import audit as carry_out
@@ -52,7 +53,6 @@ def audit(
     from grokstudy.trainables.training.pack import chosen_device
     from grokstudy.trainables.training.stepper import MODES
 
-    store, name = existing(root), study_name(study)
     try:
         mode = next((mode for mode in MODES if mode == engine), None)
         if mode is None and engine != "as-trained":

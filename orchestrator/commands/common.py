@@ -19,6 +19,7 @@ from grokstudy.trainables.messages import first_line, printable
 if TYPE_CHECKING:
     from grokstudy.orchestrator.study.study import Study
     from grokstudy.trainables.storage.store import Store
+    from grokstudy.trainables.storage.study_dir import StudyDir
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 """Exit codes."""
@@ -188,6 +189,18 @@ def existing(root: str) -> Store:
     if not store.exists(""):
         stop(f"{store.uri}: there is no such root; name it with --root or GROKSTUDY_ROOT")
     return store
+
+
+def existing_study(root: str, study: str) -> StudyDir:
+    """The folder of a study that must be there, given by its name or its file. Costs no import of torch."""
+    from grokstudy.trainables.storage.study_dir import StudyDir
+
+    folder = StudyDir(existing(root), study_name(study))
+    try:
+        folder.read_spec()
+    except FileNotFoundError as error:
+        stop(str(error))
+    return folder
 
 
 @contextlib.contextmanager

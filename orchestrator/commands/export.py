@@ -14,10 +14,9 @@ from grokstudy.orchestrator.commands.common import (
     Root,
     StudyName,
     driving,
-    existing,
+    existing_study,
     say,
     stop,
-    study_name,
     warn_of,
 )
 
@@ -48,11 +47,11 @@ def export(
 ) -> None:
     """Write a study, with its runs and all their rows, to one tar file, or for another tool; without names of hosts."""
     from grokstudy.orchestrator.root.archive import export as write
-    from grokstudy.trainables.storage.study_dir import StudyDir
 
-    store, name = existing(root), study_name(study)
-    if not StudyDir(store, name).has_trials():
-        stop(f"{store.uri}: there is no study {name!r}")
+    folder = existing_study(root, study)
+    store, name = folder.store, folder.name
+    if not folder.has_trials():
+        stop(f"{store.uri}: study {name!r} has no trials yet, so there is nothing to export; run it first")
     chosen = [word for word, given in {"optuna": optuna, "tensorboard": tensorboard, "hf": hf}.items() if given]
     if len(chosen) > 1:
         stop(f"--{' --'.join(chosen)}: one format at a time")

@@ -65,6 +65,22 @@ def test_a_typo_is_told_before_anything_heavy_is_imported(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
 
 
+def test_a_study_that_is_not_there_is_told_without_torch(tmp_path: Path) -> None:
+    Store(tmp_path).write_json("studies/mine/study.json", {"name": "mine"})
+    commands = ["audit X", "transplants X", "export X x.tar", "report X", "watch X --once", "mlflow sync X"]
+    code = (
+        "import sys; from typer.testing import CliRunner; from grokstudy.orchestrator.cli import app\n"
+        f"for words in {commands}:\n"
+        f"    done = CliRunner().invoke(app, [*words.replace('X', 'mien').split(), '--root', {str(tmp_path)!r}])\n"
+        "    told = \"there is no study 'mien'; studies here: mine\" in done.output\n"
+        "    assert done.exit_code == 2 and told, (words, done.output)\n"
+        "    heavy = {'torch', 'ray', 'mlflow', 'optuna'} & set(sys.modules)\n"
+        "    assert not heavy, (words, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_new_writes_a_valid_study_once(tmp_path: Path) -> None:
     done = asked("new", "my_question", "--folder", tmp_path)
     assert done.exit_code == 0, done.stderr
