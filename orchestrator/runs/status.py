@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from grokstudy.analysis.labels import setting
 from grokstudy.orchestrator.runs.state import RunState, read_states
 from grokstudy.trainables.schema import SEED_PARTS
 from grokstudy.trainables.storage import records
@@ -26,8 +27,8 @@ MOST_LOOKED_INTO = 1000
 
 
 def regime(point: Mapping[str, Any]) -> str:
-    """A place in the space in words, without seed and length."""
-    return " ".join(str(value) for name, value in point.items() if name != "train.steps") or "all"
+    """A place in the space in words, as reports call it, without seed and length."""
+    return setting({name: value for name, value in point.items() if name != "train.steps"})
 
 
 @dataclass(frozen=True)
