@@ -12,7 +12,7 @@ import typer
 from grokstudy.orchestrator.commands import COMMANDS, EXAMPLES, GROUPS
 from grokstudy.orchestrator.commands.common import BAD_INPUT, INTERRUPTED, say
 from grokstudy.orchestrator.commands.ends import close_streams, leave, open_streams
-from grokstudy.trainables.messages import first_line
+from grokstudy.trainables.messages import first_line, warn_in_words
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -72,6 +72,7 @@ CLICK_INTERRUPTED = 130
 def main() -> None:
     """Entry point of the `grokstudy` command."""
     open_streams()
+    warn_in_words()
     try:
         _command()
     except KeyboardInterrupt:

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grokstudy.trainables.messages import warn_in_words
+
 if TYPE_CHECKING:
     from grokstudy.trainables.config import RunConfig
 
@@ -38,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     bench.add_argument("--engine", default="auto", help="as for train; only the large shape is then measured")
     bench.add_argument("--threads", type=int, default=1, help="torch threads; one, as each worker has")
     options = parser.parse_args(arguments)
+    warn_in_words()
     return {"train": _train, "bench": _bench}[options.command](options)
 
 

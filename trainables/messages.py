@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -29,6 +31,26 @@ def _visible(character: str) -> str:
 def first_line(error: BaseException, limit: int = 200) -> str:
     """The first line of what an error says, cut to a length; its type when it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:limit]
+
+
+def warn_in_words() -> None:
+    """From now on this process prints a warning of ours as a line for a person, not as a place in the code.
+
+    Warnings of libraries stay as they are.
+    """
+    warnings.formatwarning = _in_words
+
+
+_OURS = str(Path(__file__).parents[1])
+_of_python = warnings.formatwarning
+
+
+def _in_words(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    if category is UserWarning and filename.startswith(_OURS):
+        return f"warning: {printable(str(message))}\n"
+    return _of_python(message, category, filename, lineno, line)
 
 
 def shown(value: Any) -> str:

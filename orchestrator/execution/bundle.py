@@ -18,6 +18,7 @@ from grokstudy.orchestrator.runs.state import read_states
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.messages import warn_in_words
 from grokstudy.trainables.plugins import Code, code_of
 from grokstudy.trainables.storage.retention import Keep
 from grokstudy.trainables.storage.siblings import Siblings
@@ -81,6 +82,7 @@ class Bundle:
 
     def open(self, packs: list[list[RunConfig]] | None = None) -> PackQueue:
         """Begin to work on its packs, or on these, cut to what fits."""
+        warn_in_words()
         store = Store(self.root)
 
         def open_pack(configs: list[RunConfig]) -> AnyPack:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from grokstudy.orchestrator.search import SEARCHERS
@@ -165,6 +165,9 @@ class _PointCheck:
             for problem in self._problems(point):
                 # Problems of one place that differ in their numbers only are one.
                 key_path = locate(self.study, problem, point)
+                if key_path in self.findings.places and not _set_at(self.study, problem.key, point):
+                    message = f"does not go with {problem.key}, left at its default: {problem.message}"
+                    problem = replace(problem, message=message)
                 kind = (key_path, re.sub(r"[-+.\d]+", "#", problem.message))
                 first = _Occurrence(key_path, problem, point_text(point))
                 self.occurrences.setdefault(kind, first).messages.append(problem.message)

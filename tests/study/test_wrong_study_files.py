@@ -121,7 +121,11 @@ BASE: dict[str, tuple[str, list[Expected]]] = {
     ),
     "default against an option": (
         "base:\n  model: {width: 30}\n",
-        [(2, 18, "base.model.width", "4 heads do not divide width 30")],
+        [(2, 18, "base.model.width", "model.heads, left at its default: 4 heads do not divide width 30")],
+    ),
+    "a default above what an option allows": (
+        "base: {data: {entities: 20, out_degree: 4}}\n",
+        [(1, 41, "base.data.out_degree", "does not go with data.phi, left at its default: 8 is above its maximum")],
     ),
     "phi above the maximum": (
         "base: {data: {phi: 9}}\n",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
+import warnings
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokstudy.trainables.messages import first_line, one_line, printable, shown
+from grokstudy.trainables.messages import first_line, one_line, printable, shown, warn_in_words
 from grokstudy.trainables.options import flat, nested
+from grokstudy.trainables.storage import checkpoint
 
 
 @pytest.mark.parametrize(
@@ -23,6 +26,16 @@ from grokstudy.trainables.options import flat, nested
 )
 def test_an_error_is_told_in_one_line(error: BaseException, line: str) -> None:
     assert first_line(error) == line
+
+
+def test_a_warning_of_ours_is_a_line_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    warn_in_words()
+    text = UserWarning("part-0 \x1b is torn: training again from 0")
+    ours = warnings.formatwarning(text, UserWarning, checkpoint.__file__, 3)
+    assert ours == "warning: part-0 \\x1b is torn: training again from 0\n"
+    for category, place in ((UserWarning, torch.__file__), (DeprecationWarning, checkpoint.__file__)):
+        assert warnings.formatwarning(text, category, place, 3).startswith(f"{place}:3: {category.__name__}: ")
 
 
 def test_a_value_is_shown_as_in_a_file() -> None:
