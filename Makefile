@@ -73,5 +73,5 @@ bench: setup  ## benchmarks: one JSON line per figure, each a comparison made si
 	$(BIN)/python -m benchmarks.mlflow_sync 50
 	$(BIN)/python -m benchmarks.reader 300 3000
 	$(BIN)/python -m benchmarks.verify
-	$(BIN)/python -m benchmarks.finished 300
+	$(BIN)/python -m benchmarks.finished 100 1000
 	$(BIN)/python -m benchmarks.boundary 20
