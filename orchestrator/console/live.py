@@ -100,18 +100,20 @@ class LiveStudy:
 
 
 def _events(tables: Any, regimes: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The events that have come, the latest step first: event, run, regime, seed, step."""
+    """The events that have come, the latest step first, once for all lengths of a run: event, regime, seed, step, trial."""
     import polars as pl
 
-    came = tables.events.filter(pl.col("state") == "observed").sort("time", "event", descending=[True, False])
-    runs = dict(tables.trials.select("trial_id", "run_id").collect().iter_rows())
+    runs = tables.trials.select("trial_id", "run_id")
+    came = tables.events.filter(pl.col("state") == "observed").join(runs, on="trial_id")
+    came = came.sort("time", "event", "horizon", descending=[True, False, True])
+    once = came.unique(["run_id", "event"], keep="first", maintain_order=True)
     return [
         {
             "step": round(row["time"]),
             "event": row["event"],
-            "regime": regimes.get(runs.get(row["trial_id"], ""), ""),
+            "regime": regimes.get(row["run_id"], ""),
             "seed": row["seed"],
             "trial": row["trial_id"],
         }
-        for row in came.head(EVENTS).collect().iter_rows(named=True)
+        for row in once.head(EVENTS).collect().iter_rows(named=True)
     ]
