@@ -100,7 +100,7 @@ class LiveStudy:
 
 
 def _events(tables: Any, regimes: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The events that have come, the latest step first, once for all lengths of a run: event, regime, seed, step, trial."""
+    """The events that have come, the latest step first, each once for all lengths of a run."""
     import polars as pl
 
     runs = tables.trials.select("trial_id", "run_id")
