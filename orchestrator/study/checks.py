@@ -165,7 +165,8 @@ class _PointCheck:
             for problem in self._problems(point):
                 # Problems of one place that differ in their numbers only are one.
                 key_path = locate(self.study, problem, point)
-                if key_path in self.findings.places and not _set_at(self.study, problem.key, point):
+                in_file, of_searcher = key_path in self.findings.places, problem.key == "search.kind"
+                if in_file and not of_searcher and not _set_at(self.study, problem.key, point):
                     message = f"does not go with {problem.key}, left at its default: {problem.message}"
                     problem = replace(problem, message=message)
                 kind = (key_path, re.sub(r"[-+.\d]+", "#", problem.message))

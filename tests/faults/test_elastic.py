@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -88,15 +90,18 @@ class Cloud:
 
 
 @pytest.fixture
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A cluster of its own: its port, folder and token. Its processes carry a mark by which they are ended."""
+def cloud() -> Iterator[Cloud]:
+    """A cluster of its own: its port, folder and token. Its processes carry a mark by which they are ended.
+
+    The folder's name is short: a node's sockets lie deep in it, and a path of more than 107 bytes is no address.
+    """
     from grokstudy.orchestrator.execution.tuner import set_environment
 
     set_environment()
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.util import get_node_ip_address
 
-    folder, mark = tmp_path_factory.mktemp("el"), uuid.uuid4().hex
+    folder, mark = Path(tempfile.mkdtemp(prefix="el-", dir="/tmp")), uuid.uuid4().hex
     address = f"{get_node_ip_address()}:{_free_port()}"
     launched = folder / "ray_bootstrap_config.yaml"
     launched.write_text(json.dumps({**CONFIG, "provider": {**CONFIG["provider"], "gcs_address": address}}))
@@ -108,6 +113,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield Cloud(address, folder, GcsClient(address=address))
     finally:
         _end(mark)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_port() -> int:
