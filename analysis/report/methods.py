@@ -116,7 +116,7 @@ def _audited(store: Store, study: str, runs: set[str]) -> str:
     """What came of the last audit; nothing where it was of runs that the study asks for no more."""
     try:
         audit = StudyDir(store, study).find_audit() or {"label": None, "runs": []}
-    except DamagedError:
+    except (DamagedError, OSError):
         return ""  # the next audit writes it again
     of = {str(row["run_id"]) for row in audit["runs"]}
     known = audit["label"] and of and of <= runs

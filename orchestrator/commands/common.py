@@ -198,7 +198,7 @@ def existing_study(root: str, study: str) -> StudyDir:
     folder = StudyDir(existing(root), study_name(study))
     try:
         folder.read_spec()
-    except FileNotFoundError as error:
+    except (ValueError, FileNotFoundError) as error:
         stop(str(error))
     return folder
 

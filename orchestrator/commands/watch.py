@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from grokstudy.orchestrator.commands.common import Json, Root, StudyName, emit, existing, say, stop, study_name
+from grokstudy.orchestrator.commands.common import Json, Root, StudyName, emit, existing_study, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +32,8 @@ def watch(
 ) -> None:
     """Watch a study until every run has ended, wherever it is driven: reads the root and nothing else."""
     from grokstudy.orchestrator.console.watch import headline, rows
-    from grokstudy.trainables.storage.study_dir import StudyDir
 
-    folder = StudyDir(existing(root), study_name(study))
-    try:
-        folder.read_spec()
-    except (ValueError, FileNotFoundError) as error:
-        stop(str(error))
+    folder = existing_study(root, study)
     looks = _looks(folder, every, once)
     if as_json:
         for now, speed in looks:

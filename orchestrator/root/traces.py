@@ -6,12 +6,12 @@ names of paths alone, as the errors of an audit.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.store import as_json
 
 TELLING = ("run.json", "FAILED.json")
 """The markers that have such traces."""
@@ -29,17 +29,13 @@ def without_traces(run: RunDir, name: str) -> bytes:
     else:
         host = str(about.get("host") or "")
         marker = {key: _cleaned(value, host) if isinstance(value, str) else value for key, value in marker.items()}
-    return _encoded(marker)
+    return as_json(marker)
 
 
 def audit_without_traces(audit: Mapping[str, Any]) -> bytes:
     """The content of `audit.json`."""
     runs = [{**row, "error": row.get("error") and _cleaned(str(row["error"]), "")} for row in audit["runs"]]
-    return _encoded({**audit, "runs": runs})
-
-
-def _encoded(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+    return as_json({**audit, "runs": runs})
 
 
 def _cleaned(text: str, host: str) -> str:

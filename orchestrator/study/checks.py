@@ -164,9 +164,8 @@ class _PointCheck:
             self.n_points += 1
             for problem in self._problems(point):
                 # Problems of one place that differ in their numbers only are one.
-                key_path = locate(self.study, problem, point)
-                in_file, of_searcher = key_path in self.findings.places, problem.key == "search.kind"
-                if in_file and not of_searcher and not _set_at(self.study, problem.key, point):
+                key_path, is_beside = locate(self.study, problem, point)
+                if is_beside and key_path in self.findings.places:
                     message = f"does not go with {problem.key}, left at its default: {problem.message}"
                     problem = replace(problem, message=message)
                 kind = (key_path, re.sub(r"[-+.\d]+", "#", problem.message))
@@ -219,14 +218,19 @@ class _PointCheck:
             self.findings.at_key(occurrence.key_path, message, key=problem.key)
 
 
-def locate(study: Study, problem: Problem, point: Point) -> KeyPath:
-    """Where the file sets the option at fault; when that is a default, an option that the message speaks of."""
+def locate(study: Study, problem: Problem, point: Point) -> tuple[KeyPath, bool]:
+    """Where the file sets the option at fault; when that is a default, an option that the message speaks of.
+
+    Also whether it is such an option beside the one at fault.
+    """
     if problem.key == "search.kind":
-        return ("search", "kind")
+        return ("search", "kind"), False
+    if own := _set_at(study, problem.key, point):
+        return own, False
     words = set(re.findall(r"[a-z_]+", problem.message))
     spoken_of = [key for key in config_fields(study.task, study.function) if key.partition(".")[2] in words]
-    places = (_set_at(study, key, point) for key in (problem.key, *spoken_of))
-    return next(filter(None, places), ("base", *problem.key.split(".")))
+    places = filter(None, (_set_at(study, key, point) for key in spoken_of))
+    return next(((place, True) for place in places), (("base", *problem.key.split(".")), False))
 
 
 def _set_at(study: Study, key: str, point: Point) -> KeyPath:

@@ -105,7 +105,7 @@ class Store:
 
     def write_json(self, relative: str, value: Any) -> None:
         """Write a value as indented JSON."""
-        self.write(relative, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+        self.write(relative, as_json(value))
 
     def read_json(self, relative: str) -> dict[str, Any] | None:
         """Read a JSON object; None when the file is not there. Raises DamagedError for one that is torn or foreign."""
@@ -223,6 +223,11 @@ def _one_put(uri: str) -> str:
 
 def _temporary(path: str) -> bool:
     return path.rpartition("/")[2].startswith(".tmp-")
+
+
+def as_json(value: Any) -> bytes:
+    """The content of a JSON file of a root."""
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
 def write_local(path: Path, data: bytes) -> None:
