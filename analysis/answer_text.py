@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from grokstudy.analysis.labels import in_reading_order, label, plain, share_text, steps_text
+from grokstudy.analysis.labels import in_reading_order, labels, share_text, steps_text
 from grokstudy.analysis.statistics.decoupling import CLASSES, wilson
 from grokstudy.analysis.statistics.sign_interval import ENOUGH
 from grokstudy.analysis.tables.thresholds import SCALES, THRESHOLDS
@@ -23,6 +23,10 @@ NOTE_LEAD = (
 )
 NO_VERDICT = "Lead and verdict: not applicable, they need events named generalised and circuit."
 ORDER_HEADINGS = {"absolute": f"order at {THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g}", "of_ceiling": "of each ceiling"}
+FEW = 12
+"""Most groups whose table is shown whole before anybody asks for it."""
+BRIEF = ("generalised at", "circuit at", "verdict")
+LEFT_OUT = "Counts, other events, final values, leads and orders by threshold: answer.txt beside the report."
 _GAP = "  "
 
 
@@ -108,9 +112,8 @@ def order_cell(row: Mapping[str, Any], scale: str) -> str:
 def cells(frame: pl.DataFrame) -> Iterator[dict[str, str]]:
     """The table's rows as text, by column heading; one cell of several heading words at most."""
     events, groups = event_names(frame.columns), group_columns(frame.columns)
-    for row in frame.iter_rows(named=True):
-        row_cells = {" / ".join(groups) or "study": label({name: row[name] for name in groups})}
-        row_cells["seeds"] = str(row["seeds"])
+    for name, row in zip(labels(frame, groups), frame.iter_rows(named=True), strict=True):
+        row_cells = {" / ".join(groups) or "study": name, "seeds": str(row["seeds"])}
         row_cells |= {f"{event} at": time_cell(row, event) for event in events}
         row_cells |= {f"final {heading}": final_cell(row, event) for event, heading in _finals(events, frame.columns)}
         if is_decoupling(frame.columns):
@@ -132,18 +135,21 @@ def _finals(events: Sequence[str], columns: Sequence[str]) -> list[tuple[str, st
     return [(event, headings[event]) for event in events if event in headings]
 
 
-def as_text(frame: pl.DataFrame, width: int = 80) -> str:
+def as_text(frame: pl.DataFrame, width: int = 80, brief: bool = False) -> str:
     """The table as plain text within `width` columns: blocks of columns, each with the group in front."""
     rows = list(cells(frame))
     if not rows:
         return "no trials yet\n"
     name, *headings = rows[0]
+    brief = brief and len(rows) > FEW and is_decoupling(frame.columns)
+    headings = [heading for heading in headings if not brief or heading in BRIEF]
     groups = _groups(frame, name, rows, width)
     left = width - _wide(groups)
     columns = [_column(heading, rows, left - len(_GAP)) for heading in headings]
     blocks = ["\n".join(_GAP.join(line).rstrip() for line in zip(*groups, *block, strict=True))
               for block in _blocks(columns, left)]  # fmt: skip
-    return "\n\n".join([*blocks, *_notes(frame, width)]) + "\n"
+    notes = [textwrap.fill(LEFT_OUT, width)] if brief else []
+    return "\n\n".join([*blocks, *notes, *_notes(frame, width)]) + "\n"
 
 
 def _groups(frame: pl.DataFrame, name: str, rows: Sequence[Mapping[str, str]], width: int) -> list[list[str]]:
@@ -154,7 +160,7 @@ def _groups(frame: pl.DataFrame, name: str, rows: Sequence[Mapping[str, str]], w
         return [_column(name, rows, width // 3)]
     short = [axis.split(".")[-1] for axis in axes]
     named = dict(zip(short if len(set(short)) == len(axes) else axes, axes, strict=True))
-    values = [{name: plain(row[axis]) for name, axis in named.items()} for row in frame.iter_rows(named=True)]
+    values = pl.DataFrame({name: labels(frame, [axis]) for name, axis in named.items()}).to_dicts()
     columns = [_column(heading, values, width // 3) for heading in named]
     if _wide(columns) <= width // 2:
         return columns

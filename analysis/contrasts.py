@@ -11,7 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from grokstudy.analysis.answer import classed, last_values, lead_curve, of_results, outcomes
-from grokstudy.analysis.labels import ANSWER, CIRCUIT, in_reading_order, label
+from grokstudy.analysis.labels import ANSWER, CIRCUIT, in_reading_order, labels
 from grokstudy.analysis.statistics import association, survival
 from grokstudy.analysis.statistics.boundary import critical_values
 from grokstudy.analysis.statistics.decoupling import shares
@@ -75,7 +75,7 @@ def _forks(tables: StudyTables) -> list[Finding]:
     if forked_from(tables) is None:
         return []
     trials = tables.results.select("trial_id", "seed", *tables.groups).collect()
-    arms = trials.with_columns(setting=pl.Series([label(row) for row in trials.select(tables.groups).to_dicts()]))
+    arms = trials.with_columns(setting=labels(trials, tables.groups))
     rows = []
     for event in different({name: tables.declared[name] for name in in_reading_order(tables.declared)}):
         ended = arms.join(last_values(tables, event).collect(), on="trial_id", maintain_order="left")

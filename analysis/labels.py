@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any, NamedTuple
+
+import polars as pl
 
 ANSWER, CIRCUIT = "generalised", "circuit"
 """The two events that lead, class and order are about."""
@@ -21,6 +24,8 @@ FOREMOST = Pair(ANSWER, CIRCUIT, "mediated")
 """Those that a study's verdict is about."""
 FIRST = ("memorised", "generalised", "circuit")
 """Events in the order in which a reader thinks of them; a study's other events follow."""
+DIGITS, EXACT = 3, 17
+"""Significant digits of a fraction, and those of one whose neighbour is too near for fewer."""
 
 
 def in_reading_order(events: Iterable[str]) -> list[str]:
@@ -28,21 +33,30 @@ def in_reading_order(events: Iterable[str]) -> list[str]:
     return sorted(events, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
 
 
-def label(values: Mapping[str, Any]) -> str:
+def label(values: Mapping[str, Any], digits: int = DIGITS) -> str:
     """A group in words: texts as they are, numbers with their option where there is more than one axis."""
     if len(values) == 1:
-        return plain(next(iter(values.values())))
+        return plain(next(iter(values.values())), digits)
+    return setting(values, digits)
+
+
+def setting(values: Mapping[str, Any], digits: int = DIGITS) -> str:
+    """The same where nothing says what the axes are: a lone number has its option, too."""
     settings = (
-        value if isinstance(value, str) else f"{name.split('.')[-1]}={plain(value)}" for name, value in values.items()
+        value if isinstance(value, str) else f"{name.split('.')[-1]}={plain(value, digits)}"
+        for name, value in values.items()
     )
     return ", ".join(settings) or "all"
 
 
-def setting(values: Mapping[str, Any]) -> str:
-    """The same where nothing says what the axes are: a lone number has its option, too."""
-    if len(values) == 1 and not isinstance(next(iter(values.values())), str):
-        return ", ".join(f"{name.split('.')[-1]}={plain(value)}" for name, value in values.items())
-    return label(values)
+def labels(frame: pl.DataFrame, axes: Sequence[str], words: Callable[..., str] = label) -> pl.Series:
+    """Each row's place on some axes in words, with as many digits as tell the places apart."""
+    rows = frame.select(axes).to_dicts()
+    places = frame.select(axes).unique().to_dicts() if axes else []
+    enough = (d for d in range(DIGITS, EXACT) if len({words(place, d) for place in places}) == len(places))
+    digits = next(enough, EXACT)
+    named = [words(row, digits) for row in rows] if axes else [words({}, digits)] * len(frame)
+    return pl.Series(named, dtype=pl.String)
 
 
 def axis_title(option: str) -> str:
@@ -54,17 +68,19 @@ def axis_title(option: str) -> str:
     return f"model {words}" if section == "model" else words
 
 
-def plain(value: Any) -> str:
-    """One setting as text."""
-    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+def plain(value: Any, digits: int = DIGITS) -> str:
+    """One setting as text: a fraction to so many digits, as 0.0965; a whole number as it is."""
+    if not isinstance(value, float) or not isfinite(value):
+        return "none" if value is None else str(value)
+    return f"{value:g}" if value.is_integer() else f"{value:.{max(digits, len(str(int(abs(value)))))}g}"
 
 
-def number(value: float) -> str:
+def number(value: float, digits: int = DIGITS) -> str:
     """A number as a person would write it: 0.1, 3.6, 1k, 12.5k, 1e-05."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size and float(f"{value / size:.4g}") * size == value:
             return f"{value / size:.4g}{letter}"
-    return f"{value:g}"
+    return plain(float(value), digits)
 
 
 def steps_text(value: float | None) -> str:

@@ -6,6 +6,7 @@ They are read off the answer table alone, so that page, terminal and file say th
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ from grokstudy.analysis.answer_text import (
     time_cell,
     verdict_cell,
 )
-from grokstudy.analysis.labels import ANSWER, CIRCUIT, label, setting, steps_text
+from grokstudy.analysis.labels import ANSWER, CIRCUIT, labels, setting, steps_text
 from grokstudy.analysis.statistics.decoupling import CLASSES
 from grokstudy.analysis.statistics.sign_interval import ENOUGH
 from grokstudy.analysis.tables.thresholds import THRESHOLDS
@@ -45,13 +46,13 @@ def sentences(frame: pl.DataFrame) -> list[str]:
     if not any(row["seeds"] for row in rows):
         return ["No run has ended yet."]
     groups = group_columns(frame.columns)
-    named = {setting({name: row[name] for name in groups}) if groups else ALL: row for row in rows}
+    named = dict(zip(labels(frame, groups, setting) if groups else [ALL], rows, strict=True))
     events = event_names(frame.columns)
     if not events:
         return [f"{sum(row['seeds'] for row in rows)} runs have ended; the study looks for no event."]
     main = ANSWER if ANSWER in events else events[-1]
     both = is_decoupling(frame.columns)
-    texts = [_came(named, main), _order(named) if both else "", _absent(named, main, both)]
+    texts = [_came(named, main, groups), _order(named) if both else "", _absent(named, main, both)]
     return [sentence for sentence in (*texts, _crossed(rows), _stopped(rows)) if sentence]
 
 
@@ -74,8 +75,8 @@ def verb(event: str, came: str = "came") -> str:
     return {ANSWER: "answered"}.get(event, f"{came} to {event.replace('_', ' ')}")
 
 
-def _came(named: Mapping[str, Row], event: str) -> str:
-    """In which groups most runs came to the event: counts, intervals, median times."""
+def _came(named: Mapping[str, Row], event: str, axes: Sequence[str]) -> str:
+    """In which groups most runs came to the event: counts, intervals, median times; of many the first and the last."""
     came = {name: row for name, row in named.items() if _n(row, event) and _mostly(row, event)}
     if not came:
         return ""
@@ -83,7 +84,31 @@ def _came(named: Mapping[str, Row], event: str) -> str:
         return f"{share_cell(came[ALL], event)} of the runs {verb(event)}, at step {time_cell(came[ALL], event)}."
     parts = [f"{share_cell(row, event)} in {name}, at step {time_cell(row, event)}" for name, row in came.items()]
     share = f" in {len(came)} of {len(named)} settings" if len(named) > MOST else ""
+    if len(came) > MOST:
+        in_time = sorted(zip(_when(came, event), parts, strict=True))
+        share += _common(came, named, axes)
+        parts = [f"first {in_time[0][1]}", f"last {in_time[-1][1]}"]
     return f"{_most(came, verb(event))}{share}: {_listed(parts)}."
+
+
+def _when(named: Mapping[str, Row], event: str) -> list[float]:
+    times = (row[f"{event}_at"] for row in named.values())
+    return [math.inf if time is None else time for time in times]
+
+
+def _common(some: Mapping[str, Row], named: Mapping[str, Row], axes: Sequence[str]) -> str:
+    """What some groups have in common and others have not: the values of each axis that are theirs alone."""
+    frame = pl.DataFrame([{axis: row[axis] for axis in axes} for row in named.values()], infer_schema_length=None)
+    theirs = frame.filter(pl.Series([name in some for name in named]))
+    parts = []
+    for axis in axes:
+        known = frame.select(axis).unique(maintain_order=True)
+        known = known.sort(axis) if known[axis].dtype.is_numeric() else known
+        words = labels(known, [axis])
+        kept = words.filter(known[axis].is_in(theirs[axis].implode(), nulls_equal=True)).to_list()
+        if len(kept) < len(words):
+            parts.append(f"{axis.split('.')[-1]} {' or '.join([', '.join(kept[:-1]), kept[-1]] if kept[1:] else kept)}")
+    return f", all with {' and '.join(parts)}" if parts else ""
 
 
 def _order(named: Mapping[str, Row]) -> str:
@@ -97,7 +122,9 @@ def _order(named: Mapping[str, Row]) -> str:
     open_ = {name: row for name, row in both.items() if row["order_absolute"] not in FIRST}
     if open_:
         few = f" (it takes {ENOUGH} runs)" if all(row["seeds"] < ENOUGH for row in open_.values()) else ""
-        parts.append(f"the order is open in {_listed([f'{name}, {_leads(row)}' for name, row in open_.items()])}{few}")
+        each = [f"{name}, {_leads(row)}" for name, row in open_.items()]
+        where = _listed(each) if len(each) <= MOST else f"{len(each)} settings, {_range_of_leads(open_.values())}"
+        parts.append(f"the order is open in {where}{few}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
@@ -116,6 +143,13 @@ def _by(row: Row) -> str:
 def _leads(row: Row) -> str:
     lead = "lead not known" if row["lead"] is None else f"median lead of the circuit {row['lead']:+.2f} decades"
     return f"{lead}, n={row['seeds']}"
+
+
+def _range_of_leads(rows: Iterable[Row]) -> str:
+    leads = sorted(row["lead"] for row in rows if row["lead"] is not None)
+    unknown = sum(1 for row in rows if row["lead"] is None)
+    known = f"median leads of the circuit {leads[0]:+.2f} to {leads[-1]:+.2f} decades" if leads else ""
+    return ", ".join(filter(None, (known, f"{unknown} of them not known" if unknown else "")))
 
 
 def _absent(named: Mapping[str, Row], event: str, both: bool) -> str:
@@ -173,20 +207,23 @@ def carrying(frame: pl.DataFrame) -> list[dict[str, str]]:
     both = is_decoupling(frame.columns)
     shown = (ANSWER, CIRCUIT) if both else tuple(events)
     rows = []
-    for row in frame.iter_rows(named=True):
-        cells = {" / ".join(groups) or "study": label({name: row[name] for name in groups}) if groups else ALL}
+    for name, row in zip(labels(frame, groups) if groups else [ALL], frame.iter_rows(named=True), strict=True):
+        cells = {" / ".join(groups) or "study": name}
         for event in shown:
             cells |= {event: share_cell(row, event), f"{event} at step": time_cell(row, event)}
         rows.append(cells | ({"verdict": verdict_cell(row)} if both else {}))
     return rows
 
 
-def answer_text(frame: pl.DataFrame, width: int = 80) -> str:
-    """The sentences, what their words mean, and the whole table, within `width` columns."""
+def answer_text(frame: pl.DataFrame, width: int = 80, brief: bool = False) -> str:
+    """The sentences, what their words mean, and the table, within `width` columns.
+
+    A brief table of many groups has of the columns those that the verdict is about.
+    """
     meanings = [f"{name}: {meaning}." for name, meaning in used_words(frame).items()]
     return "\n\n".join(
         text
-        for text in (_filled(sentences(frame), width), _filled(meanings, width, "  "), as_text(frame, width))
+        for text in (_filled(sentences(frame), width), _filled(meanings, width, "  "), as_text(frame, width, brief))
         if text
     )
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from grokstudy.analysis.answer import outcomes
 from grokstudy.analysis.figures import theme
-from grokstudy.analysis.labels import ANSWER, CIRCUIT, axis_title
+from grokstudy.analysis.labels import ANSWER, CIRCUIT, axis_title, labels
 from grokstudy.analysis.statistics.boundary import critical_values, is_log
 from grokstudy.analysis.tables.study import StudyTables
 
@@ -45,7 +45,7 @@ def _rows(runs: pl.DataFrame, critical: pl.DataFrame) -> pl.DataFrame:
     """Runs and critical values in one table: `place` on the other axes, `kind`, `at` and its band on the axis."""
     axis = critical["axis"][0]
     others = [column for column in critical.columns if column not in ("axis", "value", "low", "high", "n")]
-    ordered = critical.sort(others).with_columns(place=theme.labels(critical.sort(others), others))
+    ordered = critical.sort(others).with_columns(place=labels(critical.sort(others), others))
     low, high = float(runs[axis].min()), float(runs[axis].max())
     values = ordered.filter(pl.col("value").is_not_null()).select(
         "place",
@@ -56,7 +56,7 @@ def _rows(runs: pl.DataFrame, critical: pl.DataFrame) -> pl.DataFrame:
         n="n",
     )
     came = pl.when(pl.col("outcome") == 1).then(pl.lit("yes")).otherwise(pl.lit("no"))
-    points = runs.with_columns(place=theme.labels(runs, others), kind=came).sort("place", "kind", axis, "trial_id")
+    points = runs.with_columns(place=labels(runs, others), kind=came).sort("place", "kind", axis, "trial_id")
     place = pl.int_range(pl.len()).over("place", axis) % 5  # of runs that stand at the same spot: 0, 5, -5, 10, -10
     beside = (place + 1) // 2 * pl.when(place % 2 == 1).then(5).otherwise(-5)
     placed = points.select(

@@ -16,7 +16,7 @@ import polars as pl
 
 from grokstudy.analysis.figures import theme
 from grokstudy.analysis.figures.curves import SHAPES
-from grokstudy.analysis.labels import setting
+from grokstudy.analysis.labels import labels, setting
 from grokstudy.analysis.tables.families import roles_of
 from grokstudy.analysis.tables.study import StudyTables
 
@@ -66,8 +66,7 @@ def together(tables: StudyTables) -> theme.Figure | None:
 def _rows(tables: StudyTables, roles: Mapping[str, str]) -> pl.DataFrame:
     """Runs, medians and marks (`LINES`) of these events, in the order of the study's settings."""
     trials = tables.results.select("trial_id", *tables.groups).collect()
-    words = [setting({axis: row[axis] for axis in tables.groups}) for row in trials.iter_rows(named=True)]
-    known = trials.select("trial_id", setting=pl.Series(words, dtype=pl.String))
+    known = trials.select("trial_id", setting=labels(trials, tables.groups, setting))
     # A log axis cannot show step 0.
     measured = tables.series.filter(
         (pl.col("step") > 0) & pl.col("value").is_not_nan() & pl.col("event").is_in([*roles])
@@ -83,7 +82,7 @@ def _rows(tables: StudyTables, roles: Mapping[str, str]) -> pl.DataFrame:
     covered = counts.filter(2 * pl.col("count") > pl.col("runs"))  # only there is their median one of all
     middle = values.join(covered, on=["setting", "role", "step"], how="semi")
     middle = middle.group_by("setting", "role", "step").agg(pl.median("value"))
-    thick = theme.thin(middle, ["setting", "role"], len(roles) * len(set(words)))
+    thick = theme.thin(middle, ["setting", "role"], len(roles) * known["setting"].n_unique())
     parts = (
         single.with_columns(line=pl.lit("run")),
         thick.with_columns(line=pl.lit("median")),
@@ -91,7 +90,8 @@ def _rows(tables: StudyTables, roles: Mapping[str, str]) -> pl.DataFrame:
     )
     every = pl.concat([part.select(pl.col(name).cast(kind) for name, kind in LINES.items() if name in part.columns)
                        for part in parts], how="diagonal")  # fmt: skip
-    place = pl.col("setting").replace_strict({name: n for n, name in enumerate(dict.fromkeys(words))})
+    ordered = known["setting"].unique(maintain_order=True)
+    place = pl.col("setting").replace_strict({name: n for n, name in enumerate(ordered)})
     return every.select(list(LINES)).sort(place, "role", "line", "trial_id", "step")
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from grokstudy.analysis.figures import theme
 from grokstudy.analysis.figures.importance import answered
-from grokstudy.analysis.labels import axis_title, plain, steps_text
+from grokstudy.analysis.labels import axis_title, labels, steps_text
 from grokstudy.analysis.tables.study import StudyTables
 
 CAPTION = "One line per run: its settings, and when it answered; dashed and above the rest where it had not by its end."
@@ -42,8 +42,7 @@ def _placed(rows: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
         ordered = [*([None] if None in values else []), *known]
         heights = [0.5] if len(ordered) == 1 else [index / (len(ordered) - 1) for index in range(len(ordered))]
         height = [heights[ordered.index(value)] for value in rows[axis].to_list()]
-        told = [plain(value) for value in rows[axis].to_list()]
-        parts.append(_column(rows, place, axis_title(axis), height, told))
+        parts.append(_column(rows, place, axis_title(axis), height, labels(rows, [axis]).to_list()))
     logs = rows["time"].clip(lower_bound=1).log10()
     low, high = logs.min(), rows["horizon"].cast(pl.Float64).log10().max()
     span = max(float(high or 1) - float(low or 0), 1e-9)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ import polars as pl
 
 from grokstudy.analysis.answer import answer, classed
 from grokstudy.analysis.figures import theme
-from grokstudy.analysis.labels import axis_title, number
+from grokstudy.analysis.labels import axis_title, labels, number
 from grokstudy.analysis.statistics.decoupling import CLASSES, shares
 from grokstudy.analysis.tables.study import StudyTables
 
@@ -33,8 +33,8 @@ CAPTIONS = {
     "accuracy": "Median over seeds of the generalised event's metric at the end, and how many seeds there are.",
     "circuit": "Median over seeds of the circuit event's metric at the end, and how many seeds there are.",
 }
-NUMBERS = "!isValid(datum.value) ? 'none' : abs(datum.value) >= 1000 ? format(datum.value, '.3~s') : datum.label"
-"""A setting as the study file has it; 1k for a thousand."""
+NUMBERS = "isValid(datum.value) ? format(datum.value, abs(datum.value) >= 1000 ? '.3~s' : '.3~g') : 'none'"
+"""A setting as a person would write it; 1k for a thousand."""
 TILE = (40, 36)
 """Width and height in px."""
 
@@ -59,7 +59,7 @@ def phase_diagram(tables: StudyTables) -> list[theme.Figure] | None:
 
 def _placed(frame: pl.DataFrame, x: str, y: str, others: list[str]) -> pl.DataFrame:
     """The same with its place as x, y and panel (in words) in front."""
-    placed = frame.with_columns(panel=theme.labels(frame, others)).rename({x: "x", y: "y"})
+    placed = frame.with_columns(panel=labels(frame, others)).rename({x: "x", y: "y"})
     return placed.select("x", "y", "panel", pl.exclude("x", "y", "panel", *others))
 
 
@@ -91,8 +91,8 @@ def _columns(values: pl.Series) -> list[float | None]:
 def _classes(rows: pl.DataFrame, x: str, y: str) -> theme.Figure:
     columns = _columns(rows["x"])
     words = ["none" if value is None else number(value) for value in columns]
-    labels = f"{words}[floor(datum.value)]"
-    axis = alt.Axis(values=[i + 0.5 for i in range(len(columns))], labelExpr=labels, labelAngle=0, grid=False)
+    told = f"{words}[floor(datum.value)]"
+    axis = alt.Axis(values=[i + 0.5 for i in range(len(columns))], labelExpr=told, labelAngle=0, grid=False)
     scale = alt.Scale(domain=[0, len(columns)], nice=False)
     shown = [kind for kind in COLOURS if kind != NO_DATA or NO_DATA in rows["kind"]]
     kinds = alt.Scale(domain=shown, range=[COLOURS[kind] for kind in shown])

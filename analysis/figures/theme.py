@@ -17,7 +17,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from grokstudy.analysis.labels import axis_title, in_reading_order, label
+from grokstudy.analysis.labels import axis_title, in_reading_order, labels
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.events import Event
 
@@ -123,12 +123,6 @@ def regimes(tables: StudyTables) -> pl.DataFrame:
     axes = [axis for axis in tables.groups if trials[axis].n_unique() > 1] or tables.groups[:1]
     words = trials.with_columns(group=labels(trials, axes))
     return words.with_columns(regime=_regime(words, axes)).select(*KNOWN, *axes)
-
-
-def labels(frame: pl.DataFrame, axes: Sequence[str]) -> pl.Series:
-    """Each row's place on some axes, in words."""
-    words = [label({axis: row[axis] for axis in axes}) for row in frame.iter_rows(named=True)]
-    return pl.Series(words, dtype=pl.String)
 
 
 def _regime(words: pl.DataFrame, axes: Sequence[str]) -> pl.Series:

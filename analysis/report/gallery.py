@@ -16,7 +16,7 @@ from typing import Any
 
 from grokstudy.analysis.answer import answer, verdicts
 from grokstudy.analysis.answer_text import lead_cell, time_cell, wilson_of
-from grokstudy.analysis.labels import Pair, setting, steps_text
+from grokstudy.analysis.labels import Pair, labels, setting, steps_text
 from grokstudy.analysis.statistics.decoupling import CLASSES, NO_VERDICT
 from grokstudy.analysis.tables.families import FAMILIES, Family, Roles, in_common_words, roles_of
 from grokstudy.analysis.tables.study import StudyTables, load
@@ -82,8 +82,8 @@ class Exhibit:
         """Its settings in the order of the study."""
         if self.tables is None:
             return []
-        rows = answer(self.tables).to_dicts()
-        names = [setting({axis: row[axis] for axis in self.tables.groups}) for row in rows]
+        answered = answer(self.tables)
+        rows, names = answered.to_dicts(), labels(answered, self.tables.groups, setting)
         keys = [_key(row, self.tables.groups) for row in rows]
         orders = [self._orders(self.tables, pair, keys) for pair in (self.roles.pair, self.roles.pair_ood)]
         return [Setting(*parts) for parts in zip(names, rows, *orders, strict=True)]

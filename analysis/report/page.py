@@ -14,7 +14,7 @@ import polars as pl
 
 from grokstudy.analysis import summary
 from grokstudy.analysis.answer import of_results
-from grokstudy.analysis.answer_text import NO_VERDICT, NOTE, NOTE_LEAD, cells, is_decoupling
+from grokstudy.analysis.answer_text import FEW, NO_VERDICT, NOTE, NOTE_LEAD, cells, is_decoupling
 from grokstudy.analysis.contrasts import Finding, findings
 from grokstudy.analysis.labels import steps_text
 from grokstudy.analysis.report.html import render
@@ -41,8 +41,6 @@ MOVED = (
 )
 ROWS = 200
 """Most rows of a list in the page; the rest is counted."""
-FEW = 12
-"""Most rows of a table that stands open; with more groups than that a map of them comes first."""
 TRACES = 20
 """Most tracebacks that are shown."""
 JUDGED = ("group", "split", "measure", "verdict")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from grokstudy.analysis.labels import setting
+from grokstudy.analysis.labels import labels, setting
 from grokstudy.analysis.statistics.decoupling import leads
 from grokstudy.analysis.stops import known_to_the_end
 from grokstudy.analysis.tables.families import in_common_words, roles_of, task_of
@@ -31,9 +31,8 @@ def milestones(tables: StudyTables) -> pl.LazyFrame:
     common = in_common_words(tables)
     roles = roles_of(common)
     trials = tables.trials.collect()
-    words = [setting({axis: row[axis] for axis in tables.groups}) for row in trials.iter_rows(named=True)]
     frame = trials.lazy().with_columns(
-        study=pl.lit(tables.name), task=pl.lit(task_of(tables)), setting=pl.Series(words, dtype=pl.String)
+        study=pl.lit(tables.name), task=pl.lit(task_of(tables)), setting=labels(trials, tables.groups, setting)
     )
     for role, event in zip(ROLES, (roles.component, roles.behaviour, roles.ood), strict=True):
         own = common.events.filter(pl.col("event").eq_missing(pl.lit(event, pl.String)))

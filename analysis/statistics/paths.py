@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from grokstudy.analysis.labels import label, share_text
+from grokstudy.analysis.labels import labels, share_text
 from grokstudy.analysis.tables.study import StudyTables
 from grokstudy.trainables.tasks.graph import IN_DISTRIBUTION, POSITIONS
 
@@ -159,8 +159,7 @@ def stages(tables: StudyTables) -> pl.DataFrame:
     if BEFORE not in tables.declared or generalised is None or not generalised.rising:
         return pl.DataFrame(schema={"trial_id": pl.String})
     trials = tables.results.select("trial_id", *tables.groups).collect()
-    words = [label({axis: row[axis] for axis in tables.groups}) for row in trials.iter_rows(named=True)]
-    named = trials.select("trial_id").with_columns(group=pl.Series(words, dtype=pl.String))
+    named = trials.select("trial_id").with_columns(group=labels(trials, tables.groups))
     seen = tables.events.filter(pl.col("event").is_in((BEFORE, AFTER)) & (pl.col("state") == "observed"))
     reached = seen.select("trial_id", "horizon", stage="event", step="upper").collect()
     both = reached.filter(pl.len().over("trial_id") == 2)

@@ -11,13 +11,13 @@ import itertools
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from grokstudy.analysis.labels import label
+from grokstudy.analysis.labels import labels
 from grokstudy.analysis.statistics.permutation import Permuted, permutation, risk_table, scores
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -74,6 +74,7 @@ class Sample:
     time: Array
     observed: Array
     seed: Array
+    words: str = "all"
 
     @property
     def n(self) -> int:
@@ -93,7 +94,12 @@ def samples(events: pl.LazyFrame, event: str, by: Sequence[str]) -> list[Sample]
     frame = rows.select(*by, "seed", duration=duration, observed=pl.col("state") == "observed").collect()
     parts = frame.partition_by(by, maintain_order=True) if by else [frame] if len(frame) else []
     arrays = ("duration", "observed", "seed")
-    return [Sample({name: part[name][0] for name in by}, *(part[c].to_numpy() for c in arrays)) for part in parts]
+    groups = [{name: part[name][0] for name in by} for part in parts]
+    words = labels(pl.DataFrame(groups, infer_schema_length=None), by) if groups else ()
+    return [
+        Sample(group, *(part[column].to_numpy() for column in arrays), words=name)
+        for group, part, name in zip(groups, parts, words, strict=True)
+    ]
 
 
 def kaplan_meier(sample: Sample) -> pl.DataFrame:
@@ -172,7 +178,7 @@ def _permuted(a: Sample, b: Sample) -> tuple[Permuted, Permuted]:
 
 
 def _sizes(a: Sample, b: Sample) -> dict[str, Any]:
-    named = {"a": label(a.group), "b": label(b.group), "n_a": a.n, "n_b": b.n}
+    named = {"a": a.words, "b": b.words, "n_a": a.n, "n_b": b.n}
     return {**named, "censored_a": a.n_censored, "censored_b": b.n_censored}
 
 
@@ -241,4 +247,4 @@ def _aligned(a: Sample, b: Sample) -> tuple[Sample, Sample, bool]:
 
 def _by_seed(sample: Sample) -> Sample:
     order = np.argsort(sample.seed, kind="stable")
-    return Sample(sample.group, sample.time[order], sample.observed[order], sample.seed[order])
+    return replace(sample, time=sample.time[order], observed=sample.observed[order], seed=sample.seed[order])

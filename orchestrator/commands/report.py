@@ -106,7 +106,7 @@ def draw_report(
         if as_json:
             emit(as_json_text(frame))
         elif not quiet:
-            say(f"{answer_text(frame, min(80, width() or 80)).rstrip()}\n")
+            say(f"{answer_text(frame, min(80, width() or 80), brief=True).rstrip()}\n")
 
     try:
         written = write_report(store.uri, name, own=own, answered=answered)

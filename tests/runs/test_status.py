@@ -15,8 +15,8 @@ PHI, DECAY, DEPTH = {"data.phi": 3.6}, {"optim.weight_decay": 0.0965489384605629
 @pytest.mark.parametrize(
     ("point", "name"),
     [
-        ({**PHI, **DECAY, **DEPTH}, "phi=3.6, weight_decay=0.0965489, shared"),
-        ({**PHI, **DECAY, **DEPTH, "train.steps": 1000}, "phi=3.6, weight_decay=0.0965489, shared"),
+        ({**PHI, **DECAY, **DEPTH}, "phi=3.6, weight_decay=0.0965, shared"),
+        ({**PHI, **DECAY, **DEPTH, "train.steps": 1000}, "phi=3.6, weight_decay=0.0965, shared"),
         (PHI, "phi=3.6"),
         (DEPTH, "shared"),
         ({"train.steps": 1000}, "all"),
