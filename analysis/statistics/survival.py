@@ -93,11 +93,10 @@ def samples(events: pl.LazyFrame, event: str, by: Sequence[str]) -> list[Sample]
     duration = pl.coalesce("time", pl.col("lower").cast(pl.Float64), pl.lit(0.0))
     frame = rows.select(*by, "seed", duration=duration, observed=pl.col("state") == "observed").collect()
     parts = frame.partition_by(by, maintain_order=True) if by else [frame] if len(frame) else []
-    arrays = ("duration", "observed", "seed")
     groups = [{name: part[name][0] for name in by} for part in parts]
     words = labels(pl.DataFrame(groups, infer_schema_length=None), by) if groups else ()
     return [
-        Sample(group, *(part[column].to_numpy() for column in arrays), words=name)
+        Sample(group, part["duration"].to_numpy(), part["observed"].to_numpy(), part["seed"].to_numpy(), name)
         for group, part, name in zip(groups, parts, words, strict=True)
     ]
 

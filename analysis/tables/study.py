@@ -8,7 +8,6 @@ it is needed, except what it takes to tell that a file can be read.
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -224,11 +223,9 @@ def _trials(folder: StudyDir, axes: Sequence[str]) -> tuple[pl.DataFrame, list[S
 def _transplants(folder: StudyDir) -> tuple[pl.DataFrame, list[Skipped]]:
     """The transplants between checkpoints; empty when there are none."""
     schema = polars_schema(TRANSPLANT_COLUMNS)
-    if not folder.store.exists(folder.transplants):
-        return pl.DataFrame(schema=schema), []
     try:
-        rows = pl.read_parquet(io.BytesIO(folder.store.read(folder.transplants)))
-        return rows.select(pl.col(name).cast(kind) for name, kind in schema.items()), []
-    except pl.exceptions.PolarsError:
+        rows = folder.find_transplants()
+        return pl.DataFrame(schema=schema) if rows is None else pl.DataFrame(rows).cast(schema), []
+    except DamagedError:
         reason = f"torn or not ours; grokstudy transplants {folder.name} writes it again"
         return pl.DataFrame(schema=schema), [Skipped(folder.transplants, reason)]

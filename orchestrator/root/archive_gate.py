@@ -92,6 +92,7 @@ def _runs_of(path: Path, study: StudyDir) -> list[str]:
     study.find_spec()
     study.trial_rows()
     study.find_audit()
+    study.find_transplants()
     return study_runs(study)
 
 

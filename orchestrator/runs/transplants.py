@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from grokstudy.trainables.schema import TRANSPLANT_COLUMNS
-from grokstudy.trainables.storage.records import arrow_schema
 from grokstudy.trainables.storage.run_dir import RunDir
 from grokstudy.trainables.storage.store import Store
-from grokstudy.trainables.storage.study_dir import StudyDir
+from grokstudy.trainables.storage.study_dir import TRANSPLANTED, StudyDir
 
 if TYPE_CHECKING:
     import torch
-
-SCHEMA = arrow_schema(TRANSPLANT_COLUMNS)
 
 
 def write_transplants(store: Store, study: str, device: torch.device) -> tuple[int, list[str]]:
@@ -47,6 +43,6 @@ def write_transplants(store: Store, study: str, device: torch.device) -> tuple[i
         except ValueError as error:
             left_out.append(str(error))
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), buffer, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(rows, schema=TRANSPLANTED), buffer, compression="zstd")
     store.write(StudyDir(store, study).transplants, buffer.getvalue())
     return len({row["run_id"] for row in rows}), left_out

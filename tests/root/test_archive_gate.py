@@ -84,6 +84,31 @@ def table_of(trial: Mapping[str, object]) -> bytes:
     return buffer.getvalue()
 
 
+TRANSPLANT = {"run_id": "a", "stage": "memorised", "early": 3, "late": 9, "donor": "early", "receiver": "late",
+              "split": "test_ii", "layer": 1, "value": 0.5, "n": 8}  # fmt: skip
+
+
+def no_transplants() -> dict[str, bytes]:
+    """Tables that are none of transplants, by what is said of them."""
+    return {
+        "cannot be read": b"PAR1",
+        "cannot be read .*n": table_of({name: value for name, value in TRANSPLANT.items() if name != "n"}),
+        "stage is 'never', allowed are memorised, generalised": table_of({**TRANSPLANT, "stage": "never"}),
+        "donor is 'me', allowed are early, late, untrained": table_of({**TRANSPLANT, "donor": "me"}),
+        "value is 1.5 to 1.5, allowed is 0 to 1": table_of({**TRANSPLANT, "value": 1.5}),
+        "value is not a number": table_of({**TRANSPLANT, "value": float("nan")}),
+        "early is -3 to -3, allowed is 0 or more": table_of({**TRANSPLANT, "early": -3}),
+    }
+
+
+def test_a_table_of_transplants_passes_the_gate(origin: Store, tmp_path: Path) -> None:
+    tar = parcel(tmp_path / "s.tar", {**files(origin), "studies/s/transplants.parquet": table_of(TRANSPLANT)})
+    receive(Store(tmp_path / "there"), tar)
+    rows = StudyDir(Store(tmp_path / "there"), "s").find_transplants()
+    assert rows is not None
+    assert rows.to_pylist() == [TRANSPLANT]
+
+
 def refused(tmp_path: Path, tar: Path, fragment: str) -> None:
     """Exit 2 with the reason, and nothing there."""
     there = tmp_path / "refused"
@@ -107,6 +132,8 @@ def test_what_is_not_a_whole_study_of_ours_is_refused_before_the_first_write(ori
         "belongs to run None": {**good, run: b"{}"},
         "audit.json: is no audit": {**good, "studies/s/audit.json": b'{"label": "fine", "runs": []}'},
         "s/audit.json: is no audit as": {**good, "studies/s/audit.json": b'{"label": "bitwise", "runs": [1]}'},
+        **{f"transplants.parquet: {said}": {**good, "studies/s/transplants.parquet": content}
+           for said, content in no_transplants().items()},
         "DONE.json: step is missing": {**good, run.replace("run.json", "DONE.json"): b"{}"},
         "is a run that no study of the file asks for": {**good, f"{other}/run.json": good[run]},
         "'runs/x/run.json' is not a file of a study": {**good, "runs/x/run.json": b"{}"},

@@ -43,13 +43,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.yaml").write_text(TINY)
     done = asked("run", folder / "tiny.yaml", "--local", "--workers", "1", "--root", folder / "root")
     assert done.exit_code == 0, done.output
+    done = asked("transplants", "tiny", "--root", folder / "root")
+    assert done.exit_code == 0, done.output
+    assert "checkpoints of 1 runs" in done.stdout
     return folder / "root"
 
 
 def test_within_the_late_checkpoint_they_are_what_was_recorded_in_training(root: Path) -> None:
-    done = asked("transplants", "tiny", "--root", root)
-    assert done.exit_code == 0, done.output
-    assert "checkpoints of 1 runs" in done.stdout
     tables = load(root, "tiny")
     rows = tables.transplants
     assert set(rows["stage"]) == {"memorised", "generalised"}
@@ -69,9 +69,11 @@ def test_the_report_shows_them_until_the_run_is_trained_further(root: Path) -> N
     tables = load(root, "tiny")
     shown = transplanted(tables)
     assert set(shown["split"]) == {"train_ii", "test_ii"}
-    longer = tables.transplants.with_columns(late=pl.lit(60, pl.Int64))
-    longer.write_parquet(Store(root).path(StudyDir(Store(root), "tiny").transplants))
+    place = Path(Store(root).path(StudyDir(Store(root), "tiny").transplants))
+    kept = place.read_bytes()
+    tables.transplants.with_columns(late=pl.lit(60, pl.Int64)).write_parquet(place)
     assert transplanted(load(root, "tiny")).is_empty()
+    place.write_bytes(kept)
 
 
 def test_a_torn_table_is_named_and_left_out(root: Path) -> None:

@@ -20,13 +20,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from grokstudy.trainables import plugins
 from grokstudy.trainables.messages import first_line
-from grokstudy.trainables.schema import TRIAL_COLUMNS
+from grokstudy.trainables.schema import TRANSPLANT_COLUMNS, TRIAL_COLUMNS
 from grokstudy.trainables.storage.records import arrow_schema, in_memory
 from grokstudy.trainables.storage.store import DamagedError, Store
 
@@ -34,6 +35,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
 """What a study can be called."""
 FIXED = arrow_schema(TRIAL_COLUMNS)
 """The columns of trials.parquet that every study has; its axes follow."""
+TRANSPLANTED = arrow_schema(TRANSPLANT_COLUMNS)
+"""The columns of transplants.parquet."""
+STAGES, SOURCES = ("memorised", "generalised"), ("early", "late", "untrained")
+"""What the early checkpoint of a transplant can be, and whose state and context."""
 AUDIT_LABELS = ("bitwise", "statistical", "not reproducible")
 """What an audit can say of a run and of a study, from the best to the worst."""
 MEASURED = ("transplants.parquet", "audit.json")
@@ -186,6 +191,32 @@ class StudyDir:
             remedy = f"grokstudy audit {self.name} writes it again"
             raise DamagedError(f"{self.store.path(self.audit)}: is no audit as grokstudy writes it; {remedy}")
         return audit
+
+    def find_transplants(self) -> pa.Table | None:
+        """The table of transplants; None where there were none. Raises DamagedError for a torn or foreign one."""
+        if not self.store.exists(self.transplants):
+            return None
+        try:
+            rows = in_memory(self.store.read(self.transplants)).read(use_threads=False)
+            rows = rows.select(TRANSPLANTED.names).cast(TRANSPLANTED)
+            rows.validate(full=True)
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            self._refuse_transplants(f"cannot be read ({first_line(error, 80)})")
+        for column, allowed in {"stage": STAGES, "donor": SOURCES, "receiver": SOURCES}.items():
+            if odd := set(rows[column].unique().to_pylist()) - {*allowed}:
+                self._refuse_transplants(f"{column} is {min(map(str, odd))!r}, allowed are {', '.join(allowed)}")
+        for column, most in {"value": 1, "early": None, "late": None, "n": None}.items():
+            lowest, highest = pc.min_max(rows[column]).as_py().values()
+            if lowest is not None and (lowest < 0 or (most is not None and highest > most)):
+                limits = "0 to 1" if most else "0 or more"
+                self._refuse_transplants(f"{column} is {lowest:g} to {highest:g}, allowed is {limits}")
+        if pc.any(pc.is_nan(rows["value"])).as_py():
+            self._refuse_transplants("value is not a number, allowed is 0 to 1 or none")
+        return rows
+
+    def _refuse_transplants(self, detail: str) -> NoReturn:
+        remedy = f"grokstudy transplants {self.name} writes it again"
+        raise DamagedError(f"{self.store.path(self.transplants)}: {detail}; {remedy}")
 
     def read_spec(self) -> dict[str, Any]:
         """study.json. Raises FileNotFoundError naming the studies that there are."""
