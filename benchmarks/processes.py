@@ -18,7 +18,7 @@ import torch
 
 from grokstudy.trainables.bench.bench import small
 from grokstudy.trainables.bench.measure import figure
-from grokstudy.trainables.bench.speed import on_noise
+from grokstudy.trainables.bench.speed import timed_engine
 
 MEMBERS, WIDTHS = (4, 16, 64), (16, 64)
 ROUNDS, SECONDS, STEPS = 3, 3.0, 10
@@ -27,7 +27,7 @@ ROUNDS, SECONDS, STEPS = 3, 3.0, 10
 def train(line: Connection, width: int, members: int) -> None:
     """A process: train so many members for a while whenever asked; answers with summed steps per second."""
     torch.set_num_threads(1)
-    engine = on_noise(small(width, "fp32"), torch.device("cpu"), members)
+    engine = timed_engine(small(width, "fp32"), torch.device("cpu"), members)
     engine.train(0, STEPS)
     line.send(0.0)
     while line.recv():

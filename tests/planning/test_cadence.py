@@ -102,13 +102,13 @@ def test_a_large_evaluation_is_measured_on_fewer_examples(small: Small, monkeypa
 
 
 def test_speed_is_measured_with_the_engine_that_is_asked_for(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, on_noise = [], speed.on_noise
+    asked, timed_engine = [], speed.timed_engine
 
     def noting(config: RunConfig, device: torch.device, members: int, engine: Mode) -> Engine:
         asked.append(engine)
-        return on_noise(config, device, members)
+        return timed_engine(config, device, members)
 
-    monkeypatch.setattr(speed, "on_noise", noting)
+    monkeypatch.setattr(speed, "timed_engine", noting)
     assert min(speed.step_seconds(small(), engine="compile")) > 0
     assert asked == ["compile"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from grokstudy.trainables.bench.speed import on_noise
+from grokstudy.trainables.bench.speed import timed_engine
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.training import program
 from grokstudy.trainables.training import stepper as capture
@@ -61,7 +61,7 @@ STEPS_OF = {
 @pytest.mark.parametrize("changes", STEPS_OF.values(), ids=STEPS_OF.keys())
 def test_a_step_stays_on_the_device(small: Small, changes: dict[str, Any]) -> None:
     """On the meta device there are no values: what needs one, or mixes devices, raises."""
-    engine = on_noise(small(**changes), META, 2)
+    engine = timed_engine(small(**changes), META, 2)
     with Watch(META) as watch:
         engine.update()
     assert watch.count > 50
@@ -69,7 +69,7 @@ def test_a_step_stays_on_the_device(small: Small, changes: dict[str, Any]) -> No
 
 
 def test_a_step_of_the_mixer_stays_on_the_device() -> None:
-    engine = on_noise(RunConfig.from_dict({"model": MIXER, "train": {"batch": 8}}), META, 2)
+    engine = timed_engine(RunConfig.from_dict({"model": MIXER, "train": {"batch": 8}}), META, 2)
     engine.update()  # its fixed start is moved to the device once
     with Watch(META) as watch:
         engine.update()
@@ -77,7 +77,7 @@ def test_a_step_of_the_mixer_stays_on_the_device() -> None:
 
 
 def test_a_step_in_bf16_keeps_its_master_weights_and_needs_no_host(small: Small) -> None:
-    engine = on_noise(small(train={"precision": "bf16"}), CPU, 2)
+    engine = timed_engine(small(train={"precision": "bf16"}), CPU, 2)
     with Watch(CPU) as watch:
         engine.update()
     assert not watch.found
@@ -88,7 +88,7 @@ def test_a_step_in_bf16_keeps_its_master_weights_and_needs_no_host(small: Small)
     "fault", [lambda e: e.ring_K3M.sum().item(), lambda e: torch.tensor(1.0), lambda e: e.flat_MP[e.flat_MP > 0]]
 )
 def test_the_watch_sees_what_could_not_be_captured(small: Small, fault: Callable[[Engine], object]) -> None:
-    engine = on_noise(small(), META)
+    engine = timed_engine(small(), META)
     with Watch(META) as watch:
         try:
             fault(engine)
@@ -98,7 +98,7 @@ def test_the_watch_sees_what_could_not_be_captured(small: Small, fault: Callable
 
 
 def curve(config: RunConfig, mode: Mode = "auto", members: int = 2, count: int = 30) -> np.ndarray[Any, Any]:
-    engine = on_noise(config, CPU, members, mode)
+    engine = timed_engine(config, CPU, members, mode)
     return np.concatenate([engine.train(start, start + 10) for start in range(0, count, 10)], axis=1)
 
 
@@ -169,14 +169,14 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine], Engine]:
 
 
 def test_a_captured_step_is_replayed_for_every_step_once(small: Small, taped: Callable[[Engine], Engine]) -> None:
-    engine = taped(on_noise(small(), CPU, 2))
+    engine = taped(timed_engine(small(), CPU, 2))
     found = np.concatenate([engine.train(start, start + 10) for start in (0, 10, 20)], axis=1)
     assert np.array_equal(found, curve(small()))
     assert (Tape.recorded, Tape.replayed) == (1, 30 - WARM_UP)
 
 
 def test_a_smaller_pack_is_captured_anew(small: Small, taped: Callable[[Engine], Engine]) -> None:
-    engine, plain = taped(on_noise(small(), CPU, 3)), on_noise(small(), CPU, 3)
+    engine, plain = taped(timed_engine(small(), CPU, 3)), timed_engine(small(), CPU, 3)
     for one in (engine, plain):
         one.train(0, 10)
         one.keep(torch.tensor([0, 2]))
@@ -189,7 +189,7 @@ def test_where_capturing_fails_one_warning_says_so_and_the_numbers_stay(
     small: Small, taped: Callable[[Engine], Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tape, "fault", "operation not permitted when stream is capturing")
-    engine = taped(on_noise(small(), CPU, 2))
+    engine = taped(timed_engine(small(), CPU, 2))
     with pytest.warns(UserWarning, match=r"CUDA graph failed \(operation not permitted.*one by one") as said:
         found = np.concatenate([engine.train(start, start + 10) for start in (0, 10, 20)], axis=1)
     assert len(said) == 1
@@ -199,7 +199,7 @@ def test_where_capturing_fails_one_warning_says_so_and_the_numbers_stay(
 @pytest.mark.parametrize(("mode", "message"), [("graph", "needs a CUDA device"), ("fast", "eager, graph, compile")])
 def test_an_impossible_engine_is_told(small: Small, mode: Mode, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        on_noise(small(), CPU, engine=mode)
+        timed_engine(small(), CPU, engine=mode)
 
 
 @pytest.mark.parametrize(

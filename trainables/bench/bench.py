@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from grokstudy.trainables.bench.measure import Steps, figure, ratio, speeds, wait
-from grokstudy.trainables.bench.speed import on_noise
+from grokstudy.trainables.bench.speed import timed_engine
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.models import parameter_count, step_flops
 from grokstudy.trainables.training.engine import CHUNK, Engine
@@ -133,7 +133,7 @@ class Table:
 
     def chunks(self) -> None:
         """Chunks against a look at the metrics after every step."""
-        engine = on_noise(small(64, self.precision), self.device)
+        engine = timed_engine(small(64, self.precision), self.device)
         per_second = self._speeds({"chunked": in_chunks(engine), "synced": in_chunks(engine, 1)})
         ratio("bench/chunked_vs_synced", per_second, "chunked", "synced", width=64)
 
@@ -148,7 +148,7 @@ class Table:
     def steps(self, config: RunConfig, members: int = 1, engine: Mode = "auto") -> Steps:
         """Our steps in whole chunks."""
         gc.collect()  # the memory of the engine before
-        steps = in_chunks(on_noise(config, self.device, members, engine))
+        steps = in_chunks(timed_engine(config, self.device, members, engine))
         if self.device.type == "cuda":
             steps(WARM_UP + 1)  # compiled and captured before anything is timed
         return steps

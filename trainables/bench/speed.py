@@ -22,9 +22,9 @@ from grokstudy.trainables.probes.splits import stack_splits
 from grokstudy.trainables.probes.subject import Subject
 from grokstudy.trainables.randomness import Stream
 from grokstudy.trainables.tasks import TASKS
-from grokstudy.trainables.tasks.base import StoredRows
+from grokstudy.trainables.tasks.base import Fresh, StoredRows
 from grokstudy.trainables.tasks.graph import GraphData
-from grokstudy.trainables.training.batches import Source, Table, TrainingSet, WithOffset
+from grokstudy.trainables.training.batches import Drawn, Source, Table, TrainingSet, WithOffset
 from grokstudy.trainables.training.engine import CHUNK, Engine, precision
 from grokstudy.trainables.training.evaluate import evaluate
 from grokstudy.trainables.training.stepper import WARM_UP, Mode
@@ -213,7 +213,7 @@ def _seconds_per_step(config: RunConfig, device: torch.device, members: int = 1,
 
 def _repeated_step(config: RunConfig, device: torch.device, members: int, engine: Mode) -> tuple[float, ...]:
     """Seconds of a step of the pack in each repetition, after a warm-up."""
-    trained = on_noise(config, device, members, engine)
+    trained = timed_engine(config, device, members, engine)
     trained.train(0, 1 if device.type == "cpu" else WARM_UP + 1)
     count, repetitions = 1, []
     for _ in range(REPETITIONS):
@@ -228,10 +228,25 @@ def _repeated_step(config: RunConfig, device: torch.device, members: int, engine
     return tuple(repetitions)
 
 
-def on_noise(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> Engine:
-    """An engine of so many members on random examples: as fast as on real ones, and there at once."""
-    model, stream, rows = build(config.model, config.example), Stream(0, "speed"), config.train.batch
-    shape = config.example
+def timed_engine(config: RunConfig, device: torch.device, members: int = 1, engine: Mode = "auto") -> Engine:
+    """An engine of so many members that is as fast as theirs will be, and there at once.
+
+    Examples that a task draws for each step are drawn, which can take longer than the update; others are random.
+    """
+    model = build(config.model, config.example)
+    task, members_data = TASKS[config.task], [config.data] * members
+    fresh = Drawn(task, members_data, [*range(members)], device) if issubclass(task, Fresh) else None
+    source: Source = fresh or Table([_noise(config)] * members, device)
+    if config.model.positions == "learned_offset":
+        source = WithOffset(source, config.example.length, config.example.longest)
+    training = TrainingSet(source, list(range(members)), [0] * members, device)
+    weights = [model.initial(0)] * members
+    return Engine(model, [config] * members, training, weights, [None] * members, device, engine)
+
+
+def _noise(config: RunConfig) -> StoredRows:
+    """As many random examples as a batch has."""
+    stream, rows, shape = Stream(0, "speed"), config.train.batch, config.example
     if shape.reals:
         inputs = stream.normal(rows * shape.length * shape.reals).reshape(rows, shape.length, shape.reals)
     else:
@@ -241,10 +256,4 @@ def on_noise(config: RunConfig, device: torch.device, members: int = 1, engine: 
     at = np.tile(np.arange(shape.length - shape.answers, shape.length), (rows, 1))
     wanted = (rows, shape.answers) if shape.classes else (rows, shape.answers, shape.outputs)
     target = np.zeros(wanted, np.int64 if shape.classes else np.float32)
-    examples = StoredRows(inputs, at, target)
-    source: Source = Table([examples] * members, device)
-    if config.model.positions == "learned_offset":
-        source = WithOffset(source, shape.length, shape.longest)
-    training = TrainingSet(source, list(range(members)), [0] * members, device)
-    weights = [model.initial(0)] * members
-    return Engine(model, [config] * members, training, weights, [None] * members, device, engine)
+    return StoredRows(inputs, at, target)
