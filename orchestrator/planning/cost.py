@@ -34,6 +34,8 @@ class Pace:
     """Of one evaluation with its probes."""
     state: Callable[[RunConfig], int]
     """Bytes of one checkpoint."""
+    opening: Measure = lambda _: NONE
+    """Of what a run takes besides its updates and evaluations."""
     start: Callable[[], Seconds] = lambda: NONE
     """Of the workers until they train, as far as that is known once the others were asked for."""
 
@@ -44,7 +46,7 @@ class Pace:
         """
         config, start, stop = stretch
         training = self.step(config, members) * ((stop - start - jumped) / members)
-        return training + self.evaluation(config) * evaluations(config.eval, start, stop)
+        return training + self.evaluation(config) * evaluations(config.eval, start, stop) + self.opening(config)
 
     def remembered(self) -> Pace:
         """The same, measuring each kind of run once."""
@@ -55,7 +57,8 @@ class Pace:
                 steps[key] = self.step(config, members)
             return steps[key]
 
-        return Pace(step, _once(self.evaluation, evaluation_kind), _once(self.state, step_kind), self.start)
+        evaluation, opening = (_once(measure, evaluation_kind) for measure in (self.evaluation, self.opening))
+        return Pace(step, evaluation, _once(self.state, step_kind), opening, self.start)
 
 
 def step_kind(config: RunConfig) -> Hashable:

@@ -10,7 +10,13 @@ from grokstudy.orchestrator.planning.crew import Crew
 from grokstudy.orchestrator.planning.packing import PackSize
 from grokstudy.orchestrator.planning.seconds import Seconds
 from grokstudy.orchestrator.study.study import Study
-from grokstudy.trainables.bench.speed import evaluation_seconds, remembered_pack_size, state_bytes, step_seconds
+from grokstudy.trainables.bench.speed import (
+    evaluation_seconds,
+    opening_seconds,
+    remembered_pack_size,
+    state_bytes,
+    step_seconds,
+)
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.plugins import code_of
 
@@ -34,13 +40,16 @@ def measured_pace(study: Study, workers: int, say: Callable[[str], None]) -> Ite
         def evaluation(config: RunConfig) -> Seconds:
             return Seconds.of(crew(evaluation_seconds, config, "cpu", threads))
 
+        def opening(config: RunConfig) -> Seconds:
+            return Seconds.of(crew(opening_seconds, config, threads))
+
         def state(config: RunConfig) -> int:
             return crew(state_bytes, config)[0]
 
         def start() -> Seconds:  # measured once, and as sure as that
             return Seconds(crew.start_s, crew.start_s, crew.start_s)
 
-        yield Pace(step, evaluation, state, start).remembered()
+        yield Pace(step, evaluation, state, opening, start).remembered()
 
 
 def members_of(study: Study, measured: bool) -> PackSize:

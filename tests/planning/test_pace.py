@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +15,7 @@ from grokstudy.orchestrator.planning.cost import Pace, evaluations, makespan, ma
 from grokstudy.orchestrator.planning.seconds import NONE, Seconds
 from grokstudy.orchestrator.runs.siblings import Share
 from grokstudy.orchestrator.runs.trials import Run
+from grokstudy.trainables.bench.speed import opening_seconds
 from grokstudy.trainables.config import RunConfig, eval_steps
 
 Small = Callable[..., RunConfig]
@@ -29,6 +33,19 @@ def test_seconds_are_those_of_steps_and_of_evaluations(small: Small) -> None:
     assert pace.seconds((config, 0, 100)) == Seconds(100 / 2 + 5 * 2.0, 100 / 4 + 5 * 1.0, 100 + 5 * 4.0)
     assert pace.seconds((config, 60, 100)) == Seconds(40 / 2 + 2 * 2.0, 40 / 4 + 2 * 1.0, 40 + 2 * 4.0)
     assert pace.seconds((config, 60, 100), jumped=30) == Seconds(10 / 2 + 2 * 2.0, 10 / 4 + 2 * 1.0, 10 + 2 * 4.0)
+    opened = dataclasses.replace(pace, opening=lambda _: Seconds(0.5, 0.25, 1.0))
+    assert opened.seconds((config, 60, 100)).mean == pace.seconds((config, 60, 100)).mean + 0.5
+
+
+def test_what_opening_a_run_takes_is_measured_and_leaves_nothing(small: Small, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path))
+        seconds = opening_seconds(small())
+        large = opening_seconds(small(model={"width": 4096, "heads": 8}))
+    assert min(seconds) >= 0.0
+    assert max(seconds) > 0.0
+    assert large == (0.0, 0.0)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_each_kind_of_run_is_measured_once(small: Small) -> None:

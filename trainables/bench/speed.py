@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,12 +23,14 @@ from grokstudy.trainables.probes.queries import Queries
 from grokstudy.trainables.probes.splits import stack_splits
 from grokstudy.trainables.probes.subject import Subject
 from grokstudy.trainables.randomness import Stream
+from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.tasks import TASKS
 from grokstudy.trainables.tasks.base import Fresh, StoredRows
 from grokstudy.trainables.tasks.graph import GraphData
 from grokstudy.trainables.training.batches import Drawn, Source, Table, TrainingSet, WithOffset
 from grokstudy.trainables.training.engine import CHUNK, Engine, precision
 from grokstudy.trainables.training.evaluate import evaluate
+from grokstudy.trainables.training.pack import Pack
 from grokstudy.trainables.training.stepper import WARM_UP, Mode
 
 PROBE_FLOPS = 1.6e10
@@ -115,6 +119,27 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
     blocks = _forward_flops(config) / _forward_flops(measured)
     patched = config.depth / 2  # probes at each depth run what lies behind it
     return (blocks * statistics.fmean(splits_s + patched * probes_s for splits_s, probes_s in parts),)
+
+
+def opening_seconds(config: RunConfig, threads: int = 1) -> tuple[float, ...]:
+    """Measured seconds of what a run takes besides updates and evaluations: its data, its weights, its files; repeated.
+
+    Not measured, and counted as nothing, where a training function trains or the model or its data is large.
+    """
+    stored = None if config.trainable is not None else TASKS[config.task].memory(config.data)
+    if config.trainable is not None or _is_large(config) or (stored is not None and stored[0] > DATA_BYTES):
+        return 0.0, 0.0
+    short = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=1), start=None)
+    twice = 2 * statistics.fmean(evaluation_seconds(config, "cpu", threads))  # at step 0 and at its end
+    seconds = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            pack = Pack([short], Store(folder), "cpu", threads, "eager")
+            while not pack.finished:
+                pack.advance(math.inf)
+            seconds.append(max(time.perf_counter() - began - twice, 0.0))
+    return tuple(seconds[1:])
 
 
 def _forward_flops(config: RunConfig) -> float:
