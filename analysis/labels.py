@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
 ANSWER, CIRCUIT = "generalised", "circuit"
 """The two events that lead, class and order are about."""
@@ -51,12 +52,14 @@ def setting(values: Mapping[str, Any], digits: int = DIGITS) -> str:
 
 def labels(frame: pl.DataFrame, axes: Sequence[str], words: Callable[..., str] = label) -> pl.Series:
     """Each row's place on some axes in words, with as many digits as tell the places apart."""
+    import polars  # late: names alone are asked for by commands that read no table
+
     rows = frame.select(axes).to_dicts()
     places = frame.select(axes).unique().to_dicts() if axes else []
     enough = (d for d in range(DIGITS, EXACT) if len({words(place, d) for place in places}) == len(places))
     digits = next(enough, EXACT)
     named = [words(row, digits) for row in rows] if axes else [words({}, digits)] * len(frame)
-    return pl.Series(named, dtype=pl.String)
+    return polars.Series(named, dtype=polars.String)
 
 
 def axis_title(option: str) -> str:
