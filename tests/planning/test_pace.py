@@ -42,8 +42,7 @@ def test_what_opening_a_run_takes_is_measured_and_leaves_nothing(small: Small, t
         patched.setattr(tempfile, "tempdir", str(tmp_path))
         seconds = opening_seconds(small())
         large = opening_seconds(small(model={"width": 4096, "heads": 8}))
-    assert min(seconds) >= 0.0
-    assert max(seconds) > 0.0
+    assert min(seconds) > 0.0
     assert large == (0.0, 0.0)
     assert not [*tmp_path.iterdir()]
 

@@ -39,6 +39,8 @@ REPETITIONS, REPETITION_S = 4, 0.15
 """How often a step or an evaluation is measured, and for how long at a time."""
 EVALUATION_FLOPS = 1e10
 """Largest evaluation of the splits that is measured as it is."""
+FEW = 8
+"""Examples that are evaluated where it is not evaluations that are measured."""
 DOUBLING_GAIN = 1.1
 """A pack is doubled only when the summed speed rises by a tenth."""
 MEMORY_SHARE = 0.8
@@ -124,13 +126,14 @@ def evaluation_seconds(config: RunConfig, device: str = "cpu", threads: int = 1)
 def opening_seconds(config: RunConfig, threads: int = 1) -> tuple[float, ...]:
     """Measured seconds of what a run takes besides updates and evaluations: its data, its weights, its files; repeated.
 
-    Not measured, and counted as nothing, where a training function trains or the model or its data is large.
+    Of a run of one step that evaluates few examples. Not measured, and counted as nothing, where a training function
+    trains or the model or its data is large.
     """
     stored = None if config.trainable is not None else TASKS[config.task].memory(config.data)
     if config.trainable is not None or _is_large(config) or (stored is not None and stored[0] > DATA_BYTES):
         return 0.0, 0.0
-    short = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=1), start=None)
-    twice = 2 * statistics.fmean(evaluation_seconds(config, "cpu", threads))  # at step 0 and at its end
+    few = dataclasses.replace(config.eval, probes=(), max_examples=FEW, generated=0)
+    short = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=1), eval=few, start=None)
     seconds = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +141,7 @@ def opening_seconds(config: RunConfig, threads: int = 1) -> tuple[float, ...]:
             pack = Pack([short], Store(folder), "cpu", threads, "eager")
             while not pack.finished:
                 pack.advance(math.inf)
-            seconds.append(max(time.perf_counter() - began - twice, 0.0))
+            seconds.append(time.perf_counter() - began)
     return tuple(seconds[1:])
 
 
