@@ -108,6 +108,10 @@ class Scan:
     trials: pl.DataFrame
     """Their `run_id` and `horizon`; the other columns follow those of the table."""
     skipped: dict[str, Skipped] = field(default_factory=dict)
+    _schemas: dict[tuple[str, ...], pa.Schema] = field(default_factory=dict)
+    """Of sets of columns that were wanted."""
+    _accepted: tuple[pq.ParquetSchema, list[str]] | None = None
+    """Layout and columns of the last part that was looked at and could be used."""
 
     @property
     def frame(self) -> pl.LazyFrame:
@@ -218,16 +222,14 @@ class Scan:
         return None
 
     def _rows(self, part: _Part, source: pq.ParquetFile, names: Sequence[str]) -> _Rows:
-        schema = source.schema_arrow
-        if not schema.equals(self._arrow):
-            self._check(schema)
-        last = _last_step(source, schema.names.index("step"))
+        columns = self._columns(source)
+        last = _last_step(source, columns.index("step"))
         doubled = part.end is not None and last >= part.end
         cut = doubled or any(last >= until for _, until in part.trials)
         wanted = [name for name in self._arrow.names if name in names or (cut and name == "step")]
         if not wanted:
             return _Rows(pa.table({}), source.metadata.num_rows, last)
-        known = [name for name in wanted if name in schema.names]
+        known = [name for name in wanted if name in columns]
         rows = source.read(columns=known or ["step"], use_threads=False)
         if doubled:
             reason = f"holds rows of the part at {part.end}, too, taken once; grokstudy compact merges them"
@@ -240,13 +242,27 @@ class Scan:
         for column in rows.columns:
             if pa.types.is_string(column.type):
                 column.validate(full=True)  # text that is not UTF-8 would end the process later
-        wanted = pa.schema([self._arrow.field(name) for name in names])
+        key = tuple(names)
+        wanted = self._schemas.get(key) or self._schemas.setdefault(key, pa.schema(map(self._arrow.field, names)))
         if rows.schema.equals(wanted):
             return rows
         known = {name: rows[name] for name in rows.column_names}
         return pa.table(
             [known.get(field.name, pa.nulls(len(rows), field.type)).cast(field.type) for field in wanted], wanted
         )
+
+    def _columns(self, source: pq.ParquetFile) -> list[str]:
+        """The columns of a part. One laid out as the last that was accepted is not looked at again: it is accepted.
+
+        Raises _FaultError.
+        """
+        layout, accepted = source.metadata.schema, self._accepted
+        if accepted is None or not layout.equals(accepted[0]):
+            schema = source.schema_arrow
+            if not schema.equals(self._arrow):
+                self._check(schema)
+            self._accepted = accepted = layout, schema.names
+        return accepted[1]
 
     def _check(self, schema: pa.Schema) -> None:
         """Whether a part has this table's columns. Raises _FaultError."""
@@ -273,7 +289,8 @@ def _terms(condition: pl.Expr) -> list[pl.Expr]:
 
 def _last_step(source: pq.ParquetFile, place: int) -> int:
     """The largest value of the column `step`, by the footer where that says so."""
-    groups = [source.metadata.row_group(number).column(place) for number in range(source.metadata.num_row_groups)]
+    metadata = source.metadata
+    groups = [metadata.row_group(number).column(place) for number in range(metadata.num_row_groups)]
     if all(group.statistics is not None and group.statistics.has_min_max for group in groups):
         return max((int(group.statistics.max) for group in groups), default=-1)
     largest = pc.max(source.read(columns=["step"])["step"]).as_py()
