@@ -84,8 +84,9 @@ def _read(run: RunDir, target: int, scheduler_stops: bool, names: Mapping[str, l
         return RunState("missing", 0)
     saved = filter(None, map(CHECKPOINT.fullmatch, listed(run.checkpoints)))
     step = max((int(match["step"]) for match in saved if match["kind"] == "step"), default=0)
-    # A longer study has come further than this one asks for: its rows are complete up to there.
-    return RunState("done" if step >= target and damage is None else "interrupted", step, damage)
+    # A longer study has come further than this one asks for: its rows are complete up to there. A checkpoint at the
+    # very end says nothing of the evaluation there, which comes after it.
+    return RunState("done" if step > target and damage is None else "interrupted", step, damage)
 
 
 def _names_by_folder(store: Store) -> dict[str, list[str]]:
@@ -118,11 +119,13 @@ class Ledger:
         return sorted(todo, key=lambda run: -run.config.train.steps)
 
     def trial_state(self, trial: Trial) -> str:
-        """State of a trial: a prefix may be complete before its run is. One that cannot be trained has its own."""
+        """State of a trial: a prefix may be complete before its run is, once the run is beyond it. One that cannot be
+        trained has its own.
+        """
         if trial.no_start is not None:
             return trial.no_start.state
         state = self.states[trial.config.run_id]
-        if state.state != "diverged" and state.step >= trial.horizon:
+        if state.state != "diverged" and state.step >= trial.horizon + (not state.settled):
             return "done"
         return state.state
 

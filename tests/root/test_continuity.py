@@ -13,15 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import SMALL
-from small_runs import train
+from small_runs import TWO_RUNS, train
+from typer.testing import CliRunner
 
+from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.root.compact import compact
 from grokstudy.orchestrator.root.verify import verify
 from grokstudy.orchestrator.root.verify_run import AGAIN
+from grokstudy.orchestrator.runs.state import read_states
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import checkpoint, records
-from grokstudy.trainables.storage.run_dir import RunDir
+from grokstudy.trainables.storage.run_dir import RunDir, run_ids, run_of
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.training.pack import Pack
 
@@ -63,8 +66,10 @@ def rows(run: RunDir) -> dict[str, pa.Table]:
 
 
 def follow_the_remedy(run: RunDir, config: RunConfig | None = None) -> None:
-    """Remove DONE.json, if any, and train again."""
+    """Remove DONE.json, if any, and train again, which `grokstudy run` does with a run that has not ended."""
     run.clear("DONE.json")
+    steps = (config or probed()).train.steps
+    assert read_states(run.store, {run.run_id: steps}, False)[run.run_id].state == "interrupted"
     with warnings.catch_warnings(action="ignore"):
         train(config or probed(), run.store)
 
@@ -83,6 +88,26 @@ def test_a_lost_part_is_named_and_the_remedy_brings_its_rows_back(
     follow_the_remedy(run)
     assert verify(run.store) == []
     assert all(rows(run)[name].equals(before[name]) for name in TABLES)
+
+
+def test_what_is_printed_brings_lost_rows_back(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TWO_RUNS)
+    store = Store(tmp_path / "root")
+    again = ["run", str(tmp_path / "tiny.yaml"), "--local", "--no-report", "--quiet", "--root", store.uri]
+    assert CliRunner().invoke(app, again).exit_code == 0
+    parts = [path for path in store.list("metrics", recursive=True) if path.endswith(".parquet")]
+    assert len(parts) == 10
+    before = {run_id: rows(RunDir(store, run_id)) for run_id in run_ids(store)}
+    for path in parts:
+        store.delete(path)
+        (fault,) = verify(store)
+        assert fault.remedy == AGAIN
+        run = RunDir(store, str(run_of(path)))
+        run.clear("DONE.json")
+        with warnings.catch_warnings(action="ignore"):
+            assert CliRunner().invoke(app, again).exit_code == 0, path
+        assert verify(store) == [], path
+        assert all(rows(run)[name].equals(table) for name, table in before[run.run_id].items()), path
 
 
 @pytest.mark.parametrize("table", TABLES)
