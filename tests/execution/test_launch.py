@@ -38,6 +38,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(forecast, "step_seconds", lambda *_: (0.5, 1.5))
     monkeypatch.setattr(forecast, "evaluation_seconds", lambda *_: (8.0, 12.0))
+    monkeypatch.setattr(forecast, "opening_seconds", lambda *_: (0.0, 0.0))
     (tmp_path / "two.yaml").write_text(PRICED)
 
     def ask(command: str, *words: str) -> Result:
@@ -66,6 +67,12 @@ def test_the_start_of_the_workers_is_counted_once(asked: Any, monkeypatch: pytes
     monkeypatch.setattr(forecast, "Crew", Late)
     plan = json.loads(asked("plan", "--json").stdout)
     assert [plan[key] for key in ("seconds", "seconds_low", "seconds_high")] == [107.0, 75.0, 139.0]
+
+
+def test_the_opening_of_each_run_is_counted(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "opening_seconds", lambda *_: (2.0, 4.0))
+    plan = json.loads(asked("plan", "--json").stdout)
+    assert [plan[key] for key in ("seconds", "seconds_low", "seconds_high")] == [106.0, 72.0, 140.0]
 
 
 @pytest.mark.slow
