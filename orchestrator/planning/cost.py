@@ -35,7 +35,7 @@ class Pace:
     state: Callable[[RunConfig], int]
     """Bytes of one checkpoint."""
     opening: Measure = lambda _: NONE
-    """Of what a run takes besides its updates and evaluations."""
+    """Of what a run takes besides its updates and evaluations; of one that goes on it is not asked."""
     start: Callable[[], Seconds] = lambda: NONE
     """Of the workers until they train, as far as that is known once the others were asked for."""
 
@@ -46,7 +46,8 @@ class Pace:
         """
         config, start, stop = stretch
         training = self.step(config, members) * ((stop - start - jumped) / members)
-        return training + self.evaluation(config) * evaluations(config.eval, start, stop) + self.opening(config)
+        opening = NONE if start else self.opening(config)
+        return training + self.evaluation(config) * evaluations(config.eval, start, stop) + opening
 
     def remembered(self) -> Pace:
         """The same, measuring each kind of run once."""

@@ -34,7 +34,8 @@ def test_seconds_are_those_of_steps_and_of_evaluations(small: Small) -> None:
     assert pace.seconds((config, 60, 100)) == Seconds(40 / 2 + 2 * 2.0, 40 / 4 + 2 * 1.0, 40 + 2 * 4.0)
     assert pace.seconds((config, 60, 100), jumped=30) == Seconds(10 / 2 + 2 * 2.0, 10 / 4 + 2 * 1.0, 10 + 2 * 4.0)
     opened = dataclasses.replace(pace, opening=lambda _: Seconds(0.5, 0.25, 1.0))
-    assert opened.seconds((config, 60, 100)).mean == pace.seconds((config, 60, 100)).mean + 0.5
+    assert opened.seconds((config, 0, 100)).mean == pace.seconds((config, 0, 100)).mean + 0.5
+    assert opened.seconds((config, 60, 100)) == pace.seconds((config, 60, 100))
 
 
 def test_what_opening_a_run_takes_is_measured_and_leaves_nothing(small: Small, tmp_path: Path) -> None:
