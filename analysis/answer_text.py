@@ -46,7 +46,9 @@ def time_cell(row: Mapping[str, Any], event: str) -> str:
     beyond = f">{steps_text(row[f'{event}_at_beyond'])}"
     if not observed:
         return beyond if censored else "not measured"
-    if row[f"{event}_at"] is None:
+    # Nobody was followed to the first: a median would be that of those that came to the event.
+    alone = censored and row[f"{event}_at_followed"] < row[f"{event}_at_first"]
+    if row[f"{event}_at"] is None or alone:
         return f"{beyond} ({observed} of {observed + censored})"
     middle, first = steps_text(row[f"{event}_at"]), steps_text(row[f"{event}_at_first"])
     last = steps_text(row[f"{event}_at_last"]) if not censored else f">{steps_text(row[f'{event}_at_followed'])}"

@@ -78,12 +78,12 @@ def plain(value: Any, digits: int = DIGITS) -> str:
     return f"{value:g}" if value.is_integer() else f"{value:.{max(digits, len(str(int(abs(value)))))}g}"
 
 
-def number(value: float, digits: int = DIGITS) -> str:
+def number(value: float) -> str:
     """A number as a person would write it: 0.1, 3.6, 1k, 12.5k, 1e-05."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size and float(f"{value / size:.4g}") * size == value:
             return f"{value / size:.4g}{letter}"
-    return plain(float(value), digits)
+    return plain(float(value))
 
 
 def steps_text(value: float | None) -> str:

@@ -11,7 +11,7 @@ import pytest
 from synthetic import EVENTS, REGIMES, build, build_grid, run_id, trial_row, write_run, write_study
 
 from grokstudy.analysis.answer import answer, as_json_text
-from grokstudy.analysis.answer_text import as_text
+from grokstudy.analysis.answer_text import as_text, time_cell
 from grokstudy.analysis.labels import label, steps_text
 from grokstudy.analysis.tables.study import load
 
@@ -173,3 +173,20 @@ def test_steps_and_labels_read_well() -> None:
     assert label({"data.phi": 7.5}) == "7.5"
     assert label({"data.phi": 7.5, "depth": "shared"}) == "phi=7.5, shared"
     assert label({}) == "all"
+
+
+@pytest.mark.parametrize(
+    ("observed", "censored", "followed", "cell"),
+    [
+        (1, 4, 0.0, ">0 (1 of 5)"),
+        (1, 1, 999.0, ">0 (1 of 2)"),
+        (1, 1, 1000.0, "1000 (1000–>1000)"),
+        (2, 0, None, "1000 (1000–1200)"),
+    ],
+)
+def test_a_median_of_those_alone_that_came_to_the_event_is_not_shown(
+    observed: int, censored: int, followed: float | None, cell: str
+) -> None:
+    row = {"e_observed": observed, "e_censored": censored, "e_at": 1000.0, "e_at_first": 1000.0, "e_at_last": 1200.0,
+           "e_at_beyond": 0.0, "e_at_followed": followed}  # fmt: skip
+    assert time_cell(row, "e") == cell
