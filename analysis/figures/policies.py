@@ -32,8 +32,9 @@ def _chart(data: pl.DataFrame, event: str) -> Any:
     x = alt.X("spent:Q", title="share of all run-steps that was spent", axis=share, scale=alt.Scale(domainMin=0))
     y = alt.Y("found:Q", title=f"share of runs that reach {event} found", axis=share, scale=alt.Scale(domain=[0, 1.05]))
     order = data["name"].to_list()
-    shapes = [theme.MARKS[number % len(theme.MARKS)] for number in range(len(order))]
-    colours = [theme.PALETTE[number % len(theme.PALETTE)] for number in range(len(order))]
+    turns = [divmod(number, len(theme.PALETTE)) for number in range(len(order))]
+    colours = [theme.PALETTE[place] for _, place in turns]
+    shapes = [theme.MARKS[(place + turn) % len(theme.MARKS)] for turn, place in turns]  # another one at each turn
     legend = alt.Legend(columns=2, title=None)
     colour = alt.Color("name:N", scale=alt.Scale(domain=order, range=colours), sort=order, legend=legend)
     shape = alt.Shape("name:N", scale=alt.Scale(domain=order, range=shapes), sort=order, legend=legend)

@@ -164,3 +164,11 @@ def test_the_command_says_what_is_missing(tmp_path: Path, study: Study) -> None:
     done = subprocess.run([*words, "--scheduler", "ashaa"], capture_output=True, text=True, cwd=here, check=False)
     assert done.returncode == 2
     assert "ashaa: is unknown; known: fifo, asha" in done.stderr
+
+
+def test_thirty_policies_have_thirty_marks() -> None:
+    ends = {"spent_low": 0.2, "spent_high": 0.4, "found_low": 0.4, "found_high": 0.6}
+    rows = [{"policy": str(number), "spent": 0.3, "found": 0.5, **ends} for number in range(30)]
+    marks = policies(rows, "generalised").chart.to_dict()["layer"][-1]["encoding"]
+    colours, shapes = (marks[channel]["scale"]["range"] for channel in ("color", "shape"))
+    assert len({*zip(colours, shapes, strict=True)}) == 30
