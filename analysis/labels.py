@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     import polars as pl
 
+_Value = TypeVar("_Value")
 ANSWER, CIRCUIT = "generalised", "circuit"
 """The two events that lead, class and order are about."""
 
@@ -50,16 +51,22 @@ def setting(values: Mapping[str, Any], digits: int = DIGITS) -> str:
     return ", ".join(settings) or "all"
 
 
-def labels(frame: pl.DataFrame, axes: Sequence[str], words: Callable[..., str] = label) -> pl.Series:
+def named(values: Iterable[_Value], words: Callable[[_Value, int], str]) -> list[str]:
+    """The name of each value, with as many digits as tell values apart."""
+    known = [*values]
+    whole = [words(value, EXACT) for value in known]
+    tries = ([words(value, digits) for value in known] for digits in range(DIGITS, EXACT))
+    return next((names for names in tries if len({*names}) == len({*whole})), whole)
+
+
+def labels(
+    frame: pl.DataFrame, axes: Sequence[str], words: Callable[[Mapping[str, Any], int], str] = label
+) -> pl.Series:
     """Each row's place on some axes in words, with as many digits as tell the places apart."""
     import polars  # late: names alone are asked for by commands that read no table
 
-    rows = frame.select(axes).to_dicts()
-    places = frame.select(axes).unique().to_dicts() if axes else []
-    enough = (d for d in range(DIGITS, EXACT) if len({words(place, d) for place in places}) == len(places))
-    digits = next(enough, EXACT)
-    named = [words(row, digits) for row in rows] if axes else [words({}, digits)] * len(frame)
-    return polars.Series(named, dtype=polars.String)
+    places = ({axis: row[axis] for axis in axes} for row in frame.iter_rows(named=True))
+    return polars.Series(named(places, words), dtype=polars.String)
 
 
 def axis_title(option: str) -> str:

@@ -6,6 +6,7 @@ in every row, and beside each p the smallest that was to be had: with few seeds 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from grokstudy.analysis.compare.select import Side, train_different_tasks
-from grokstudy.analysis.labels import FOREMOST, in_reading_order, plain
+from grokstudy.analysis.labels import FOREMOST, in_reading_order, named, plain
 from grokstudy.analysis.statistics import survival
 from grokstudy.analysis.tables.families import IN_DISTRIBUTION
 from grokstudy.trainables.schema import SEEDS
@@ -80,14 +81,16 @@ _EVENT_COLUMNS = ("trial_id", "side", "event", "state", "time", "lower", "seed")
 def settings(sides: Sequence[Side]) -> pl.DataFrame:
     """Settings in which the sides differ: one row each, one column per side. Seeds are none."""
     keys = dict.fromkeys(key for side in sides for config in side.config for key in config if key not in SEEDS)
-    rows = [{"setting": key, **{side.name: _values(side, key) for side in sides}} for key in sorted(keys)]
+    rows = [{"setting": key, **_values(sides, key)} for key in sorted(keys)]
     differing = [row for row in rows if len({row[side.name] for side in sides}) > 1]
     return pl.DataFrame(differing, schema={"setting": pl.String, **{side.name: pl.String for side in sides}})
 
 
-def _values(side: Side, key: str) -> str:
-    values = list(dict.fromkeys(plain(config.get(key)) for config in side.config))
-    return ", ".join(values) if len(values) <= VALUES else f"{len(values)} values"
+def _values(sides: Sequence[Side], key: str) -> dict[str, str]:
+    """What a setting is on each side, with as many digits as tell its values apart."""
+    names = iter(named([config.get(key) for side in sides for config in side.config], plain))
+    values = {side.name: list(dict.fromkeys(itertools.islice(names, len(side.config)))) for side in sides}
+    return {side: ", ".join(own) if len(own) <= VALUES else f"{len(own)} values" for side, own in values.items()}
 
 
 def _event_row(side: Side, sample: survival.Sample | None, name: str) -> dict[str, Any]:

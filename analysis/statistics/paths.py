@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from grokstudy.analysis.labels import labels, share_text
 from grokstudy.analysis.tables.study import StudyTables
+from grokstudy.trainables.storage.study_dir import EARLY
 from grokstudy.trainables.tasks.graph import IN_DISTRIBUTION, POSITIONS
 
-BEFORE, AFTER, LATE, UNTRAINED = "memorised", "generalised", "late", "untrained"
+(BEFORE, AFTER), LATE, UNTRAINED = EARLY, "late", "untrained"
 STAGES = (BEFORE, AFTER, LATE)
 MEASURES = ("patch_effect", "restore")
 OTHERS = "other seeds"

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from grokstudy.orchestrator.runs.status import regime
+from grokstudy.orchestrator.runs.status import regimes
 from grokstudy.orchestrator.runs.trials import Run
 from grokstudy.orchestrator.units import duration
 from grokstudy.trainables.tasks import of_splits
@@ -82,8 +82,9 @@ class Board:
     def by_regime(self) -> list[tuple[str, int, int, int, dict[str, float]]]:
         """Per regime: runs ended, running, all, and the median newest accuracy per split."""
         groups: dict[str, list[str]] = {}
-        for run_id, run in self.runs.items():
-            groups.setdefault(regime(run.trials[0].point), []).append(run_id)
+        names = regimes(run.trials[0].point for run in self.runs.values())
+        for run_id, name in zip(self.runs, names, strict=True):
+            groups.setdefault(name, []).append(run_id)
         return [(label, *self._regime(run_ids)) for label, run_ids in groups.items()]
 
     def _regime(self, run_ids: list[str]) -> tuple[int, int, int, dict[str, float]]:
@@ -147,7 +148,7 @@ def ended_line(board: Board, line: dict[str, Any]) -> str:
     """One line for a run that has ended."""
     headline, _ = of_splits(line["accuracy"])
     accuracy = f", {headline} accuracy {line['accuracy'][headline]:.2f}" if headline in line["accuracy"] else ""
-    label = regime(board.runs[line["run_id"]].trials[0].point)
+    (label,) = regimes([board.runs[line["run_id"]].trials[0].point])
     return f"{line['run_id']} {line['outcome']} at step {line['step']:,} ({label}){accuracy}"
 
 

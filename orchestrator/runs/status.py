@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from grokstudy.analysis.labels import setting
+from grokstudy.analysis.labels import named, setting
 from grokstudy.orchestrator.runs.state import RunState, read_states
 from grokstudy.trainables.schema import SEED_PARTS
 from grokstudy.trainables.storage import records
@@ -26,9 +26,9 @@ MOST_LOOKED_INTO = 1000
 """Runs whose newest accuracy is looked up; of more, only the states are told."""
 
 
-def regime(point: Mapping[str, Any]) -> str:
-    """A place in the space in words, as reports call it, without seed and length."""
-    return setting({name: value for name, value in point.items() if name != "train.steps"})
+def regimes(points: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Places in the space in words, as reports call them, without seed and length."""
+    return named(({name: x for name, x in point.items() if name != "train.steps"} for point in points), setting)
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,10 @@ class RunStatus:
     parts: tuple[int, ...]
     """Where seeds are crossed, those of graph, initialisation and order; else empty."""
     point: Mapping[str, Any]
-    """Its place in the space."""
+    """Its place in the space,"""
+    regime: str
+    """and in words, without seed and length."""
     state: RunState
-
-    @property
-    def regime(self) -> str:
-        """Its place in the space, without seed and length."""
-        return regime(self.point)
 
     @property
     def ended(self) -> bool:
@@ -68,6 +65,10 @@ def run_statuses(
     longest = {run_id: max(rows, key=lambda row: int(row["horizon"])) for run_id, rows in by_run.items()}
     horizons = {run_id: int(row["horizon"]) for run_id, row in longest.items()}
     states_now = read_states(store, horizons, scheduler_stops=True) if states is None else states
+    points = [
+        {key: value for key, value in row.items() if key not in FIXED.names and not key.startswith(BESIDE)}
+        for row in longest.values()
+    ]
     return [
         RunStatus(
             run_id=run_id,
@@ -75,10 +76,11 @@ def run_statuses(
             horizon=horizons[run_id],
             seed=int(row["seed"]),
             parts=tuple(int(row[name]) for name in SEED_PARTS if name in row),
-            point={key: value for key, value in row.items() if key not in FIXED.names and not key.startswith(BESIDE)},
+            point=point,
+            regime=regime,
             state=states_now[run_id],
         )
-        for run_id, row in longest.items()
+        for (run_id, row), point, regime in zip(longest.items(), points, regimes(points), strict=True)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -37,6 +38,15 @@ def compared(sides: list[Side]) -> Comparison:
 def test_only_settings_that_differ_are_listed(compared: Comparison) -> None:
     natural, both = WORDS
     assert compared.settings.to_dicts() == [{"setting": "data.exposure", natural: "natural", both: "both_hops"}]
+
+
+def test_settings_that_differ_by_little_differ(sides: list[Side]) -> None:
+    decays = (0.1, 0.1000001)
+    near = [dataclasses.replace(one, config=({"optim.weight_decay": decay, "model.width": 64},) * 2)
+            for one, decay in zip(sides, decays, strict=True)]  # fmt: skip
+    assert settings(near).to_dicts() == [
+        dict(zip(("setting", *WORDS), ("optim.weight_decay", "0.1", "0.1000001"), strict=True))
+    ]
 
 
 def test_events_have_counts_medians_and_finals(compared: Comparison) -> None:

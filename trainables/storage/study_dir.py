@@ -37,7 +37,7 @@ FIXED = arrow_schema(TRIAL_COLUMNS)
 """The columns of trials.parquet that every study has; its axes follow."""
 TRANSPLANTED = arrow_schema(TRANSPLANT_COLUMNS)
 """The columns of transplants.parquet."""
-STAGES, SOURCES = ("memorised", "generalised"), ("early", "late", "untrained")
+EARLY, SOURCES = ("memorised", "generalised"), ("early", "late", "untrained")
 """What the early checkpoint of a transplant can be, and whose state and context."""
 AUDIT_LABELS = ("bitwise", "statistical", "not reproducible")
 """What an audit can say of a run and of a study, from the best to the worst."""
@@ -202,7 +202,7 @@ class StudyDir:
             rows.validate(full=True)
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             self._refuse_transplants(f"cannot be read ({first_line(error, 80)})")
-        for column, allowed in {"stage": STAGES, "donor": SOURCES, "receiver": SOURCES}.items():
+        for column, allowed in {"stage": EARLY, "donor": SOURCES, "receiver": SOURCES}.items():
             if odd := set(rows[column].unique().to_pylist()) - {*allowed}:
                 self._refuse_transplants(f"{column} is {min(map(str, odd))!r}, allowed are {', '.join(allowed)}")
         for column, most in {"value": 1, "early": None, "late": None, "n": None}.items():
