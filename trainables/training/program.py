@@ -173,9 +173,11 @@ def _made(graph: GraphModule, inputs: list[Tensor], long: list[bool], key: str) 
     from torch._inductor.runtime.cache_dir_utils import cache_dir
     from torch._inductor.standalone_compile import CompiledArtifact
 
+    from grokstudy.trainables.training.inductor import quick
+
     path = Path(cache_dir()) / "steps" / f"{key}.bin"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with FileLock(path.with_suffix(".lock")), quick():
         if path.exists():
             with contextlib.suppress(Exception):  # a file that cannot be read is made again
                 return CompiledArtifact.load(path=str(path), format="binary")
