@@ -73,6 +73,10 @@ class _Part:
     trials: tuple[tuple[int, int], ...]
     """The trials that may have rows in it: the place of each among the trials, and the first step that is not its."""
 
+    def stops_before(self, last: int) -> bool:
+        """Whether a trial ends before this step, so that not all of the part is its own."""
+        return any(last >= until for _, until in self.trials)
+
 
 @dataclass(frozen=True)
 class _Rows:
@@ -83,6 +87,15 @@ class _Rows:
     height: int
     last: int
     """The largest step."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a part is laid out."""
+
+    columns: list[str]
+    is_ours: bool
+    """Whether these are the columns of the table, of their types."""
 
 
 class _FaultError(Exception):
@@ -108,10 +121,8 @@ class Scan:
     trials: pl.DataFrame
     """Their `run_id` and `horizon`; the other columns follow those of the table."""
     skipped: dict[str, Skipped] = field(default_factory=dict)
-    _schemas: dict[tuple[str, ...], pa.Schema] = field(default_factory=dict)
-    """Of sets of columns that were wanted."""
-    _accepted: tuple[pq.ParquetSchema, list[str]] | None = None
-    """Layout and columns of the last part that was looked at and could be used."""
+    _accepted: tuple[pq.ParquetSchema, _Layout] | None = None
+    """Layout of the last part that was looked at and could be used, as its footer has it and what that comes to."""
 
     @property
     def frame(self) -> pl.LazyFrame:
@@ -128,6 +139,10 @@ class Scan:
     @cached_property
     def _arrow(self) -> pa.Schema:
         return arrow_schema(self.columns)
+
+    @cached_property
+    def _texts(self) -> frozenset[str]:
+        return frozenset(column.name for column in self.columns if column.kind == "string")
 
     def _read(
         self, with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
@@ -203,7 +218,8 @@ class Scan:
         whose = np.repeat(np.array(numbers, np.int64), heights)
         about = [trials[name].gather(whose) for name in trials.columns if name in wanted]
         empty = pl.DataFrame(schema={name: self._schema[name] for name in names})
-        rows = pl.DataFrame(pa.concat_tables(pieces)) if names and pieces else empty
+        joined = pa.concat_tables(pieces).combine_chunks() if names and pieces else None  # polars is slow by the piece
+        rows = empty if joined is None else pl.DataFrame(joined)
         return pl.DataFrame([*rows.get_columns(), *about]).select(wanted)
 
     def _decoded(self, part: _Part, names: Sequence[str]) -> _Rows | None:
@@ -222,46 +238,45 @@ class Scan:
         return None
 
     def _rows(self, part: _Part, source: pq.ParquetFile, names: Sequence[str]) -> _Rows:
-        columns = self._columns(source)
-        last = _last_step(source, columns.index("step"))
+        metadata = source.metadata
+        layout = self._layout(source, metadata.schema)
+        last = _last_step(source, metadata, layout.columns.index("step"))
         doubled = part.end is not None and last >= part.end
-        cut = doubled or any(last >= until for _, until in part.trials)
-        wanted = [name for name in self._arrow.names if name in names or (cut and name == "step")]
+        wanted = names
+        if (doubled or part.stops_before(last)) and "step" not in names:
+            wanted = [name for name in self._arrow.names if name in names or name == "step"]
         if not wanted:
-            return _Rows(pa.table({}), source.metadata.num_rows, last)
-        known = [name for name in wanted if name in columns]
+            return _Rows(pa.table({}), metadata.num_rows, last)
+        known = [name for name in wanted if name in layout.columns]
         rows = source.read(columns=known or ["step"], use_threads=False)
+        for name in self._texts.intersection(known):
+            rows[name].validate(full=True)  # text that is not UTF-8 would end the process later
         if doubled:
             reason = f"holds rows of the part at {part.end}, too, taken once; grokstudy compact merges them"
             self._skip(part.path, reason)
             rows, last = rows.filter(pc.less(rows["step"], part.end)), (part.end or 0) - 1
-        return _Rows(self._conformed(rows, wanted), len(rows), last)
+        return _Rows(rows if layout.is_ours else self._conformed(rows, wanted), rows.num_rows, last)
 
     def _conformed(self, rows: pa.Table, names: Sequence[str]) -> pa.Table:
         """The columns as this table has them; null where the writer did not know one."""
-        for column in rows.columns:
-            if pa.types.is_string(column.type):
-                column.validate(full=True)  # text that is not UTF-8 would end the process later
-        key = tuple(names)
-        wanted = self._schemas.get(key) or self._schemas.setdefault(key, pa.schema(map(self._arrow.field, names)))
-        if rows.schema.equals(wanted):
-            return rows
         known = {name: rows[name] for name in rows.column_names}
+        wanted = pa.schema(map(self._arrow.field, names))
         return pa.table(
             [known.get(field.name, pa.nulls(len(rows), field.type)).cast(field.type) for field in wanted], wanted
         )
 
-    def _columns(self, source: pq.ParquetFile) -> list[str]:
-        """The columns of a part. One laid out as the last that was accepted is not looked at again: it is accepted.
+    def _layout(self, source: pq.ParquetFile, in_footer: pq.ParquetSchema) -> _Layout:
+        """How a part is laid out. One laid out as the last that was accepted is not looked at again: it is accepted.
 
         Raises _FaultError.
         """
-        layout, accepted = source.metadata.schema, self._accepted
-        if accepted is None or not layout.equals(accepted[0]):
+        accepted = self._accepted
+        if accepted is None or not in_footer.equals(accepted[0]):
             schema = source.schema_arrow
-            if not schema.equals(self._arrow):
+            is_ours = schema.equals(self._arrow)
+            if not is_ours:
                 self._check(schema)
-            self._accepted = accepted = layout, schema.names
+            self._accepted = accepted = in_footer, _Layout(schema.names, is_ours)
         return accepted[1]
 
     def _check(self, schema: pa.Schema) -> None:
@@ -287,12 +302,11 @@ def _terms(condition: pl.Expr) -> list[pl.Expr]:
     return [condition]
 
 
-def _last_step(source: pq.ParquetFile, place: int) -> int:
+def _last_step(source: pq.ParquetFile, metadata: pq.FileMetaData, place: int) -> int:
     """The largest value of the column `step`, by the footer where that says so."""
-    metadata = source.metadata
-    groups = [metadata.row_group(number).column(place) for number in range(metadata.num_row_groups)]
-    if all(group.statistics is not None and group.statistics.has_min_max for group in groups):
-        return max((int(group.statistics.max) for group in groups), default=-1)
+    groups = [metadata.row_group(number).column(place).statistics for number in range(metadata.num_row_groups)]
+    if all(group is not None and group.has_min_max for group in groups):
+        return max((int(group.max) for group in groups), default=-1)
     largest = pc.max(source.read(columns=["step"])["step"]).as_py()
     return -1 if largest is None else int(largest)
 
