@@ -132,9 +132,10 @@ def _rows(study: Study, store: Store, where: str | None) -> list[dict[str, Any]]
     import polars as pl
 
     from grokstudy.analysis.query import where as rows_where
-    from grokstudy.orchestrator.planning.extensions import event_rows
+    from grokstudy.orchestrator.planning.extensions import event_rows, tables_of
 
-    rows = event_rows(study, store)
+    tables = tables_of(study, store)
+    rows = event_rows(tables) if tables else []
     if not rows:
         stop(f"{store.uri}: no run of {study.name} is done; run the study first")
     if where is None:

@@ -25,12 +25,15 @@ from grokstudy.orchestrator.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from grokstudy.analysis.tables.study import StudyTables
     from grokstudy.orchestrator.planning.precision import Precision
     from grokstudy.orchestrator.study.study import Study
     from grokstudy.trainables.storage.store import Store
 
 
-def _precision(study: Study, store: Store, decades: float | None, wanted: float) -> Precision | None:
+def _precision(
+    study: Study, store: Store, decades: float | None, wanted: float, tables: StudyTables | None
+) -> Precision | None:
     """How wide the contrast of two groups will be; None where there is nothing to compare, or no spread is known.
 
     Nor where seeds are crossed: their runs are not independent.
@@ -40,7 +43,7 @@ def _precision(study: Study, store: Store, decades: float | None, wanted: float)
     event = next((name for name in ("generalised", *study.events) if name in study.events), None)
     if event is None or not study.axes or study.crossed is not None:
         return None
-    spread = Spread(decades, 0, 0.0, ()) if decades else spread_in_root(study, store, event)
+    spread = Spread(decades, 0, 0.0, ()) if decades else spread_in_root(study, store, event, tables)
     return None if spread is None else precision(study, event, spread, wanted)
 
 
@@ -82,7 +85,7 @@ def plan(
     from grokstudy.orchestrator.execution.executor import Executor
     from grokstudy.orchestrator.execution.simulator import late_warning
     from grokstudy.orchestrator.planning.cost import costly, make_plan, workers_here
-    from grokstudy.orchestrator.planning.extensions import event_rows, extensions_of, extensions_text
+    from grokstudy.orchestrator.planning.extensions import event_rows, extensions_of, extensions_text, tables_of
     from grokstudy.orchestrator.planning.forecast import measured_pace, members_of
     from grokstudy.orchestrator.runs.changes import orphaned
     from grokstudy.orchestrator.runs.state import older_runs, older_text
@@ -105,10 +108,10 @@ def plan(
         configs = {run.run_id: run.config for run in state.runs}
         words = [str(study), *(["--root", root] if root != "results" else [])]
         words += [word for setting in settings or () for word in ("--set", setting)]
-        rows = event_rows(read, store) if not (made.runs_todo or steps or first) else []
-        longer = extensions_of(rows, read.events, configs, words, pace, at_a_time)
+        tables = None if made.runs_todo or steps or first else tables_of(read, store)
+        longer = extensions_of(event_rows(tables) if tables else [], read.events, configs, words, pace, at_a_time)
     lost = orphaned(store, read, state.trials)
-    sharp = _precision(read, store, spread, width)
+    sharp = _precision(read, store, spread, width, tables)
     if as_json:
         extensions = {"extensions": [asdict(extension) for extension in longer]}
         cadence = {"evaluation": None if often is None else asdict(often)}

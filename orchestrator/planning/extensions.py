@@ -10,7 +10,7 @@ import dataclasses
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grokstudy.orchestrator.planning.cost import Pace, makespan
 from grokstudy.orchestrator.study.study import Study
@@ -19,6 +19,9 @@ from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.events import Event
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.study_dir import StudyDir
+
+if TYPE_CHECKING:
+    from grokstudy.analysis.tables.study import StudyTables
 
 
 @dataclass(frozen=True)
@@ -56,18 +59,22 @@ class Extension:
         return "\n    ".join(lines)
 
 
-def event_rows(study: Study, store: Store) -> list[dict[str, Any]]:
-    """Per run and event of the file, its longest trial that is done: trial_horizon, axes, state, last value.
+def tables_of(study: Study, store: Store) -> StudyTables | None:
+    """The study's tables, with the events of the file, so that an edited one is answered as the file says it.
 
-    Events are found anew, so that an edited one is answered as the file says it. Empty for a study without tables.
+    None for a study without tables.
     """
-    import polars as pl
-
     from grokstudy.analysis.tables.study import load
 
     if not StudyDir(store, study.name).has_trials():
-        return []
-    tables = dataclasses.replace(load(store.uri, study.name), declared=dict(study.events))
+        return None
+    return dataclasses.replace(load(store.uri, study.name), declared=dict(study.events))
+
+
+def event_rows(tables: StudyTables) -> list[dict[str, Any]]:
+    """Per run and event, its longest trial that is done: trial_horizon, axes, state, last value."""
+    import polars as pl
+
     about = tables.trials.select("trial_id", "run_id", trial_horizon="horizon")
     last = tables.series.drop_nulls("value").sort("step").group_by("trial_id", "event").agg(last=pl.last("value"))
     done = tables.events.filter(pl.col("trial_state").is_in(("done", "stopped"))).join(about, on="trial_id")

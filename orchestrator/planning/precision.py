@@ -5,12 +5,16 @@ one takes. From the spread of event times in studies of the root, or a stated on
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from grokstudy.orchestrator.study.study import Study
 from grokstudy.trainables.storage.store import Store
 from grokstudy.trainables.storage.study_dir import study_names
+
+if TYPE_CHECKING:
+    from grokstudy.analysis.tables.study import StudyTables
 
 DRAWS, MOST_SEEDS = 20_000, 1000
 FEWEST = 5
@@ -79,11 +83,16 @@ def restricted_variance(spread: float, censored: float) -> float:
     return float(np.minimum(drawn, limit).var())
 
 
-def spread_in_root(study: Study, store: Store, event: str) -> Spread | None:
-    """Of this study's runs where it has enough, else pooled over the root's studies; None where there is too little."""
+def spread_in_root(study: Study, store: Store, event: str, tables: StudyTables | None = None) -> Spread | None:
+    """Of this study's runs where it has enough, else pooled over the root's studies; None where there is too little.
+
+    `tables` are the study's own, where somebody has read their events before.
+    """
     names = study_names(store)
-    own = [_deviations(store, name, event) for name in names if name == study.name]
-    return _pooled(own) or _pooled([*own, *(_deviations(store, name, event) for name in names if name != study.name)])
+    known = {} if tables is None else {study.name: tables}
+    own = [_deviations(known.get(name) or _opened(store, name, event), event) for name in names if name == study.name]
+    others = (_deviations(_opened(store, name, event), event) for name in names if name != study.name)
+    return _pooled(own) or _pooled([*own, *others])
 
 
 @dataclass(frozen=True)
@@ -97,18 +106,25 @@ class _Deviations:
     censored: int = 0
 
 
-def _deviations(store: Store, name: str, event: str) -> _Deviations:
+def _opened(store: Store, name: str, event: str) -> StudyTables:
+    """A study with this one of its events, where it has it: the others need not be read."""
+    from grokstudy.analysis.tables.study import load
+
+    tables = load(store.uri, name)
+    return replace(tables, declared={key: value for key, value in tables.declared.items() if key == event})
+
+
+def _deviations(tables: StudyTables, event: str) -> _Deviations:
     """Of the trials that are results; nothing where the study does not declare the event, or no group has two."""
     import polars as pl
 
     from grokstudy.analysis.answer import of_results
-    from grokstudy.analysis.tables.study import load
 
-    tables = load(store.uri, name)
+    name = tables.name
     if event not in tables.declared:
         return _Deviations(name)
-    tables = replace(tables, declared={event: tables.declared[event]})  # the others need not be read
-    rows = of_results(tables.events, tables).filter(pl.col("state") != "no_data").collect()
+    found = of_results(tables.events, tables).filter(pl.col("event") == event)
+    rows = found.filter(pl.col("state") != "no_data").collect()
     seen = rows.filter(pl.col("state") == "observed").with_columns(log=pl.col("time").clip(lower_bound=1).log10())
     groups = seen.partition_by(tables.groups) if tables.groups else [seen]
     several = [group["log"].to_numpy() for group in groups if len(group) > 1]
