@@ -294,6 +294,7 @@ def main() -> None:
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch())
     torch.set_num_threads(1)
     for width in WIDTHS:
+        torch.compiler.reset()  # or it would stop to compile the rivals' functions at the eighth shape
         config = loops.gpt2_shape(width)
         makers = {"ours": ours, "hugging_face": hugging_face, "module": module, "jax": jax_steps}
         contestants = {}

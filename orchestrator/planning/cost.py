@@ -271,9 +271,14 @@ def _cadence(config: RunConfig, step_s: float, seconds: float) -> Cadence:
     if options.grid == "linear":  # the first and the last step are evaluated whatever the cadence
         every = min(steps, _rounded(steps / max(allowed - 2.0, 1.0)))
         return Cadence(share, "eval.every", every if every > options.every else None)
-    sparser = (dataclasses.replace(options, per_decade=count) for count in range(options.per_decade - 1, 0, -1))
-    fits = [grid.per_decade for grid in sparser if evaluations(grid, 0, steps) <= allowed]
-    return Cadence(share, "eval.per_decade", fits[0] if fits else 1 if options.per_decade > 1 else None)
+    if options.grid == "thinning":
+        sparser = (_rounded(options.every * 1.05**count) for count in range(1, 200))
+        fits = (n for n in sparser if evaluations(dataclasses.replace(options, every=n), 0, steps) <= allowed)
+        every = next(fits, steps)
+        return Cadence(share, "eval.every", min(every, steps) if min(every, steps) > options.every else None)
+    fewer = (dataclasses.replace(options, per_decade=count) for count in range(options.per_decade - 1, 0, -1))
+    fit = next((grid.per_decade for grid in fewer if evaluations(grid, 0, steps) <= allowed), None)
+    return Cadence(share, "eval.per_decade", fit or (1 if options.per_decade > 1 else None))
 
 
 def _rounded(every: float) -> int:

@@ -19,8 +19,9 @@ base:
   model: {{layers: 2, width: 64, heads: 4}}
   optim: {{lr: 0.002, weight_decay: 0.1}}
   train: {{steps: 1500, batch: 128}}
-  # Evaluations and what is measured inside the model, in steps; every training step is recorded anyway.
-  eval: {{every: 100, probes: [logit_lens, capacity, mediation]}}
+  # Evaluations and what is measured inside the model, in steps: every 100 at first, and late in a long run each 3.4 to
+  # 5 per cent later than the one before (`grid: linear`: every 100 throughout). Every training step is recorded anyway.
+  eval: {{grid: thinning, every: 100, probes: [logit_lens, capacity, mediation]}}
 
 # What is varied: every combination is a trial, for every seed.
 space:

@@ -52,6 +52,9 @@ def test_the_advice_is_never_denser_than_what_is_asked_nor_what_is_set(
     cadence = found(small(train={"steps": steps}, eval={"every": every}), seconds)
     if cadence is not None and cadence[2] is not None:
         assert every < cadence[2] <= steps
+    thinning = found(small(train={"steps": steps}, eval={"grid": "thinning", "every": every}), seconds)
+    if thinning is not None and thinning[2] is not None:
+        assert every < thinning[2] <= steps
     log = found(small(train={"steps": steps}, eval={"grid": "log", "per_decade": min(every, 30)}), seconds)
     if log is not None and log[2] is not None:
         assert 1 <= log[2] < min(every, 30)
@@ -63,6 +66,17 @@ def test_the_logarithmic_grid_has_a_density(small: Small) -> None:
     assert cadence is not None
     assert cadence[1] == "eval.per_decade"
     assert found(small(train={"steps": 10_000}, eval={"grid": "log", "per_decade": cadence[2]}), 5.0) is None
+
+
+def test_the_thinning_grid_has_a_spacing_to_begin_with(small: Small) -> None:
+    steps = {"steps": 30_000}
+    cadence = found(small(train=steps, eval={"grid": "thinning", "every": 100}), 5.0)
+    assert cadence is not None
+    assert cadence[1] == "eval.every"
+    assert found(small(train=steps, eval={"grid": "thinning", "every": cadence[2]}), 5.0) is None
+    linear = found(small(train=steps, eval={"every": 100}), 5.0)
+    assert linear is not None
+    assert linear[0] > 2 * cadence[0]
 
 
 def test_the_worst_kind_counts_and_each_is_measured_once(small: Small) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_unknown_key_is_an_error_with_a_suggestion() -> None:
         RunConfig.from_dict({"model": {"loop": 2}})
 
 
-@given(st.sampled_from(["linear", "log"]), st.integers(1, 50), st.integers(1, 30), st.integers(1, 3000))
+@given(st.sampled_from(["linear", "log", "thinning"]), st.integers(1, 50), st.integers(1, 30), st.integers(1, 3000))
 def test_grid_of_a_shorter_run_is_a_prefix(grid: str, every: int, per_decade: int, last: int) -> None:
     options = Eval(grid=grid, every=every, per_decade=per_decade)  # type: ignore[arg-type]
     steps = eval_steps(options, last)
@@ -105,6 +106,16 @@ def test_grid_of_a_shorter_run_is_a_prefix(grid: str, every: int, per_decade: in
     longer = eval_steps(options, last + 1000)
     assert set(steps[:-1]) <= set(longer)
     assert [step for step in longer if step < last] == steps[:-1]
+
+
+@given(st.integers(1, 500), st.integers(1, 2_000_000))
+def test_the_thinning_grid_is_dense_early_and_a_twentieth_apart_late(every: int, last: int) -> None:
+    steps = eval_steps(Eval(grid="thinning", every=every), last)[:-1]
+    assert steps[:41] == [*range(0, last, every)][:41]
+    for one, another in itertools.pairwise(steps[41:]):
+        assert another % every == 0
+        assert 1.034 * one <= another <= 1.05 * one
+    assert len(eval_steps(Eval(grid="thinning", every=100), 100_000)) == 112  # 1,001 on the linear one
 
 
 def test_an_id_does_not_depend_on_what_was_named_before() -> None:
