@@ -121,7 +121,11 @@ class Train:
         "softmax, or stablemax (arXiv 2501.04697)",
     )
     ema: float = option(0.0, "decay of the average of the weights that is evaluated, 0 for none", ge=0, lt=1)
-    precision: Literal["fp32", "bf16"] = option("fp32", "arithmetic of the forward pass; master weights are fp32")
+    precision: Literal["fp32", "bf16", "tf32"] = option(
+        "fp32",
+        "arithmetic of matrix products: bf16 those of the forward pass in bfloat16; tf32 all of them with ten bits of "
+        "mantissa on a GPU, and as fp32 on a CPU; master weights are fp32",
+    )
     checkpoint_every: int = option(1000, "steps between checkpoints (does not change any number)", ge=1)
 
 

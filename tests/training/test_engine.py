@@ -17,7 +17,7 @@ from grokstudy.trainables.bench.speed import timed_engine
 from grokstudy.trainables.config import RunConfig
 from grokstudy.trainables.training import program
 from grokstudy.trainables.training import stepper as capture
-from grokstudy.trainables.training.engine import Engine
+from grokstudy.trainables.training.engine import Engine, precision
 from grokstudy.trainables.training.optimizer import AdamW, rates
 from grokstudy.trainables.training.stepper import WARM_UP, Mode, Stepper
 
@@ -235,6 +235,44 @@ def test_torchs_kernel_updates_as_the_written_out_one(small: Small, common: dict
     torch.testing.assert_close(ours.square_MP, theirs.square_MP, rtol=2e-5, atol=1e-8)
     theirs.keep(torch.tensor([0, 2]))
     assert theirs._groups() == [[0, 1]]
+
+
+@pytest.mark.parametrize("clip", [0.1, 1e9])
+def test_torchs_kernel_clips_what_it_reads(small: Small, clip: float) -> None:
+    """Of a member alone, where it passes over the gradient once less."""
+    configs, size = [small(optim={"lr": 0.1, "clip": clip})], 1 << 18
+    ours, theirs = (AdamW(configs, torch.ones(size), CPU, fused) for fused in (False, True))
+    assert theirs._groups() == [[0]]
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(1, size, generator=generator)
+    same = rows.clone()
+    for step in range(3):
+        grad, told = torch.randn(1, size, generator=generator), rates(configs, step, step + 1)[0]
+        torch.testing.assert_close(ours.step(rows, grad, told), theirs.step(same, grad.clone(), told))
+    torch.testing.assert_close(rows, same, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours.mean_MP, theirs.mean_MP, rtol=1e-5, atol=1e-6)
+
+
+def test_tf32_is_for_products_of_the_step_and_its_evaluation_alone(small: Small) -> None:
+    """What a GPU would see, on a CPU: set while steps are carried out, forward and backward, and put back."""
+    seen = []
+    products = torch.backends.cuda.matmul
+    for config in (small(train={"precision": "tf32"}), small()):
+        engine = timed_engine(config, CPU)
+        update, engine.steps.update = engine.steps.update, lambda: seen.append(products.fp32_precision)
+        engine.train(0, 1)
+        with precision(config, CPU):
+            seen.append(products.fp32_precision)
+        engine.steps.update = update
+        assert products.fp32_precision == "none"
+    assert seen == ["tf32", "tf32", "none", "none"]
+    assert small(train={"precision": "tf32"}).run_id != small().run_id
+
+
+def test_on_a_cpu_tf32_is_single_precision(small: Small) -> None:
+    curves = [timed_engine(small(train={"precision": name}), CPU).train(0, 5) for name in ("fp32", "tf32", "bf16")]
+    assert np.array_equal(curves[0], curves[1])
+    assert not np.array_equal(curves[0], curves[2])
 
 
 def test_torchs_kernel_is_left_where_it_cannot_do_it_or_does_not_pay(small: Small) -> None:

@@ -11,7 +11,8 @@ Axes: K step of a chunk, M member, B example, P parameter, R what the optimiser 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -70,7 +71,8 @@ class Engine:
         self.word_KMB[:count] = self.training.words(start, stop, self.batch)
         self.rates_KRM[:count].copy_(rates_KRM, non_blocking=True)
         self.next_1.zero_()
-        self.steps(count)
+        with precision(self.configs[0], self.device, "tf32"):  # forward and backward, and while a graph is captured
+            self.steps(count)
         lr_1KM = rates_KRM[None, :, optimizer.RATES.index("lr")].numpy()
         return np.concatenate([self._metrics(count).transpose(1, 0, 2), lr_1KM])
 
@@ -100,7 +102,7 @@ class Engine:
 
     def losses(self, flat_MP: Tensor, word_MB: Tensor) -> Tensor:
         """Loss (M,) of the examples, differentiable in the weights."""
-        with precision(self.configs[0], self.device):
+        with precision(self.configs[0], self.device, "bf16"):
             return self.loss(self.model, self.model.unpack(flat_MP), self.training.batch(word_MB))
 
     def restore(self, states: list[Checkpoint]) -> None:
@@ -127,8 +129,25 @@ class Engine:
         return self.model.unpack(self.optimizer.evaluated(self.flat_MP))
 
 
-def precision(config: RunConfig, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Arithmetic of the forward pass: with bf16, matrix products in bfloat16 of weights kept in float32."""
-    if config.train.precision == "fp32":
+def precision(
+    config: RunConfig, device: torch.device, *among: Literal["bf16", "tf32"]
+) -> contextlib.AbstractContextManager[object]:
+    """Arithmetic of matrix products: in bfloat16 of weights kept in float32, or in TF32; `among` these, or any.
+
+    bf16 is of the forward pass alone: its backward pass follows from what was computed.
+    """
+    asked = config.train.precision
+    if asked == "fp32" or (among and asked not in among):
         return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+    return _tf32() if asked == "tf32" else torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+
+@contextlib.contextmanager
+def _tf32() -> Iterator[None]:
+    """Let products on a GPU take operands of ten bits of mantissa; those on a CPU stay as they are."""
+    products = torch.backends.cuda.matmul
+    before, products.fp32_precision = products.fp32_precision, "tf32"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before

@@ -123,17 +123,16 @@ class Optimizer(ABC):
     def step(self, flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> Tensor:
         """Update the rows in place with their gradient; returns its norm (M,)."""
         norm_M1 = torch.linalg.vector_norm(grad_MP, dim=1, keepdim=True)
-        if self.clips:
-            grad_MP = grad_MP * (self.clip_M1 / (norm_M1 + 1e-6)).clamp(max=1.0)
-        self._update(flat_MP, grad_MP, rates_RM)
+        scale_M1 = (self.clip_M1 / (norm_M1 + 1e-6)).clamp(max=1.0) if self.clips else None
+        self._update(flat_MP, grad_MP, scale_M1, rates_RM)
         if self.average_MP is not None:
             self.average_MP.lerp_(flat_MP, 1.0 - self.ema_M1)
         norm_M: Tensor = norm_M1.squeeze(1)
         return norm_M
 
     @abstractmethod
-    def _update(self, flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> None:
-        """Move weights and moments in place."""
+    def _update(self, flat_MP: Tensor, grad_MP: Tensor, scale_M1: Tensor | None, rates_RM: Tensor) -> None:
+        """Move weights and moments in place; the gradient, which is clipped by `scale_M1`, may be written over."""
 
     def _decay(self, flat_MP: Tensor, lr_M1: Tensor) -> None:
         """Decoupled weight decay."""
@@ -155,7 +154,8 @@ class SGD(Optimizer):
     columns = ("momentum",)
     momentum_M1: Tensor
 
-    def _update(self, flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> None:
+    def _update(self, flat_MP: Tensor, grad_MP: Tensor, scale_M1: Tensor | None, rates_RM: Tensor) -> None:
+        grad_MP = grad_MP if scale_M1 is None else grad_MP * scale_M1
         lr_M1 = rates_RM[RATES.index("lr")][:, None]
         self._decay(flat_MP, lr_M1)
         self.mean_MP.mul_(self.momentum_M1).add_(grad_MP)
@@ -170,9 +170,12 @@ class AdamW(Optimizer):
     beta2_M1: Tensor
     eps_M1: Tensor
 
-    def _update(self, flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> None:
-        if self.fused and (groups := self._groups()):
-            self._one_kernel(groups, flat_MP, grad_MP, rates_RM)
+    def _update(self, flat_MP: Tensor, grad_MP: Tensor, scale_M1: Tensor | None, rates_RM: Tensor) -> None:
+        groups = self._groups() if self.fused else []
+        if scale_M1 is not None and not (groups and len(grad_MP) == 1):
+            grad_MP, scale_M1 = grad_MP * scale_M1, None
+        if groups:
+            self._one_kernel(groups, flat_MP, grad_MP, scale_M1, rates_RM)
         else:
             self._written_out(flat_MP, grad_MP, rates_RM)
 
@@ -184,7 +187,10 @@ class AdamW(Optimizer):
         root_MP = self.square_MP.sqrt().div_(root_M1).add_(self.eps_M1)
         flat_MP.addcdiv_(self.mean_MP * -size_M1, root_MP)
 
-    def _one_kernel(self, groups: list[list[int]], flat_MP: Tensor, grad_MP: Tensor, rates_RM: Tensor) -> None:
+    def _one_kernel(
+        self, groups: list[list[int]], flat_MP: Tensor, grad_MP: Tensor, scale_M1: Tensor | None, rates_RM: Tensor
+    ) -> None:
+        """`scale_M1` of a member alone: the kernel clips while it reads, and the gradient is not passed once more."""
         for rows, decays in itertools.product(groups, (True, False)):
             options = self.configs[rows[0]].optim
             tensors = (flat_MP, grad_MP, self.mean_MP, self.square_MP)
@@ -195,6 +201,7 @@ class AdamW(Optimizer):
                     flat, grad, mean, square, [], [number] * len(flat), lr=lr,
                     beta1=options.beta1, beta2=options.beta2, eps=options.eps, amsgrad=False, maximize=False,
                     weight_decay=options.weight_decay if decays else 0.0,
+                    grad_scale=None if scale_M1 is None else scale_M1[0, 0].reciprocal(),
                 )  # fmt: skip
 
     def _pieces(self, x_MP: Tensor, rows: list[int], decays: bool) -> list[Tensor]:

@@ -164,7 +164,7 @@ def _compiling() -> Iterator[None]:
 def _machine(device: torch.device) -> list[object]:
     """What the compiled text depends on besides the graph."""
     if device.type == "cuda":
-        return [torch.__version__, torch.cuda.get_device_name(device), torch.get_float32_matmul_precision()]
+        return [torch.__version__, torch.cuda.get_device_name(device), torch.backends.cuda.matmul.fp32_precision]
     return [torch.__version__, torch.get_num_threads(), sorted(torch.cpu.get_capabilities().items())]
 
 
