@@ -34,7 +34,7 @@ def measured_pace(study: Study, workers: int, say: Callable[[str], None]) -> Ite
         def step(config: RunConfig, members: int) -> Seconds:
             if engine == "compile" and config.trainable is None:
                 blocks = f"{config.depth} block applications of width {config.model.width}"
-                say(f"Compiling to measure {blocks}: half a minute the first time on a machine ...")
+                say(f"Compiling to measure {blocks}: about 20 s the first time on a machine ...")
             return Seconds.of(crew(step_seconds, config, "cpu", threads, engine, members))
 
         def evaluation(config: RunConfig) -> Seconds:
