@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,8 +46,12 @@ def export(
     with_hosts: Hosts = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a study, with its runs and all their rows, to one tar file, or for another tool; without names of hosts."""
+    """Write a study, with its runs and all their rows, to one tar file, or for another tool; without names of hosts.
+
+    What is damaged goes along as it is; it is named, and the exit code is 1.
+    """
     from grokstudy.orchestrator.root.archive import export as write
+    from grokstudy.orchestrator.root.verify import verify_study
 
     folder = existing_study(root, study)
     store, name = folder.store, folder.name
@@ -56,15 +61,17 @@ def export(
     if len(chosen) > 1:
         stop(f"--{' --'.join(chosen)}: one format at a time")
     if chosen:
-        told = _elsewhere(store, name, out, chosen[0], event)
+        told, warnings = _elsewhere(store, name, out, chosen[0], event)
     else:
         told = f"{write(store, name, out, with_hosts)} runs of study {name}"
+        warnings = [str(fault) for fault in verify_study(folder)]
     if not quiet:
         say(f"{out}: {told}")
+    warn_of(warnings)
 
 
-def _elsewhere(store: Store, name: str, out: Path, tool: str, event: str) -> str:
-    """Write it in another tool's format; says what was written, and how to look at it."""
+def _elsewhere(store: Store, name: str, out: Path, tool: str, event: str) -> tuple[str, Sequence[str]]:
+    """Write it in another tool's format; says what was written and how to look at it, and what was left out."""
     from grokstudy.analysis import load
     from grokstudy.analysis.exports.hugging_face import to_hugging_face
     from grokstudy.analysis.exports.optuna import to_optuna
@@ -83,14 +90,18 @@ def _elsewhere(store: Store, name: str, out: Path, tool: str, event: str) -> str
         stop(str(error))
     except ModuleNotFoundError as error:
         stop(f"--{tool}: {error.name} is not installed; pip install 'grokstudy[{tool}]'")
-    warn_of(tables.warnings)
-    return f"{wrote}; {'send' if tool == 'hf' else 'see'} them with\n  {shlex.join(seen)}"
+    return f"{wrote}; {'send' if tool == 'hf' else 'see'} them with\n  {shlex.join(seen)}", tables.warnings
 
 
 def import_(tar: Tar, root: Root = "results", quiet: Quiet = False) -> None:
-    """Put a study that was exported into a root. Runs that the root already has are left as they are."""
+    """Put a study that was exported into a root. Runs that the root already has are left as they are.
+
+    What is damaged of its runs is named, and the exit code is 1.
+    """
     from grokstudy.orchestrator.root.archive import check, receive
+    from grokstudy.orchestrator.root.verify import verify_study
     from grokstudy.trainables.storage.store import Store
+    from grokstudy.trainables.storage.study_dir import StudyDir
 
     store = Store(root)
     try:
@@ -102,3 +113,4 @@ def import_(tar: Tar, root: Root = "results", quiet: Quiet = False) -> None:
     if not quiet:
         counts = f"{received.runs} runs, {received.kept} were there already"
         say(f"{store.uri}: {', '.join(received.studies)}: {counts}")
+    warn_of(str(fault) for name in received.studies for fault in verify_study(StudyDir(store, name)))

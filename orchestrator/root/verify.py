@@ -32,15 +32,30 @@ def verify(store: Store) -> list[Fault]:
     return sorted(faults)
 
 
+def verify_study(study: StudyDir) -> list[Fault]:
+    """What is wrong with the runs of one study that have begun, sorted by path."""
+    store, faults = study.store, list[Fault]()
+    imported, links = (study.find_spec() or {}).get("spec_hash") == "", store.links_out()
+    for run_id in study_runs(study):
+        run = RunDir(store, run_id)
+        if files := _listed(run, links):
+            faults += _looked_at(run, files, imported, links)
+    return sorted(faults)
+
+
 def _looked_at(run: RunDir, files: list[str], imported: bool, links: list[str]) -> list[Fault]:
-    """The faults of a run. One that has any is listed anew, checkpoints and markers before the rows they vouch for:
-    it may be in training, and have moved on between two folders of the first listing.
+    """The faults of a run. One that has any is listed anew: it may be in training, and have moved on between two
+    folders of the first listing.
     """
-    if not list(verify_run(run, files, imported)):
-        return []
+    return list(verify_run(run, _listed(run, links), imported)) if list(verify_run(run, files, imported)) else []
+
+
+def _listed(run: RunDir, links: list[str]) -> list[str]:
+    """The files of a run, checkpoints and markers before the rows they vouch for."""
     folders = (run.folder, *(run.parts(table) for table in reversed(TABLES)))
-    anew = [path for folder in folders if folder not in links for path in run.store.list(folder, recursive=True)]
-    return list(verify_run(run, _no_folders(anew), imported))
+    return _no_folders(
+        [path for folder in folders if folder not in links for path in run.store.list(folder, recursive=True)]
+    )
 
 
 def files_of(store: Store) -> list[str]:

@@ -132,12 +132,15 @@ def test_every_command_that_prints_a_table_prints_it_as_json_too(root: Path) -> 
 def test_quiet_commands_say_nothing_but_errors(root: Path, tmp_path: Path) -> None:
     tar = str(tmp_path / "r.tar")
     for words in (
-        ("report", "regimes"), ("report", "regimes", "--figure", "lead"), ("export", "regimes", tar), ("compact",),
-        ("gc",), ("new", "one", "--folder", str(tmp_path)),
+        ("report", "regimes"), ("report", "regimes", "--figure", "lead"), ("compact",), ("gc",),
+        ("new", "one", "--folder", str(tmp_path)),
     ):  # fmt: skip
         here = [] if words[0] == "new" else ["--root", str(root)]
         done = CliRunner().invoke(app, [*words, *here, "--quiet"])
         assert (done.exit_code, done.output) == (0, ""), words
+    damaged = asked(root, "export", "regimes", tar, "-q")  # made up, so that no run has a configuration
+    assert (damaged.exit_code, damaged.stdout) == (1, "")
+    assert {line.split(":")[0] for line in damaged.stderr.splitlines()} == {"warning"}
     bad = asked(root, "report", "absent", "-q")
     assert (bad.exit_code, bad.stdout) == (2, "")
     assert "studies here: regimes" in bad.stderr

@@ -149,6 +149,32 @@ def test_what_is_not_a_whole_study_of_ours_is_refused_before_the_first_write(ori
         assert not (tmp_path / "refused").exists(), end
 
 
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_what_is_damaged_is_named_where_it_leaves_and_where_it_comes(
+    origin: Store, tmp_path: Path, command: str
+) -> None:
+    """Every part in turn; the other files are there."""
+    tar, whole = tmp_path / "s.tar", files(origin)
+    parts = [name for name in whole if name.endswith(".parquet") and name.startswith("metrics/")]
+    assert len(parts) > 2
+    for number, part in enumerate(parts):
+        torn = {**whole, part: whole[part][:40]}
+        if command == "export":
+            place = Store(tmp_path / f"root{number}")
+            for name, content in torn.items():
+                place.write(name, content)
+            words = ["export", "s", str(tar), "--root", place.uri]
+        else:
+            words = ["import", str(parcel(tar, torn)), "--root", str(tmp_path / f"there{number}")]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 1
+        assert f"warning: {part}: torn: cannot be read" in done.stderr
+        assert "2 runs" in done.stdout
+        assert done.stderr.count("warning: ") == 1
+    if command == "import":
+        assert files(Store(tmp_path / "there0")).keys() == whole.keys()
+
+
 def test_a_run_under_the_id_of_another_is_refused(
     small: Callable[..., RunConfig], origin: Store, tmp_path: Path
 ) -> None:
