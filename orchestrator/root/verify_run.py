@@ -15,8 +15,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.measurements import is_share
 from grokstudy.trainables.messages import first_line
 from grokstudy.trainables.storage import continuity
 from grokstudy.trainables.storage.continuity import KEYS, Census, census
@@ -25,7 +27,12 @@ from grokstudy.trainables.storage.run_dir import CHECKPOINT, OURS, PART, RunDir
 from grokstudy.trainables.storage.store import DamagedError
 
 AGAIN = "remove its DONE.json, if any, and run the study again: it is trained again from before the damage"
+ANEW = (
+    "it was changed; remove it and the run's DONE.json, if any, and run the study again: it is trained anew from there"
+)
 MERGE = "grokstudy compact merges the parts of a finished run"
+ROUNDING = 1e-4
+"""By which a mean of shares may pass 1."""
 READERS = 8
 """Threads that read parts: the storage answers several at once, and Arrow decodes without Python's lock."""
 
@@ -36,7 +43,7 @@ class Fault:
 
     path: str
     kind: str
-    """torn, foreign, gap, duplicate, order, stray, checksum, orphan, marker, config."""
+    """torn, foreign, value, gap, duplicate, order, stray, checksum, orphan, marker, config."""
     detail: str
     remedy: str
 
@@ -119,11 +126,28 @@ def _read(run: RunDir, table: str, parts: list[str]) -> tuple[pa.Table, list[Fau
 
 
 def _keys(run: RunDir, table: str, path: str) -> pa.Table | Fault:
-    """What tells the rows of a part apart; the whole of it is read and held against its checksums."""
+    """What tells the rows of a part apart; the whole of it is read and held against its checksums and limits."""
     try:
-        return decode(run.store.read(path), table).select(KEYS[table])
+        rows = decode(run.store.read(path), table)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         return Fault(path, "torn", f"cannot be read ({first_line(error)})", AGAIN)
+    beyond = _beyond(rows, table)
+    return rows.select(KEYS[table]) if beyond is None else Fault(path, "value", beyond, ANEW)
+
+
+def _beyond(rows: pa.Table, table: str) -> str | None:
+    """A number that no run of ours records: negative counts, shares outside 0 to 1; None where there is none."""
+    limits: list[tuple[str, pa.ChunkedArray, int | None]] = [("step", rows["step"], None)]
+    limits += [("n", rows["n"], None)] if "n" in rows.column_names else []
+    limits += [("accuracy", rows["accuracy"], 1)] if table == "evals" else []
+    if table == "probes":
+        shares = pa.array([name for name in rows["probe"].unique().to_pylist() if is_share(name)], pa.string())
+        limits.append(("value", rows.filter(pc.is_in(rows["probe"], shares))["value"], 1))
+    for name, column, most in limits:
+        lowest, highest = pc.min_max(column).as_py().values()
+        if lowest is not None and (lowest < 0 or (most is not None and highest > most + ROUNDING)):
+            return f"{name} is {lowest:g} to {highest:g}, allowed is {'0 or more' if most is None else '0 to 1'}"
+    return None
 
 
 def damaged_checkpoints(run: RunDir, files: list[str]) -> Iterator[Fault]:

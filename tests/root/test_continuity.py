@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 from grokstudy.orchestrator.cli import app
 from grokstudy.orchestrator.root.compact import compact
 from grokstudy.orchestrator.root.verify import verify
-from grokstudy.orchestrator.root.verify_run import AGAIN
+from grokstudy.orchestrator.root.verify_run import AGAIN, ANEW
 from grokstudy.orchestrator.runs.state import read_states
 from grokstudy.trainables.config import RunConfig
+from grokstudy.trainables.measurements import is_share
 from grokstudy.trainables.schema import TABLES
 from grokstudy.trainables.storage import checkpoint, records
 from grokstudy.trainables.storage.run_dir import RunDir, run_ids, run_of
@@ -85,6 +86,37 @@ def test_a_lost_part_is_named_and_the_remedy_brings_its_rows_back(
     (fault,) = verify(run.store)
     assert (fault.path, fault.kind, fault.remedy) == (run.parts(table), "gap", AGAIN)
     assert f"the first {start}" in fault.detail
+    follow_the_remedy(run)
+    assert verify(run.store) == []
+    assert all(rows(run)[name].equals(before[name]) for name in TABLES)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "number", "says"),
+    [
+        ("evals", "accuracy", 7.0, "accuracy is 0 to 7, allowed is 0 to 1"),
+        ("evals", "accuracy", -0.5, "allowed is 0 to 1"),
+        ("evals", "n", -1, "allowed is 0 or more"),
+        ("probes", "value", 1.5, "allowed is 0 to 1"),
+        ("steps", "step", -3, "allowed is 0 or more"),
+    ],
+)
+def test_a_number_that_no_run_records_is_named_and_the_remedy_brings_the_right_one(
+    whole: Path, tmp_path: Path, table: str, column: str, number: float, says: str
+) -> None:
+    """Also where rows come from strangers: `import` names what is found here."""
+    run = copied(whole, tmp_path / "root")
+    before, part = rows(run), records.read_part(run, table, 0)
+    shares = [n for n, name in enumerate(part["probe"].to_pylist()) if is_share(name)] if table == "probes" else [0]
+    values = part[column].to_pylist()
+    values[shares[0]] = number
+    place = part.schema.get_field_index(column)
+    changed = part.set_column(place, part.schema.field(place), pa.array(values, part.schema.field(place).type))
+    run.store.write(run.part(table, 0), records.encode(changed))
+    (fault,) = verify(run.store)
+    assert (fault.path, fault.kind, fault.remedy) == (run.part(table, 0), "value", ANEW)
+    assert says in fault.detail
+    run.store.delete(fault.path)
     follow_the_remedy(run)
     assert verify(run.store) == []
     assert all(rows(run)[name].equals(before[name]) for name in TABLES)
