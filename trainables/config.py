@@ -24,7 +24,7 @@ from grokstudy.trainables.tasks.base import Shape
 MOST_STEPS = 10**9
 """What fits into the name of a part."""
 THIN = 20
-"""Evaluations on the thinning grid until a step that is as large as so many of the steps between them."""
+"""On the thinning grid, `every` aside, a step is at least so many times the distance to the next evaluation."""
 NUMERICS = 1
 """Version of the numbers: raised when a change of code changes the curves of an unchanged configuration."""
 
