@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
@@ -144,6 +145,20 @@ def test_rows_that_a_merge_left_twice_are_taken_once_and_named(tmp_path: Path) -
     assert_frame_equal(tables.evals.sort(order).collect(), whole.sort(order))
     assert [skipped.path for skipped in tables.skipped] == [PART.format(0)]
     assert "taken once" in tables.warnings[0]
+
+
+def test_a_nested_column_of_a_part_shifts_no_other(tmp_path: Path) -> None:
+    """In Parquet it is two columns, so that what lies behind it is one place further than its name says."""
+    build(tmp_path, seeds=1)
+    whole = load(tmp_path, "regimes").evals.collect()
+    part = tmp_path / PART.format(0)
+    rows = pq.ParquetFile(part).read()
+    nested = pa.array([{"a": 1, "b": 1_000_000}] * len(rows))
+    pq.write_table(rows.add_column(0, "more", nested), part)
+    tables = load(tmp_path, "regimes")
+    order = ["trial_id", "step", "split"]
+    assert_frame_equal(tables.evals.sort(order).collect(), whole.sort(order))
+    assert not tables.skipped
 
 
 def test_only_what_a_query_needs_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
