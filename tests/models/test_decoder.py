@@ -143,3 +143,39 @@ def test_trimmed_last_block_gives_the_same_answer(options: Model) -> None:
     weights, inputs, at = model.unpack(rows(model, [0, 1])), tokens(2), torch.tensor([[2, 1, 0, 2, 1]] * 2)
     full = model.answer_logits(weights, inputs, at, lambda _, resid: resid)
     torch.testing.assert_close(model.answer_logits(weights, inputs, at), full)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_first_place_computed_once_per_token_changes_no_answer_and_no_gradient(
+    options: Model, members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Transformer(options, SHAPE)
+    flat_MP, inputs = rows(model, [0, 1][:members]).requires_grad_(), tokens(members, 2 * VOCABULARY)
+    at_MBA = torch.arange(2 * VOCABULARY).remainder(3).expand(members, -1)[..., None]
+    pays = []
+
+    def answered() -> tuple[Tensor, Tensor]:
+        pays.append(model._first_once_pays(inputs))
+        output = model.answer_logits(model.unpack(flat_MP), inputs, at_MBA)
+        mark = torch.randn(output.shape, generator=torch.Generator().manual_seed(2))
+        return output.detach(), torch.autograd.grad((output * mark).sum(), flat_MP)[0]
+
+    launched = answered()
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(answered(), launched, rtol=1e-4, atol=1e-5)
+    one = model.answer_logits(model.unpack(flat_MP), inputs, at_MBA[..., 0])
+    torch.testing.assert_close(one, launched[0][:, :, 0], rtol=1e-4, atol=1e-5)
+    assert pays == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "batch", "length"),
+    [(Model(width=16, heads=2, positions="rope"), 26, 3), (VARIANTS["default"], 25, 3), (VARIANTS["default"], 26, 1)],
+)
+def test_it_is_left_where_places_turn_or_few_examples_share_one(
+    options: Model, batch: int, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    model = Transformer(options, SHAPE)
+    assert not model._first_once_pays(tokens(1, batch)[..., :length])
+    assert not model._first_once_pays(tokens(1, 26).to("meta"))

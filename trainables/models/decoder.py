@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,26 @@ from grokstudy.trainables.tasks.base import Shape
 
 WRITTEN_OUT = 8
 """Places up to which attention is written out: over few of them the fused kernels cost more than they save."""
+
+
+@dataclass(frozen=True)
+class _FirstOnce:
+    """Rows R of a member in place of examples and places: the first place of each token there is, then, example by
+    example, the places behind it."""
+
+    first_MB: Tensor
+    """Token of each example's first place: its row."""
+    tokens: int
+    later: int
+    """Places of an example behind the first."""
+    place_MBA: Tensor | None = None
+    """Places of the answers, of a block that computes these alone."""
+
+    def row_MBA(self, place_MBA: Tensor) -> Tensor:
+        """Rows of places of the examples."""
+        example_B1 = torch.arange(place_MBA.shape[1], device=place_MBA.device)[:, None]
+        behind_MBA = self.tokens + example_B1 * self.later + place_MBA - 1
+        return torch.where(place_MBA == 0, self.first_MB[..., None], behind_MBA)
 
 
 class Transformer(Network):
@@ -111,6 +132,10 @@ class Transformer(Network):
         """Outputs (M, B, V) or (M, B, A, V) where answers are read. Without `edit` the last block skips the others."""
         if edit is not None:
             return self.unembed(weights, at_position(self.residual(weights, inputs_MBx, edit), at_MBx))
+        if self._first_once_pays(inputs_MBx):
+            one = at_MBx.dim() == 2
+            output_MBAx = self._answers_of_rows(weights, inputs_MBx, at_MBx[:, :, None] if one else at_MBx)
+            return output_MBAx.squeeze(2) if one else output_MBAx
         embedded_MBTD = self._embed(weights, inputs_MBx)
         return self._finish(weights, 0, embedded_MBTD, embedded_MBTD, at_MBx)
 
@@ -158,6 +183,35 @@ class Transformer(Network):
         one = at_MBx.dim() == 2
         answer_MBAD = self._block(weights, name, resid_MBTD, at_MBx[:, :, None] if one else at_MBx)
         return self.unembed(weights, answer_MBAD.squeeze(2) if one else answer_MBAD)
+
+    def _first_once_pays(self, inputs_MBx: Tensor) -> bool:
+        """Whether to compute the first place once per token, where many examples share one and little lies behind it.
+
+        It rounds otherwise, so launched steps, and what is measured, do without. On a GPU, gradients of a lookup in
+        each block would cost more launches than the products that are saved.
+        """
+        if not torch.compiler.is_compiling() or inputs_MBx.device.type != "cpu" or inputs_MBx.dim() != 3:
+            return False
+        _, batch, length = inputs_MBx.shape
+        many = 2 * sum(self.shape.fields) <= batch
+        return many and 1 < length <= WRITTEN_OUT and self.options.positions in ("learned", "none")
+
+    def _answers_of_rows(self, weights: dict[str, Tensor], tokens_MBT: Tensor, at_MBA: Tensor) -> Tensor:
+        """Answers (M, B, A, V): the first place sees no other, so that it is the same wherever its token is."""
+        table_MVD, position_MTD = weights["embed"], weights.get("position")
+        members, batch, length = tokens_MBT.shape
+        rows = _FirstOnce(tokens_MBT[:, :, 0], table_MVD.shape[1], length - 1)
+        later_MBTD = lookup(table_MVD, tokens_MBT[:, :, 1:])
+        if position_MTD is not None:
+            table_MVD = table_MVD + position_MTD[:, :1]
+            later_MBTD = later_MBTD + position_MTD[:, None, 1:length]
+        embedded_M1RD = resid_M1RD = torch.cat([table_MVD, later_MBTD.flatten(1, 2)], dim=1)[:, None]
+        for depth in range(1, self.depth):
+            resid_M1RD = self._block(weights, *self._into(depth, resid_M1RD, embedded_M1RD), rows=rows)
+        rows = replace(rows, place_MBA=at_MBA)
+        row_M1N = rows.row_MBA(at_MBA).flatten(1)[:, None]
+        answer_M1ND = self._block(weights, *self._into(self.depth, resid_M1RD, embedded_M1RD), row_M1N, rows=rows)
+        return self.unembed(weights, answer_M1ND.view(members, batch, -1, answer_M1ND.shape[3]))
 
     def _into(self, depth: int, resid_MBTD: Tensor, embedded_MBTD: Tensor) -> tuple[str, Tensor]:
         """Name of the block at an effective depth, and what goes into it."""
@@ -207,8 +261,9 @@ class Transformer(Network):
         return torch.baddbmm(bias[:, None], x_MND, weights[name])
 
     def _block(
-        self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor, at_MBA: Tensor | None = None, begin: int = 0
-    ) -> Tensor:
+        self, weights: dict[str, Tensor], name: str, resid_MBTD: Tensor, at_MBA: Tensor | None = None, begin: int = 0,
+        rows: _FirstOnce | None = None,
+    ) -> Tensor:  # fmt: skip
         """One block; its output from position `begin` on, or with `at_MBA` at these positions (T is A)."""
         norm1, norm2 = f"{name}.norm1", f"{name}.norm2"
         if at_MBA is not None:
@@ -217,14 +272,18 @@ class Transformer(Network):
             own_MBTD = resid_MBTD[:, :, begin:] if begin else resid_MBTD
         if self.options.norm_place == "pre":
             normed_MBTD = self._norm(weights, norm1, resid_MBTD)
-            own_MBTD = own_MBTD + self._attention(weights, name, normed_MBTD, at_MBA, begin)
+            own_MBTD = own_MBTD + self._attention(weights, name, normed_MBTD, at_MBA, begin, rows)
             return own_MBTD + self._mlp(weights, name, self._norm(weights, norm2, own_MBTD))
-        own_MBTD = self._norm(weights, norm1, own_MBTD + self._attention(weights, name, resid_MBTD, at_MBA, begin))
+        mixed_MBTD = self._attention(weights, name, resid_MBTD, at_MBA, begin, rows)
+        own_MBTD = self._norm(weights, norm1, own_MBTD + mixed_MBTD)
         return self._norm(weights, norm2, own_MBTD + self._mlp(weights, name, own_MBTD))
 
     def _attention(
-        self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor, at_MBA: Tensor | None, begin: int
-    ) -> Tensor:
+        self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor, at_MBA: Tensor | None, begin: int,
+        rows: _FirstOnce | None = None,
+    ) -> Tensor:  # fmt: skip
+        if rows is not None:
+            return self._attention_of_rows(weights, name, x_MBTD, at_MBA, rows)
         members, batch, length, width = x_MBTD.shape
         q_NTHK, k_NTHK, v_NTHK = self._heads(weights, name, x_MBTD)
         place_NT = torch.arange(begin, length, device=x_MBTD.device).expand(members * batch, -1)
@@ -239,6 +298,38 @@ class Transformer(Network):
             mixed_NTHK = fused_attention(q_NTHK, k_NTHK, v_NTHK, None if at_MBA is None and not begin else place_NT)
         out_MND = self._linear(weights, f"{name}.out", mixed_NTHK.reshape(members, -1, width))
         return out_MND.view(members, batch, -1, width)
+
+    def _attention_of_rows(
+        self, weights: dict[str, Tensor], name: str, x_M1RD: Tensor, row_M1N: Tensor | None, rows: _FirstOnce
+    ) -> Tensor:
+        """Attention of every row, or of the answers; a first place attends to itself."""
+        x_MRD, (members, _, count, width), qkv = x_M1RD[:, 0], x_M1RD.shape, f"{name}.qkv"
+        sizes, columns = [rows.tokens, count - rows.tokens], [width, 2 * width]
+        if row_M1N is None:
+            q_MRD, kv_MRD = torch.split(self._linear(weights, qkv, x_MRD), columns, dim=2)
+            q_MND = torch.split(q_MRD, sizes, dim=1)[1]
+        else:  # no query but those of the answers
+            parts = {key: torch.split(w, columns, dim=-1) for key, w in weights.items() if key in (qkv, f"{qkv}.bias")}
+            query, rest = ({key: both[part] for key, both in parts.items()} for part in (0, 1))
+            q_MND = self._linear(query, qkv, at_position(x_M1RD, row_M1N)[:, 0])
+            kv_MRD = self._linear(rest, qkv, x_MRD)
+        kv_MVD, kv_MND = torch.split(kv_MRD, sizes, dim=1)
+
+        def heads(x_MNx: Tensor, places: int) -> tuple[Tensor, ...]:
+            heads = self.options.heads
+            return x_MNx.reshape(-1, places, x_MNx.shape[2] // width, heads, width // heads).unbind(2)
+
+        first, later = heads(lookup(kv_MVD, rows.first_MB), 1), heads(kv_MND, rows.later)
+        k_NTHK, v_NTHK = (torch.cat(both, dim=1) for both in zip(first, later, strict=True))
+        if rows.place_MBA is None:
+            place_NT = torch.arange(1, 1 + rows.later, device=x_MRD.device).expand(len(k_NTHK), -1)
+        else:
+            place_NT = rows.place_MBA.flatten(0, 1)
+        (q_NTHK,) = heads(q_MND, place_NT.shape[1])
+        mixed_MND = causal_attention(q_NTHK, k_NTHK, v_NTHK, place_NT).reshape(members, -1, width)
+        if row_M1N is None:
+            mixed_MND = torch.cat([torch.split(kv_MVD, width, dim=2)[1], mixed_MND], dim=1)
+        return self._linear(weights, f"{name}.out", mixed_MND)[:, None]
 
     def _heads(self, weights: dict[str, Tensor], name: str, x_MBTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (N, T, H, K) of every place."""

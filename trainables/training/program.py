@@ -24,6 +24,8 @@ from torch.fx import Graph, GraphModule, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from grokstudy.trainables.models.opaque import opaque
+
 Compiled = Callable[..., object]
 
 _compiled: dict[str, Compiled] = {}
@@ -80,18 +82,11 @@ def _undone(changed: Sequence[Tensor]) -> Iterator[None]:
                 x.copy_(value)
 
 
-@torch.library.custom_op("grokstudy::apart", mutates_args=())
-def apart(x: Tensor) -> Tensor:
-    """A copy that Inductor makes before what uses it.
+apart = opaque("apart(Tensor x) -> Tensor", torch.clone, torch.empty_like)
+"""A copy that Inductor makes before what uses it.
 
-    Looked up inside a large kernel instead, the words of a drawn task came out of bounds (torch 2.13, GCC 12).
-    """
-    return x.clone()
-
-
-@apart.register_fake
-def _(x: Tensor) -> Tensor:
-    return torch.empty_like(x)
+Looked up inside a large kernel instead, the words of a drawn task came out of bounds (torch 2.13, GCC 12).
+"""
 
 
 class _Tape(TorchDispatchMode):
