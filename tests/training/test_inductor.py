@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch._inductor import async_compile, sizevars
+from torch._inductor.cpu_vec_isa import VecAVX2
 from torch._inductor.exc import CppCompileError
 from torch.utils._sympy.functions import FloorDiv
 
@@ -107,3 +108,29 @@ def test_what_was_replaced_is_put_back_when_compiling_fails() -> None:
     with pytest.raises(RuntimeError, match="as a compiler would"), inductor.quick():
         raise RuntimeError("as a compiler would")
     assert (async_compile.AsyncCompile, sizevars.simplify_index_in_vec_range) == before
+
+
+@pytest.mark.parametrize(("option", "taken"), [("-O2", True), ("-mno-such-instructions", False)])
+def test_instructions_are_those_whose_option_the_compiler_takes(
+    option: str, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instructions = VecAVX2()
+    monkeypatch.setattr(instructions, "_arch_flags", option)
+    with inductor.quick():
+        assert instructions.check_build("no program") is taken
+
+
+def test_rules_of_types_are_laid_out_once_and_again_where_they_could_not() -> None:
+    could = []
+
+    def lay_out(handler: object) -> None:
+        could.append(handler)
+        if len(could) == 1:
+            raise RuntimeError("some operations have no rule yet")
+
+    once = inductor._once(lay_out)
+    with pytest.raises(RuntimeError, match="no rule yet"):
+        once(could)
+    once(could)
+    once(could)
+    assert len(could) == 2

@@ -2,14 +2,18 @@
 
 It hands each C++ kernel to the compiler by itself, some forty of them for a small decoder, and nearly all of their time
 goes into the headers: here the compiler gets one file. It simplifies each index expression, by all that sympy knows, to
-find how far apart neighbours lie: here those alone that need it.
+find how far apart neighbours lie: here those alone that need it. For each set of vector instructions that the processor
+has it compiles, links and loads a program, and loads it again in each process: here the compiler is asked whether it
+takes the option. Rules of types are laid out once, not for each operation of each kernel.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +23,9 @@ from unittest import mock
 import sympy
 from torch._inductor import async_compile, sizevars
 from torch._inductor.codecache import CppPythonBindingsCodeCache
+from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.cpu_vec_isa import VecISA
+from torch._inductor.dtype_propagation import DtypePropagationOpsHandler
 from torch.utils._sympy.functions import FloorDiv, ModularIndexing
 
 _KERNEL = re.compile(r'\s*(?P<header>#include [<"][^\n]+[>"])\s*extern "C"\s+void\s+kernel(?=\()')
@@ -35,11 +42,31 @@ def quick() -> Iterator[None]:
         with (
             mock.patch.object(async_compile, "AsyncCompile", _Together),
             mock.patch.object(sizevars, "simplify_index_in_vec_range", _in_vec_range),
+            mock.patch.object(VecISA, "check_build", _accepted),
+            mock.patch.object(DtypePropagationOpsHandler, "__init__", _once(DtypePropagationOpsHandler.__init__)),
         ):
             yield
     finally:
         if collects:
             gc.enable()
+
+
+def _once(lay_out: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The same for an object of which there is one, done when it is made first."""
+    done = set[int]()
+
+    def once(the_one: Any) -> None:
+        if id(the_one) not in done:
+            lay_out(the_one)
+            done.add(id(the_one))
+
+    return once
+
+
+def _accepted(instructions: VecISA, _: str) -> bool:
+    """Whether the compiler takes the options of these instructions, which the processor is known to have."""
+    command = [get_cpp_compiler(), *instructions.build_arch_flags().split(), "-E", "-x", "c++", os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _in_vec_range(index: sympy.Expr, var: sympy.Symbol, length: int) -> sympy.Expr:
