@@ -22,7 +22,7 @@ from grokstudy.trainables.models.network import Network
 from grokstudy.trainables.probes.splits import SplitBatch
 from grokstudy.trainables.tasks.base import Task
 from grokstudy.trainables.training.engine import Engine
-from grokstudy.trainables.training.evaluate import Behaviour, evaluate
+from grokstudy.trainables.training.evaluate import Behaviour, Group, evaluate
 from grokstudy.trainables.training.stepper import Mode
 
 Small = Callable[..., RunConfig]
@@ -104,9 +104,10 @@ def test_a_large_evaluation_is_measured_on_fewer_examples(small: Small, monkeypa
         task: type[Task],
         generated: int,
         temperature: float,
+        groups: list[Group],
     ) -> list[Behaviour]:
         sizes.append(max(split.inputs_MSx.shape[1] for split in splits.values()))
-        return evaluate(model, weights, splits, task, generated, temperature)
+        return evaluate(model, weights, splits, task, generated, temperature, groups)
 
     monkeypatch.setattr(speed, "evaluate", noting)
     assert min(speed.evaluation_seconds(small())) > 0

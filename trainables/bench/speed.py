@@ -29,7 +29,7 @@ from grokstudy.trainables.tasks.base import Fresh, StoredRows
 from grokstudy.trainables.tasks.graph import GraphData
 from grokstudy.trainables.training.batches import Drawn, Source, Table, TrainingSet, WithOffset
 from grokstudy.trainables.training.engine import CHUNK, Engine, precision
-from grokstudy.trainables.training.evaluate import evaluate
+from grokstudy.trainables.training.evaluate import evaluate, grouped
 from grokstudy.trainables.training.pack import Pack
 from grokstudy.trainables.training.stepper import WARM_UP, Mode
 
@@ -159,6 +159,7 @@ def _evaluated(config: RunConfig, at: torch.device) -> list[tuple[float, float]]
     model = build(config.model, config.example)
     weights = model.unpack(model.initial(config.seed)[None].to(at))
     splits = stack_splits([data], at)
+    groups = grouped(model, splits)
     most = max(1, int(share * options.probe_examples))
     queries = None
     if isinstance(data, GraphData) and any(map(needs, options.probes)):
@@ -166,7 +167,7 @@ def _evaluated(config: RunConfig, at: torch.device) -> list[tuple[float, float]]
 
     def evaluated() -> list[Tensor]:
         freely = options.generated, options.temperature
-        return [b.accuracy_M for b in evaluate(model, weights, splits, TASKS[config.task], *freely)]
+        return [b.accuracy_M for b in evaluate(model, weights, splits, TASKS[config.task], *freely, groups)]
 
     def probed() -> list[Tensor]:
         scene = queries and Scene(model, weights, queries, config.example.range[1])

@@ -23,6 +23,7 @@ from torch import Tensor
 from grokstudy.trainables.config import Model
 from grokstudy.trainables.models.embedding import lookup
 from grokstudy.trainables.models.network import IGNORED, Edit, Network, Parameter, at_position
+from grokstudy.trainables.models.prefixes import Prefixes
 from grokstudy.trainables.tasks.base import Shape
 
 WRITTEN_OUT = 8
@@ -151,6 +152,58 @@ class Transformer(Network):
             return self.unembed(weights, at_position(path[-1], at_MBx))
         embedded_MBTD = self._embed(weights, inputs_MBx) if self.options.input_injection else path[-1]
         return self._finish(weights, len(path) - 1, path[-1], embedded_MBTD, at_MBx, place, unedited)
+
+    def takes_prefixes(self, inputs_MBx: Tensor) -> bool:
+        """Of single tokens at places that are added to them, or unmarked."""
+        tokens = inputs_MBx.dim() == 3 and len(self.shape.fields) == 1
+        return tokens and self.options.positions in ("learned", "none")
+
+    def states_of_prefixes(self, weights: dict[str, Tensor], prefixes: Prefixes, last: int) -> list[Tensor]:
+        """States (M, R, D) at the last place of each beginning, by depth until `last`."""
+        embedded_MRD = lookup(weights["embed"], prefixes.token_MR)
+        if "position" in weights:
+            embedded_MRD = embedded_MRD + lookup(weights["position"], prefixes.place_MR)
+        states, every_MR = [embedded_MRD], torch.arange(prefixes.count, device=embedded_MRD.device)[None]
+        for depth in range(1, last + 1):
+            name, resid_MRD = self._into(depth, states[-1], embedded_MRD)
+            row_MR = every_MR.expand(len(embedded_MRD), -1)
+            states.append(self._block_of_prefixes(weights, name, resid_MRD, prefixes, row_MR))
+        return states
+
+    def answers_of_prefixes(self, weights: dict[str, Tensor], prefixes: Prefixes, row_MBA: Tensor) -> Tensor:
+        """Outputs (M, B, A, V) behind some rows, as `answer_logits` of the sequences."""
+        states = self.states_of_prefixes(weights, prefixes, self.depth - 1)
+        name, resid_MRD = self._into(self.depth, states[-1], states[0])
+        answer_MND = self._block_of_prefixes(weights, name, resid_MRD, prefixes, row_MBA.flatten(1))
+        outputs = [self.unembed(weights, piece) for piece in torch.split(answer_MND, prefixes.most, dim=1)]
+        return torch.cat(outputs, dim=1).view(*row_MBA.shape, -1)
+
+    def _block_of_prefixes(
+        self, weights: dict[str, Tensor], name: str, resid_MRD: Tensor, prefixes: Prefixes, row_MN: Tensor
+    ) -> Tensor:
+        """Some rows (M, N, D) behind a block."""
+        pre, heads, width = self.options.norm_place == "pre", self.options.heads, resid_MRD.shape[2]
+
+        def normed(norm: int, x_MND: Tensor) -> Tensor:
+            return self._norm(weights, f"{name}.norm{norm}", x_MND)
+
+        pieces = [normed(1, x) if pre else x for x in torch.split(resid_MRD, prefixes.most, dim=1)]
+        qkv_MRx = torch.cat([self._linear(weights, f"{name}.qkv", x_MND) for x_MND in pieces], dim=1)
+        q_MRD, kv_MRx = torch.split(qkv_MRx, [width, 2 * width], dim=2)
+        done = []
+        for piece_MN in torch.split(row_MN, prefixes.most, dim=1):
+            before_MNT = prefixes.before_MRT.take_along_dim(piece_MN[..., None], dim=1)
+            place_MN = prefixes.place_MR.gather(1, piece_MN)
+            kv_NTxHK = lookup(kv_MRx, before_MNT).view(-1, before_MNT.shape[2], 2, heads, width // heads)
+            k_NTHK, v_NTHK = kv_NTxHK.unbind(2)
+            q_N1HK = lookup(q_MRD, piece_MN).view(-1, 1, heads, width // heads)
+            mixed_NTHK = causal_attention(q_N1HK, k_NTHK, v_NTHK, place_MN.reshape(-1, 1))
+            own_MND = lookup(resid_MRD, piece_MN)
+            own_MND = own_MND + self._linear(weights, f"{name}.out", mixed_NTHK.reshape(own_MND.shape))
+            own_MND = own_MND if pre else normed(1, own_MND)
+            own_MND = own_MND + self._mlp(weights, name, normed(2, own_MND) if pre else own_MND)
+            done.append(own_MND if pre else normed(2, own_MND))
+        return torch.cat(done, dim=1)
 
     def patterns(self, weights: dict[str, Tensor], inputs_MBx: Tensor, at_MBA: Tensor) -> list[Tensor]:
         """Attention (M, B, H, A, T) from the places of answers, in each block in turn."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from grokstudy.trainables.config import Model
+from grokstudy.trainables.models.prefixes import Prefixes
 from grokstudy.trainables.randomness import Stream
 from grokstudy.trainables.tasks.base import Shape
 
@@ -131,6 +132,18 @@ class Network(ABC):
         Where nothing before the position `place` was edited, `unedited` are the states of the run without the edit at
         every depth before the last: a causal model need not compute the earlier positions again.
         """
+        raise NotImplementedError
+
+    def takes_prefixes(self, inputs_MBx: Tensor) -> bool:
+        """Whether there are `states_of_prefixes` and `answers_of_prefixes` of such inputs."""
+        return False
+
+    def states_of_prefixes(self, weights: dict[str, Tensor], prefixes: Prefixes, last: int) -> list[Tensor]:
+        """States (M, R, D) at the last place of each beginning, by depth until `last`."""
+        raise NotImplementedError
+
+    def answers_of_prefixes(self, weights: dict[str, Tensor], prefixes: Prefixes, row_MBA: Tensor) -> Tensor:
+        """Outputs (M, B, A, V) behind some rows, as `answer_logits` of the sequences."""
         raise NotImplementedError
 
     def said(self, logits_MxV: Tensor) -> Tensor:

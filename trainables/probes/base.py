@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from grokstudy.trainables.models.embedding import lookup
 from grokstudy.trainables.models.network import Network, margins
 from grokstudy.trainables.probes.queries import Queries
 from grokstudy.trainables.tasks.graph import BRIDGE_PLACES
@@ -129,8 +130,20 @@ class Scene:
         return Exchanges(self)
 
     def donor(self, tokens_MST: Tensor) -> list[Tensor]:
-        """States (M, S, T, D) at every depth but the last, which `finish` only needs where the answer is said."""
-        return self.run(tokens_MST, max(self.model.depth - 1, 0))
+        """States (M, S, T, D) at every depth but the last, which `finish` only needs where the answer is said.
+
+        Of sequences that are among the queries' own, or begin one.
+        """
+        if not self.model.takes_prefixes(tokens_MST):
+            return self.run(tokens_MST, max(self.model.depth - 1, 0))
+        row_MST = self.queries.prefixes.rows(tokens_MST)
+        return [lookup(state_MRD, row_MST) for state_MRD in self.prefix_states]
+
+    @cached_property
+    def prefix_states(self) -> list[Tensor]:
+        """States (M, R, D) of all beginnings of the queries' sequences, at every depth but the last."""
+        prefixes, last = self.queries.prefixes, max(self.model.depth - 1, 0)
+        return self.model.states_of_prefixes(self.weights, prefixes, last)
 
     def run(self, tokens_MST: Tensor, last: int | None = None) -> list[Tensor]:
         """States (M, S, T, D) at every effective depth until `last`, or the end."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grokstudy.trainables.models.members import stacked
+from grokstudy.trainables.models.prefixes import Prefixes
 from grokstudy.trainables.probes.lookup import Lookup, pick
 from grokstudy.trainables.probes.partners import PARTNERED, PartnerDraw, Partners
 from grokstudy.trainables.randomness import IntArray, Stream
@@ -69,6 +70,8 @@ class Queries:
     fact_ood_MF: Tensor
     groups: int
     """G, the same for all members."""
+    prefixes: Prefixes
+    """What all of these sequences, and the partners', begin with."""
     partners: Partners | None = None
     """Untrained chains to exchange states with; None where no probe asks for them."""
 
@@ -95,7 +98,11 @@ class Queries:
             drawn = [{name: draw.columns(q, name) for name, q in c.items()} for draw, c in zip(draws, cut, strict=True)]
             partners = Partners.of({name: x.to(device) for name, x in _side_by_side(drawn, splits).items()})
         widths = torch.tensor([max(len(q[name]["answer"]) for q in queries) for name in splits])
+        sequences = [tensors[name].clamp(min=0) for name in ("tokens", "corrupted", "context", "onward", "fact")]
+        if partners is not None:
+            sequences += [getattr(partners, f"{name}_MSNT") for name in ("writing", "donor", "reading", "swap")]
         return cls(
+            prefixes=_prefixes(sequences),
             splits=splits, split_S=torch.arange(len(splits)).repeat_interleave(widths).to(device),
             real_MS=tensors["answer"] >= 0, groups=max(int(f["fact_group"].max(initial=-1)) + 1 for f in facts),
             tokens_MST=tensors["tokens"].clamp(min=0), answer_MS=tensors["answer"], bridge_MS=tensors["bridge"],
@@ -105,6 +112,15 @@ class Queries:
             group_MS=tensors["group"], own_fact_MS=tensors["own_fact"], fact_MFT=tensors["fact"].clamp(min=0),
             fact_group_MF=tensors["fact_group"], fact_ood_MF=tensors["fact_ood"] == 1, partners=partners,
         )  # fmt: skip
+
+
+def _prefixes(sequences: Sequence[Tensor]) -> Prefixes:
+    """The beginnings of all sequences (M, x, T), of different lengths T."""
+    rows = [x.flatten(1, -2) for x in sequences]
+    longest = max(x.shape[2] for x in rows)
+    last = [torch.full_like(x[:, :, 0], x.shape[2] - 1) for x in rows]
+    padded = [torch.nn.functional.pad(x, (0, longest - x.shape[2])) for x in rows]
+    return Prefixes.of(torch.cat(padded, dim=1), torch.cat(last, dim=1))
 
 
 def _side_by_side(members: Sequence[Mapping[str, Columns]], splits: Sequence[str]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ Axes: M member, S example of a split, T place, A answer, x what a target or an i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,12 +14,13 @@ from torch import Tensor
 
 from grokstudy.trainables.models.answers import answer_losses, answer_margins, token_losses
 from grokstudy.trainables.models.network import Network
+from grokstudy.trainables.models.prefixes import FORWARD_PLACES, Prefixes
 from grokstudy.trainables.probes.splits import SplitBatch
 from grokstudy.trainables.tasks.base import Task
 from grokstudy.trainables.words import GOLDEN, several, splitmix64, uniform
 
-FORWARD_PLACES = {"cpu": 3 * 512, "cuda": 3 * 4096}
-"""Places per forward pass: what a core's cache holds, or what keeps a GPU busy in bounded memory."""
+FEW = 0.6
+"""Share of all places up to which different beginnings are worth being looked up."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,51 @@ class Behaviour:
     scores: Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Group:
+    """Splits of equal length, which go through the model together."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    inputs_MSx: Tensor
+    at_MSA: Tensor
+    prefixes: Prefixes | None
+    """Of the examples, where many begin alike."""
+    row_MSA: Tensor
+    """Where the answers are among them."""
+
+    def answers(self, model: Network, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs (M, S, A, x) at the answers of each split."""
+        if self.prefixes is not None:
+            output_MSAx = model.answers_of_prefixes(weights, self.prefixes, self.row_MSA).float()
+        else:
+            size = max(1, FORWARD_PLACES[self.at_MSA.device.type] // max(self.inputs_MSx.shape[2], 3))
+            columns = (torch.split(self.inputs_MSx, size, dim=1), torch.split(self.at_MSA, size, dim=1))
+            pieces = [model.answer_logits(weights, *piece).float() for piece in zip(*columns, strict=True)]
+            output_MSAx = torch.cat(pieces, dim=1)
+        return dict(zip(self.names, torch.split(output_MSAx, [*self.sizes], dim=1), strict=True))
+
+
+def grouped(model: Network, splits: Mapping[str, SplitBatch]) -> list[Group]:
+    """All splits, those of equal length beside each other."""
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name, split in splits.items():
+        alike.setdefault((*split.inputs_MSx.shape[2:], split.at_MSA.shape[2]), []).append(name)
+    groups = []
+    for names in alike.values():
+        columns = [(splits[name].inputs_MSx, splits[name].at_MSA) for name in names]
+        inputs_MSx, at_MSA = (torch.cat(column, dim=1) for column in zip(*columns, strict=True))
+        prefixes, row_MSA = None, at_MSA
+        if model.takes_prefixes(inputs_MSx):
+            prefixes = Prefixes.of(inputs_MSx, at_MSA.amax(dim=2))
+            row_MSA = prefixes.rows(inputs_MSx).gather(2, at_MSA)
+            if prefixes.count > FEW * inputs_MSx[0].numel():
+                prefixes = None
+        sizes = tuple(splits[name].at_MSA.shape[1] for name in names)
+        groups.append(Group(tuple(names), sizes, inputs_MSx, at_MSA, prefixes, row_MSA))
+    return groups
+
+
 def evaluate(
     model: Network,
     weights: dict[str, Tensor],
@@ -43,31 +89,20 @@ def evaluate(
     task: type[Task],
     generated: int,
     temperature: float = 0.0,
+    groups: Sequence[Group] | None = None,
 ) -> list[Behaviour]:
-    """Measure every split, with so many examples that run freely. Arg max and margin are over the task's candidates."""
-    outputs = answers(model, weights, splits)
+    """Measure every split, with so many examples that run freely. Arg max and margin are over the task's candidates.
+
+    `groups`: what `grouped` made of the splits, where they are evaluated again and again.
+    """
+    outputs: dict[str, Tensor] = {}
+    for group in grouped(model, splits) if groups is None else groups:
+        outputs |= group.answers(model, weights)
     behaviours = [_behaviour(model, task, name, split, outputs[name]) for name, split in splits.items()]
     if not task.generates:
         return behaviours
     free = {name: free_running(model, weights, split, task, generated, temperature) for name, split in splits.items()}
     return [dataclasses.replace(b, scores={**b.scores, **free[b.split]}) for b in behaviours]
-
-
-def answers(model: Network, weights: dict[str, Tensor], splits: Mapping[str, SplitBatch]) -> dict[str, Tensor]:
-    """Outputs (M, S, A, x) at the answers of each split; splits of equal length go through the model together."""
-    alike: dict[tuple[int, ...], list[str]] = {}
-    for name, split in splits.items():
-        alike.setdefault((*split.inputs_MSx.shape[2:], split.at_MSA.shape[2]), []).append(name)
-    outputs: dict[str, Tensor] = {}
-    for (length, *_), names in alike.items():
-        columns = [(splits[name].inputs_MSx, splits[name].at_MSA) for name in names]
-        inputs_MSx, at_MSA = (torch.cat(column, dim=1) for column in zip(*columns, strict=True))
-        size = max(1, FORWARD_PLACES[at_MSA.device.type] // max(length, 3))
-        pieces = zip(torch.split(inputs_MSx, size, dim=1), torch.split(at_MSA, size, dim=1), strict=True)
-        output_MSAx = torch.cat([model.answer_logits(weights, *piece).float() for piece in pieces], dim=1)
-        widths = [splits[name].at_MSA.shape[1] for name in names]
-        outputs |= dict(zip(names, torch.split(output_MSAx, widths, dim=1), strict=True))
-    return outputs
 
 
 def _behaviour(model: Network, task: type[Task], name: str, split: SplitBatch, output_MSAx: Tensor) -> Behaviour:

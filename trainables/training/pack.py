@@ -42,7 +42,7 @@ from grokstudy.trainables.tasks.graph import GraphData
 from grokstudy.trainables.training.adoption import could_not_be_replayed
 from grokstudy.trainables.training.batches import TrainingSet
 from grokstudy.trainables.training.engine import CHUNK, STEP_METRICS, Engine, precision
-from grokstudy.trainables.training.evaluate import Behaviour, evaluate
+from grokstudy.trainables.training.evaluate import Behaviour, evaluate, grouped
 from grokstudy.trainables.training.member import Member, common_step
 from grokstudy.trainables.training.stepper import Mode
 from grokstudy.trainables.training.warm_start import beginning
@@ -108,6 +108,7 @@ class Pack:
         weights, states = [flat_P for flat_P, _ in begun], [state for _, state in begun]
         self.engine = Engine(self.model, configs, training, weights, states, self.device, engine)
         self.splits = stack_splits(data, self.device)
+        self.groups = grouped(self.model, self.splits)
         looked_at, graphs = self.config.eval, [d for d in data if isinstance(d, GraphData)]
         self.queries: Queries | None = None
         if graphs and any(map(needs, looked_at.probes)):
@@ -240,7 +241,7 @@ class Pack:
         with torch.no_grad(), precision(self.config, self.device):
             weights = self.engine.evaluated()
             freely = self.config.eval.generated, self.config.eval.temperature
-            behaviours = evaluate(self.model, weights, self.splits, self.task, *freely)
+            behaviours = evaluate(self.model, weights, self.splits, self.task, *freely, self.groups)
             measured = [*self._scores(behaviours), *self._measured(weights)]
             columns = [[x for b in behaviours for x in (b.accuracy_M, b.loss_M, b.margin_M)]]
             columns += [[m.value_M for m in measured], [m.n_M for m in measured]]
@@ -299,6 +300,7 @@ class Pack:
         rows = torch.tensor(kept, device=self.device)
         self.engine.keep(rows)
         self.splits = {name: keep_members(split, rows) for name, split in self.splits.items()}
+        self.groups = [keep_members(group, rows) for group in self.groups]
         self.queries = self.queries and keep_members(self.queries, rows)
 
 
