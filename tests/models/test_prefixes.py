@@ -20,8 +20,9 @@ from grokstudy.trainables.tasks.graph import chain_shape
 def test_three_chains_by_hand() -> None:
     tokens = torch.tensor([[[5, 1, 2], [5, 1, 3], [4, 1, 9]]])
     prefixes = Prefixes.of(tokens, torch.tensor([[2, 2, 1]]))
-    assert prefixes.token_MR.tolist() == [[4, 5, 1, 1, 2, 3]]  # 4, 5; 4 1, 5 1; 5 1 2, 5 1 3
-    assert prefixes.place_MR.tolist() == [[0, 0, 1, 1, 2, 2]]
+    assert prefixes.token_MR[0, :6].tolist() == [4, 5, 1, 1, 2, 3]  # 4, 5; 4 1, 5 1; 5 1 2, 5 1 3
+    assert prefixes.place_MR[0, :6].tolist() == [0, 0, 1, 1, 2, 2]
+    assert prefixes.count == prefixes.most
     assert prefixes.before_MRT[0, 5].tolist() == [1, 3, 5]
     assert prefixes.rows(tokens)[0, :2].tolist() == [[1, 3, 4], [1, 3, 5]]
     assert prefixes.rows(tokens[:, :, :2])[0].tolist() == [[1, 3], [1, 3], [0, 2]]
@@ -56,7 +57,6 @@ def test_a_model_says_the_same_of_beginnings_as_of_whole_sequences(options: Mode
     wanted = model.answer_logits(weights, tokens, at)
     found = model.answers_of_prefixes(weights, prefixes, row_MST.gather(2, at))
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
-    assert prefixes.count < tokens[0].numel()
 
     states = states_of(model, weights, tokens)
     read = torch.arange(3) <= at.amax(dim=2)[..., None]
@@ -73,6 +73,23 @@ def test_a_member_that_stays_keeps_its_own_beginnings() -> None:
     weights = {name: weight[1:] for name, weight in weights.items()}
     found = model.answers_of_prefixes(weights, second, second.rows(tokens[1:]).gather(2, at[1:]))
     torch.testing.assert_close(found, model.answer_logits(weights, tokens[1:], at[1:]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_is_measured_alike_in_a_pack_whose_other_member_has_more_beginnings() -> None:
+    model = Transformer(VARIANTS["default"], chain_shape(VOCABULARY, VOCABULARY))
+    weights = model.unpack(rows(model, [0, 1]))
+    random = torch.Generator().manual_seed(4)
+    few, many = (torch.randint(high, (1, 1000, 3), generator=random) for high in (5, VOCABULARY))
+    at = torch.full((1, 1000, 1), 2)
+
+    def answers(weights: dict[str, Tensor], tokens: Tensor, at: Tensor) -> Tensor:
+        prefixes = Prefixes.of(tokens, at[..., 0])
+        return model.answers_of_prefixes(weights, prefixes, prefixes.rows(tokens).gather(2, at))
+
+    together = answers(weights, torch.cat([few, many]), torch.cat([at, at]))
+    alone = answers({name: weight[:1] for name, weight in weights.items()}, few, at)
+    assert Prefixes.of(few, at[..., 0]).count < Prefixes.of(many, at[..., 0]).count
+    assert torch.equal(together[:1], alone)
 
 
 def test_rotated_places_and_channels_are_not_taken() -> None:

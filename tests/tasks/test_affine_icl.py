@@ -169,6 +169,9 @@ class Solver:
     def __init__(self, config: RunConfig) -> None:
         self.shape = config.example
 
+    def takes_prefixes(self, inputs_MBx: Tensor) -> bool:
+        return False
+
     def answer_logits(self, weights: Any, inputs_MBx: Tensor, at_MBA: Tensor) -> Tensor:
         x = inputs_MBx[..., 0].double().numpy()
         said = np.zeros(x.shape)

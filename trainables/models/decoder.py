@@ -154,8 +154,8 @@ class Transformer(Network):
         return self._finish(weights, len(path) - 1, path[-1], embedded_MBTD, at_MBx, place, unedited)
 
     def takes_prefixes(self, inputs_MBx: Tensor) -> bool:
-        """Of single tokens at places that are added to them, or unmarked."""
-        tokens = inputs_MBx.dim() == 3 and len(self.shape.fields) == 1
+        """Of a few single tokens, at places that are added to them or unmarked."""
+        tokens = inputs_MBx.dim() == 3 and len(self.shape.fields) == 1 and inputs_MBx.shape[2] <= WRITTEN_OUT
         return tokens and self.options.positions in ("learned", "none")
 
     def states_of_prefixes(self, weights: dict[str, Tensor], prefixes: Prefixes, last: int) -> list[Tensor]:
@@ -176,12 +176,12 @@ class Transformer(Network):
         name, resid_MRD = self._into(self.depth, states[-1], states[0])
         answer_MND = self._block_of_prefixes(weights, name, resid_MRD, prefixes, row_MBA.flatten(1))
         outputs = [self.unembed(weights, piece) for piece in torch.split(answer_MND, prefixes.most, dim=1)]
-        return torch.cat(outputs, dim=1).view(*row_MBA.shape, -1)
+        return torch.cat(outputs, dim=1)[:, : row_MBA[0].numel()].reshape(*row_MBA.shape, -1)
 
     def _block_of_prefixes(
         self, weights: dict[str, Tensor], name: str, resid_MRD: Tensor, prefixes: Prefixes, row_MN: Tensor
     ) -> Tensor:
-        """Some rows (M, N, D) behind a block."""
+        """Some rows (M, N, D) behind a block, filled up to whole pieces."""
         pre, heads, width = self.options.norm_place == "pre", self.options.heads, resid_MRD.shape[2]
 
         def normed(norm: int, x_MND: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ class Transformer(Network):
         qkv_MRx = torch.cat([self._linear(weights, f"{name}.qkv", x_MND) for x_MND in pieces], dim=1)
         q_MRD, kv_MRx = torch.split(qkv_MRx, [width, 2 * width], dim=2)
         done = []
-        for piece_MN in torch.split(row_MN, prefixes.most, dim=1):
+        for piece_MN in prefixes.pieces(row_MN):
             before_MNT = prefixes.before_MRT.take_along_dim(piece_MN[..., None], dim=1)
             place_MN = prefixes.place_MR.gather(1, piece_MN)
             kv_NTxHK = lookup(kv_MRx, before_MNT).view(-1, before_MNT.shape[2], 2, heads, width // heads)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from grokstudy.trainables.models.members import stacked
@@ -19,11 +20,17 @@ from grokstudy.trainables.randomness import IntArray
 FORWARD_PLACES = {"cpu": 3 * 512, "cuda": 3 * 4096}
 """Places of one forward pass where many examples are looked at: what a core's cache holds, or what keeps a GPU busy in
 bounded memory."""
+BEYOND = 1 << 62
+"""Behind all keys, and a float to the bit."""
 
 
 @dataclass(frozen=True)
 class Prefixes:
-    """The beginnings of some sequences of every member, padded to the most; a padded row is one of token 0."""
+    """The beginnings of some sequences of every member, padded to whole pieces; a padded row is one of token 0.
+
+    All pieces that go through a model are equally large, so that a member's numbers are the same to the bit in a pack
+    whose other members have more beginnings.
+    """
 
     token_MR: Tensor
     """The last token."""
@@ -34,6 +41,8 @@ class Prefixes:
     key_MR: Tensor
     """Ascending: the row before, from 1, or 0 at the first place, times `tokens`, plus the token."""
     tokens: int
+    most: int
+    """How many rows go through a model at a time."""
 
     @classmethod
     def of(cls, tokens_MST: Tensor, last_MS: Tensor) -> Prefixes:
@@ -41,24 +50,22 @@ class Prefixes:
         tokens, device = int(tokens_MST.max()) + 1, tokens_MST.device
         pairs = zip(tokens_MST.cpu().numpy(), last_MS.cpu().numpy(), strict=True)
         token, place, before, key = zip(*(_member(*pair, tokens) for pair in pairs), strict=True)
-        columns = (
-            stacked(token),
-            stacked(place),
-            stacked(before),
-            stacked(key, 1 << 62),
-        )  # beyond all keys, and a float to the bit
+        columns = stacked(token), stacked(place), stacked(before), stacked(key, BEYOND)
         token_MR, place_MR, before_MRT, key_MR = (x.to(device) for x in columns)
-        return cls(token_MR, place_MR, before_MRT, key_MR, tokens)
+        most = max(1, FORWARD_PLACES[device.type] // max(tokens_MST.shape[2], 3))
+        more = -token_MR.shape[1] % most
+        token_MR, place_MR = F.pad(token_MR, (0, more)), F.pad(place_MR, (0, more))
+        before_MRT, key_MR = F.pad(before_MRT, (0, 0, 0, more)), F.pad(key_MR, (0, more), value=BEYOND)
+        return cls(token_MR, place_MR, before_MRT, key_MR, tokens, most)
 
     @property
     def count(self) -> int:
         """R."""
         return self.token_MR.shape[1]
 
-    @property
-    def most(self) -> int:
-        """How many rows are to go through a model at a time."""
-        return max(1, 3 * FORWARD_PLACES[self.token_MR.device.type] // max(self.before_MRT.shape[2], 3))
+    def pieces(self, row_MN: Tensor) -> tuple[Tensor, ...]:
+        """Rows in equal pieces, the last filled up with row 0."""
+        return torch.split(F.pad(row_MN, (0, -row_MN.shape[1] % self.most)), self.most, dim=1)
 
     def rows(self, tokens_MSx: Tensor) -> Tensor:
         """The row of each sequence, or beginning, up to each of its places; of those that this was made of.

@@ -19,9 +19,6 @@ from grokstudy.trainables.probes.splits import SplitBatch
 from grokstudy.trainables.tasks.base import Task
 from grokstudy.trainables.words import GOLDEN, several, splitmix64, uniform
 
-FEW = 0.6
-"""Share of all places up to which different beginnings are worth being looked up."""
-
 
 @dataclass(frozen=True)
 class Behaviour:
@@ -46,7 +43,7 @@ class Group:
     inputs_MSx: Tensor
     at_MSA: Tensor
     prefixes: Prefixes | None
-    """Of the examples, where many begin alike."""
+    """Of the examples, where the model takes such."""
     row_MSA: Tensor
     """Where the answers are among them."""
 
@@ -75,8 +72,6 @@ def grouped(model: Network, splits: Mapping[str, SplitBatch]) -> list[Group]:
         if model.takes_prefixes(inputs_MSx):
             prefixes = Prefixes.of(inputs_MSx, at_MSA.amax(dim=2))
             row_MSA = prefixes.rows(inputs_MSx).gather(2, at_MSA)
-            if prefixes.count > FEW * inputs_MSx[0].numel():
-                prefixes = None
         sizes = tuple(splits[name].at_MSA.shape[1] for name in names)
         groups.append(Group(tuple(names), sizes, inputs_MSx, at_MSA, prefixes, row_MSA))
     return groups
