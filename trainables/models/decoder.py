@@ -243,11 +243,10 @@ class Transformer(Network):
         It rounds otherwise, so launched steps, and what is measured, do without. On a GPU, gradients of a lookup in
         each block would cost more launches than the products that are saved.
         """
-        if not torch.compiler.is_compiling() or inputs_MBx.device.type != "cpu" or inputs_MBx.dim() != 3:
+        if not torch.compiler.is_compiling() or inputs_MBx.device.type != "cpu" or not self.takes_prefixes(inputs_MBx):
             return False
         _, batch, length = inputs_MBx.shape
-        many = 2 * sum(self.shape.fields) <= batch
-        return many and 1 < length <= WRITTEN_OUT and self.options.positions in ("learned", "none")
+        return length > 1 and 2 * sum(self.shape.fields) <= batch
 
     def _answers_of_rows(self, weights: dict[str, Tensor], tokens_MBT: Tensor, at_MBA: Tensor) -> Tensor:
         """Answers (M, B, A, V): the first place sees no other, so that it is the same wherever its token is."""

@@ -52,7 +52,7 @@ class Prefixes:
         token, place, before, key = zip(*(_member(*pair, tokens) for pair in pairs), strict=True)
         columns = stacked(token), stacked(place), stacked(before), stacked(key, BEYOND)
         token_MR, place_MR, before_MRT, key_MR = (x.to(device) for x in columns)
-        most = max(1, FORWARD_PLACES[device.type] // max(tokens_MST.shape[2], 3))
+        most = at_once(tokens_MST)
         more = -token_MR.shape[1] % most
         token_MR, place_MR = F.pad(token_MR, (0, more)), F.pad(place_MR, (0, more))
         before_MRT, key_MR = F.pad(before_MRT, (0, 0, 0, more)), F.pad(key_MR, (0, more), value=BEYOND)
@@ -79,6 +79,11 @@ class Prefixes:
             rows.append(row_MS)
             before_MS = row_MS + 1
         return torch.stack(rows, dim=2)
+
+
+def at_once(inputs_MSx: Tensor) -> int:
+    """How many examples, or beginnings of such, go through a model at a time."""
+    return max(1, FORWARD_PLACES[inputs_MSx.device.type] // max(inputs_MSx.shape[2], 3))
 
 
 def _member(tokens_ST: IntArray, last_S: IntArray, tokens: int) -> tuple[IntArray, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from grokstudy.trainables.models.answers import answer_losses, answer_margins, token_losses
 from grokstudy.trainables.models.network import Network
-from grokstudy.trainables.models.prefixes import FORWARD_PLACES, Prefixes
+from grokstudy.trainables.models.prefixes import Prefixes, at_once
 from grokstudy.trainables.probes.splits import SplitBatch
 from grokstudy.trainables.tasks.base import Task
 from grokstudy.trainables.words import GOLDEN, several, splitmix64, uniform
@@ -52,7 +52,7 @@ class Group:
         if self.prefixes is not None:
             output_MSAx = model.answers_of_prefixes(weights, self.prefixes, self.row_MSA).float()
         else:
-            size = max(1, FORWARD_PLACES[self.at_MSA.device.type] // max(self.inputs_MSx.shape[2], 3))
+            size = at_once(self.inputs_MSx)
             columns = (torch.split(self.inputs_MSx, size, dim=1), torch.split(self.at_MSA, size, dim=1))
             pieces = [model.answer_logits(weights, *piece).float() for piece in zip(*columns, strict=True)]
             output_MSAx = torch.cat(pieces, dim=1)
